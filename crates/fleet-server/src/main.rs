@@ -1,0 +1,2 @@
+//! fleet-server
+fn main() {}

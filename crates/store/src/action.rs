@@ -1,0 +1,139 @@
+//! Actions, their targets and the agents' answers.
+
+use crate::{ActionDocId, ActionId, AgentId, RawJson, Timestamp};
+
+/// Position of an action: strictly increasing in commit order, never reused (M1).
+pub type Sequence = i64;
+
+/// An action document to be appended (data-model 1.3).
+#[derive(Clone, Debug)]
+pub struct NewAction {
+    /// Unique document id: the ack token.
+    pub doc: ActionDocId,
+    /// Action id as agents know it.
+    pub action: ActionId,
+    /// Type, for example `UPGRADE`.
+    pub kind: String,
+    /// Whether agents are ever sent this type; others are kept as a log.
+    pub is_deliverable: bool,
+    /// Targets; the order decides roll-out offsets.
+    pub agents: Vec<AgentId>,
+    /// What it changes in its targets' records, in the same unit.
+    pub mark: Option<AgentMark>,
+    /// Input that executes it (INPUT_ACTION).
+    pub input_type: Option<String>,
+    /// Payload.
+    pub data: Option<RawJson>,
+    /// `created_at` for the agent.
+    pub at: Timestamp,
+    /// After this it is never delivered. Without it neither (data-model 1.3).
+    pub expiration: Option<Timestamp>,
+    /// Earliest execution.
+    pub start_time: Option<Timestamp>,
+    /// Spread of the start over the targets, seconds.
+    pub rollout_duration_seconds: Option<u32>,
+    /// Seconds, passed through to the agent.
+    pub timeout: Option<i64>,
+    /// Author.
+    pub user_id: Option<String>,
+    /// Spaces, copied into results.
+    pub namespaces: Vec<String>,
+    /// `{data, signature}`, passed through unread.
+    pub signed: Option<RawJson>,
+    /// W3C trace context, passed through.
+    pub traceparent: Option<String>,
+}
+
+/// What appending an action changes in the records of its targets (data-model 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentMark {
+    /// `unenrollment_started_at` := the action's time.
+    UnenrollmentStarted,
+    /// `upgrade_started_at` := the action's time, `upgraded_at` := null.
+    UpgradeStarted,
+}
+
+/// A stored action document, without its targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Its position.
+    pub sequence: Sequence,
+    /// Unique document id: the ack token.
+    pub doc: ActionDocId,
+    /// Action id as agents know it.
+    pub action: ActionId,
+    /// Type.
+    pub kind: String,
+    /// Input that executes it.
+    pub input_type: Option<String>,
+    /// Payload.
+    pub data: Option<RawJson>,
+    /// When it was made.
+    pub at: Timestamp,
+    /// When it ends.
+    pub expiration: Option<Timestamp>,
+    /// Earliest execution.
+    pub start_time: Option<Timestamp>,
+    /// Spread of the start over the targets, seconds.
+    pub rollout_duration_seconds: Option<u32>,
+    /// Seconds, passed through.
+    pub timeout: Option<i64>,
+    /// Author.
+    pub user_id: Option<String>,
+    /// Spaces.
+    pub namespaces: Vec<String>,
+    /// `{data, signature}`.
+    pub signed: Option<RawJson>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// An action waiting for one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingAction {
+    /// The document.
+    pub action: Action,
+    /// The agent's place among the targets, from 0.
+    pub index: u32,
+    /// How many targets the document has.
+    pub targets: u32,
+}
+
+/// An agent's answer to an action (data-model 1.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionResult {
+    /// The action.
+    pub action: ActionId,
+    /// Who answered.
+    pub agent: AgentId,
+    /// The agent's time as it was sent.
+    pub timestamp: String,
+    /// When the server stored it.
+    pub received_at: Timestamp,
+    /// The failure, if it failed.
+    pub error: Option<String>,
+    /// Spaces of the action.
+    pub namespaces: Vec<String>,
+    /// Members by action type (`data`, or `action_input_type`, `action_data`, `action_response`, …): an object.
+    pub details: Option<RawJson>,
+}
+
+/// Whether a result was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// Stored now.
+    New,
+    /// An earlier answer stands.
+    Already,
+}
+
+/// Targets and answers of an action, over all its documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActionProgress {
+    /// Agents addressed.
+    pub targets: u64,
+    /// Answers without error.
+    pub succeeded: u64,
+    /// Answers with an error.
+    pub failed: u64,
+}

@@ -1,0 +1,329 @@
+//! Agent records: what enrolment makes, check-ins change and operators look at.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, EnrollmentId, KeyId, NewKey, PolicyId, RawJson, Sequence, Timestamp};
+
+/// An enrolment as one unit (O1).
+#[derive(Clone, Debug)]
+pub struct Enrollment {
+    /// The agent to be stored.
+    pub agent: NewAgent,
+    /// Its access key; `kind` names this agent.
+    pub key: NewKey,
+    /// Key of the enrollment token that admitted it, which must still be active; `None` for a token from the
+    /// configuration.
+    pub admitted_by: Option<KeyId>,
+    /// What it replaces.
+    pub replaces: Replacement,
+}
+
+/// What an enrolment replaces, as the caller saw it (data-model 5.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// Nothing.
+    None,
+    /// Removes this agent with its keys: it never checked in, or is inactive. [`crate::Conflict::Changed`] if
+    /// that is no longer so.
+    Remove(AgentId),
+    /// Takes over this active agent if its access key is still the named one: the old key dies, the record
+    /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data-model 5.6).
+    TakeOver {
+        /// The agent.
+        agent: AgentId,
+        /// Its access key as the caller saw it.
+        access_key: KeyId,
+    },
+}
+
+/// An agent to be stored.
+#[derive(Clone, Debug)]
+pub struct NewAgent {
+    /// Id, unique.
+    pub id: AgentId,
+    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
+    pub kind: String,
+    /// Assigned policy.
+    pub policy: PolicyId,
+    /// Assigned policy without its version suffix.
+    pub policy_base: PolicyId,
+    /// Spaces.
+    pub namespaces: Vec<String>,
+    /// Version from the User-Agent.
+    pub version: String,
+    /// Sorted, without repeats.
+    pub tags: Vec<String>,
+    /// As the agent sent it.
+    pub local_metadata: Option<RawJson>,
+    /// Idempotency key, unique among agents.
+    pub enrollment_id: Option<EnrollmentId>,
+    /// Hash of the token that permits replacing the agent.
+    pub replace_token: Option<String>,
+    /// Time of enrolment.
+    pub at: Timestamp,
+}
+
+/// A stored agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Id.
+    pub id: AgentId,
+    /// `false` after unenrolment: it can never authenticate again.
+    pub is_active: bool,
+    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
+    pub kind: String,
+    /// Assigned policy: authoritative.
+    pub policy: PolicyId,
+    /// Assigned policy without its version suffix.
+    pub policy_base: PolicyId,
+    /// Policy that the agent says it runs.
+    pub reported_policy: Option<PolicyId>,
+    /// Last revision of the assigned policy that the agent confirmed; `None` after reassignment.
+    pub policy_revision: Option<i64>,
+    /// Spaces.
+    pub namespaces: Vec<String>,
+    /// Access key.
+    pub access_key: KeyId,
+    /// Version from the User-Agent.
+    pub version: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// As the agent sent it.
+    pub local_metadata: Option<RawJson>,
+    /// Component states as the agent sent them.
+    pub components: Option<RawJson>,
+    /// Why the agent is not healthy.
+    pub unhealthy_reason: Vec<UnhealthyReason>,
+    /// Idempotency key of the enrolment.
+    pub enrollment_id: Option<EnrollmentId>,
+    /// Hash of the token that permits replacing the agent.
+    pub replace_token: Option<String>,
+    /// Time of enrolment.
+    pub enrolled_at: Timestamp,
+    /// Last change of the record.
+    pub updated_at: Timestamp,
+    /// Last check-in.
+    pub last_checkin: Option<Timestamp>,
+    /// Status it reported.
+    pub last_checkin_status: Option<String>,
+    /// Message it reported.
+    pub last_checkin_message: Option<String>,
+    /// Position of the last action that it confirmed through an ack token.
+    pub action_position: Option<Sequence>,
+    /// Upgrade details as stored (http-api 2.3.4).
+    pub upgrade_details: Option<RawJson>,
+    /// An upgrade runs since.
+    pub upgrade_started_at: Option<Timestamp>,
+    /// The last upgrade ended.
+    pub upgraded_at: Option<Timestamp>,
+    /// Times of automatic upgrade attempts: an array.
+    pub upgrade_attempts: Option<RawJson>,
+    /// Versions it can roll back to: an array.
+    pub rollbacks: Option<RawJson>,
+    /// An operator asked it to unenrol.
+    pub unenrollment_started_at: Option<Timestamp>,
+    /// When it turned inactive.
+    pub unenrolled_at: Option<Timestamp>,
+    /// Why.
+    pub unenrolled_reason: Option<String>,
+    /// Reported as uninstalled, orphaned …
+    pub audit: Option<AuditMark>,
+}
+
+/// What the audit endpoint reported (http-api 2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditMark {
+    /// `uninstall`, `orphaned`, `key_revoked`, `migrated`.
+    pub reason: String,
+    /// The agent's time as it was sent.
+    pub time: String,
+}
+
+/// Part of an agent that is not healthy (data-model 6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnhealthyReason {
+    /// An input unit.
+    Input,
+    /// An output unit.
+    Output,
+    /// A component without such a unit.
+    Other,
+}
+
+/// One agent's part of a check-in batch. `None` leaves the stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckinRecord {
+    /// Who.
+    pub agent: AgentId,
+    /// When the check-in was received: `last_checkin`. Older than the stored one: only `position` counts.
+    pub at: Timestamp,
+    /// Reported status.
+    pub status: Option<String>,
+    /// Reported message.
+    pub message: Option<String>,
+    /// New version.
+    pub version: Option<String>,
+    /// New metadata.
+    pub local_metadata: Option<RawJson>,
+    /// New component states.
+    pub components: Option<RawJson>,
+    /// New reasons; an empty list clears them.
+    pub unhealthy_reason: Option<Vec<UnhealthyReason>>,
+    /// Position confirmed through an ack token; the highest stays (M5).
+    pub position: Option<Sequence>,
+    /// New list of versions it can roll back to.
+    pub rollbacks: Option<RawJson>,
+    /// Removes audit mark and `unenrolled_at`.
+    pub clears_audit: bool,
+}
+
+/// A change of an agent's upgrade fields (data-model 6.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeChange {
+    /// Stores the details; at `UPG_WATCHING` the attempts end.
+    Progress {
+        /// The details: an object.
+        details: RawJson,
+        /// Also sets `upgrade_attempts` to null.
+        ends_attempts: bool,
+    },
+    /// Details and start are cleared, `upgraded_at` := now.
+    Completed {
+        /// Also sets `upgrade_attempts` to null.
+        ends_attempts: bool,
+    },
+    /// Start (and details, if `clears_details`) are cleared; `upgraded_at` stays.
+    Ended {
+        /// Also clears the details.
+        clears_details: bool,
+    },
+}
+
+/// Computed state of an agent: the first that fits (data-model 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentStatus {
+    /// `active: false`.
+    Unenrolled,
+    /// No check-in for the policy's `inactivity_timeout`.
+    Inactive,
+    /// Reported as uninstalled.
+    Uninstalled,
+    /// Reported as orphaned.
+    Orphaned,
+    /// No check-in (else enrolment) for 5 minutes.
+    Offline,
+    /// No confirmed revision yet, or an upgrade runs.
+    Updating,
+    /// Never checked in.
+    Enrolling,
+    /// Asked to unenrol.
+    Unenrolling,
+    /// Reported `error`.
+    Error,
+    /// Reported `degraded`.
+    Degraded,
+    /// Otherwise.
+    Online,
+}
+
+impl AgentStatus {
+    /// All states, in the order of evaluation.
+    pub const ALL: [Self; 11] = [
+        Self::Unenrolled,
+        Self::Inactive,
+        Self::Uninstalled,
+        Self::Orphaned,
+        Self::Offline,
+        Self::Updating,
+        Self::Enrolling,
+        Self::Unenrolling,
+        Self::Error,
+        Self::Degraded,
+        Self::Online,
+    ];
+
+    /// Its name in the admin API and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unenrolled => "unenrolled",
+            Self::Inactive => "inactive",
+            Self::Uninstalled => "uninstalled",
+            Self::Orphaned => "orphaned",
+            Self::Offline => "offline",
+            Self::Updating => "updating",
+            Self::Enrolling => "enrolling",
+            Self::Unenrolling => "unenrolling",
+            Self::Error => "error",
+            Self::Degraded => "degraded",
+            Self::Online => "online",
+        }
+    }
+}
+
+impl fmt::Display for AgentStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An agent with its state at the time of the query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusReport {
+    /// The agent.
+    pub agent: Agent,
+    /// Its state.
+    pub status: AgentStatus,
+}
+
+/// Which agents, in which order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentQuery {
+    /// Only agents assigned to one of these policies; empty: all.
+    pub policies: Vec<PolicyId>,
+    /// Only these states; empty: all but unenrolled and inactive ones, unless `shows_inactive`.
+    pub statuses: Vec<AgentStatus>,
+    /// Also unenrolled and inactive ones.
+    pub shows_inactive: bool,
+    /// Only agents with all of these tags.
+    pub tags: Vec<String>,
+    /// Only agents whose id or host name starts with this (ASCII case ignored).
+    pub search: Option<String>,
+    /// Order; ties are broken by id, so that pages are stable.
+    pub sort: AgentSort,
+    /// Direction.
+    pub order: SortOrder,
+}
+
+/// What a list of agents is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentSort {
+    /// Time of enrolment.
+    #[default]
+    EnrolledAt,
+    /// Last check-in; agents without one come last when descending.
+    LastCheckin,
+    /// Id.
+    Id,
+    /// Assigned policy.
+    Policy,
+    /// Version (as text).
+    Version,
+}
+
+/// Direction of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortOrder {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    #[default]
+    Descending,
+}
+
+/// How many agents have each state. Absent: none.
+pub type StatusCounts = std::collections::BTreeMap<AgentStatus, u64>;

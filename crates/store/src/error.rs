@@ -1,0 +1,82 @@
+//! What can go wrong in a store, so that a caller can tell "there is none" from "could not look".
+
+use std::time::Duration;
+
+use crate::{AgentId, EnrollmentId, PolicyId, TokenId};
+
+/// A store operation that did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The thing to be changed does not exist.
+    #[error("{what} {id} does not exist")]
+    NotFound {
+        /// What was looked for: `agent`, `policy`, …
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// A compare-and-set or a unique key refused the change.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The engine is down, full or overloaded; nothing was written.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// Why, in one line.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Stored data can not be read.
+    #[error("the store is damaged: {detail}")]
+    Corrupt {
+        /// What was found.
+        detail: String,
+    },
+    /// The caller passed what the store can not hold.
+    #[error("invalid value for the store: {detail}")]
+    Invalid {
+        /// What was wrong.
+        detail: String,
+    },
+}
+
+/// Why a compare-and-set or a unique key refused a change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// An agent with this id exists.
+    #[error("agent {0} exists")]
+    AgentExists(AgentId),
+    /// An agent with this enrollment id exists.
+    #[error("an agent with enrollment id {0} exists")]
+    EnrollmentIdTaken(EnrollmentId),
+    /// The enrollment token was revoked.
+    #[error("the enrollment token is revoked")]
+    TokenRevoked,
+    /// An enrollment token with this id, or a key with its key id, exists.
+    #[error("enrollment token {0} exists")]
+    TokenExists(TokenId),
+    /// An action document or key id is taken.
+    #[error("{0} exists")]
+    IdTaken(String),
+    /// The document is not in the state that the caller saw.
+    #[error("{0} changed meanwhile")]
+    Changed(String),
+    /// Another revision of the policy is current.
+    #[error("policy {policy} is at revision {current}")]
+    Revision {
+        /// The policy.
+        policy: PolicyId,
+        /// Its newest revision; 0 if the policy does not exist.
+        current: i64,
+    },
+    /// The policy still has active agents.
+    #[error("policy {policy} has {agents} active agents")]
+    AgentsAssigned {
+        /// The policy.
+        policy: PolicyId,
+        /// How many.
+        agents: u64,
+    },
+}
