@@ -1,0 +1,43 @@
+# Two commands matter: `make run` (a server to try) and `make test`.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+TORTURE = $(CARGO) test --workspace --locked --release -- --ignored --nocapture
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: ## the release binary, at bin/fleet-server
+	$(CARGO) build --release --locked -p fleet-server
+	mkdir -p bin
+	cp -f target/release/fleet-server bin/fleet-server.new && mv -f bin/fleet-server.new bin/fleet-server
+
+.PHONY: run
+run: build ## build, then start a server with its own certificates, store, policy and token in ./data
+	bin/fleet-server quickstart
+
+.PHONY: test
+test: ## every test of the workspace
+	$(CARGO) test --workspace --locked
+
+.PHONY: lint
+lint: ## formatting and lints, as CI sees them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: reference
+reference: ## write fleet-server.reference.yml anew from the declarations
+	$(CARGO) run -q --locked -p fleet-server -- config reference
+
+.PHONY: deny
+deny: ## licences, bans, sources and advisories of the dependencies
+	.ci/deny
+
+.PHONY: torture
+torture: ## the long versions of the tests (hours of rotations, kills and millions of agents, shortened to minutes)
+	$(TORTURE)
+
+.PHONY: deploy-check
+deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself
+	deploy/check/run.sh
