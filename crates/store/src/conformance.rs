@@ -1,1 +1,90 @@
-//! The conformance suite that every engine passes.
+//! The conformance suite that every engine passes: one function for each case of the store contract
+//! (S1…), over `dyn Store` alone.
+//!
+//! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite) and a [`Bench`], which
+//! opens an empty store and can restart it. Engine-specific cases (S21, S22, S26, S27) stand with the engine.
+//! Cases that only reach their size in `make torture` take the number of agents.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a suite of tests: it fails by panicking and prints what it measured"
+)]
+
+mod actions;
+mod agents;
+mod feed;
+mod lists;
+mod policies;
+pub mod samples;
+mod times;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::Store;
+
+pub use actions::*;
+pub use agents::*;
+pub use feed::*;
+pub use lists::*;
+pub use policies::*;
+pub use times::*;
+
+/// An engine under test: one store in a place of its own.
+#[async_trait]
+pub trait Bench: Send {
+    /// The store as it is open now.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// Closes the store and opens it again from what is durable.
+    async fn restart(&mut self);
+}
+
+/// Makes one `#[test]` for each case from `$bench`, an `async fn() -> impl Bench` that opens an empty store.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($bench:path) => {
+        $crate::conformance_suite!(@cases $bench:
+            o_basics_agents_are_found_by_all_their_names
+            s01_one_enrollment_id_admits_one_agent
+            s02_replacing_kills_the_old_key_in_the_same_unit
+            s02b_taking_over_keeps_what_the_contract_keeps
+            s03_a_revoked_key_is_dead_at_once
+            s04_the_newest_checkin_stays
+            s05_a_position_never_goes_back
+            s06_confirming_after_reassignment_is_refused
+            s06b_a_reported_pair_is_stored_only_while_assigned
+            s07_unenrolling_kills_all_keys_of_that_agent_only
+            s08_parallel_appends_leave_no_hole
+            s09_subscribe_append_query_delivers_once
+            s10_a_deleted_position_leaves_the_agents_own
+            s11_a_result_is_stored_once
+            s12_a_revision_conflict_names_the_current
+            s13_history_is_paged_newest_first
+            s14_a_token_revoked_while_enrolling_admits_nobody
+            s17_lists_with_each_filter_and_sort_are_stable
+            s18_counts_agree_with_the_list
+            s19_the_feed_misses_and_doubles_nothing_over_a_reconnect
+            s19b_the_feed_waits_and_wakes
+            s20_expired_actions_go_in_batches
+            s24_json_survives_byte_for_byte
+            s25_a_clock_going_backwards_breaks_no_order
+            o06_upgrade_fields_change_together
+            o09_marks_and_queue_belong_to_the_append
+            o14_deleting_a_policy_revokes_its_tokens
+            o16_tokens_are_unique_and_listed_newest_first
+            o26_close_ends_everything
+        );
+    };
+    (@cases $bench:path: $($case:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::$case(&mut $bench().await).await;
+            }
+        )+
+    };
+}

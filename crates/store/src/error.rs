@@ -33,6 +33,13 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// A reader of the change feed fell behind what is kept (O23): it reads everything anew and goes on from
+    /// [`crate::Store::last_change`], taken before that.
+    #[error("changes before {oldest} are no longer kept")]
+    Trimmed {
+        /// The oldest change still kept.
+        oldest: crate::ChangeSequence,
+    },
     /// The caller passed what the store can not hold.
     #[error("invalid value for the store: {detail}")]
     Invalid {

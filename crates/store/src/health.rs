@@ -49,7 +49,11 @@ impl StoreMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::unregistered();
         registry.register("up", "1 while the store takes writes, else 0", metrics.up.clone());
-        registry.register("queue_length", "Writes waiting for the store's writer", metrics.queue_length.clone());
+        registry.register(
+            "queue_length",
+            "Writes waiting for the store's writer",
+            metrics.queue_length.clone(),
+        );
         registry.register_with_unit(
             "commit_duration",
             "Time of one group commit of the store",
@@ -62,8 +66,14 @@ impl StoreMetrics {
     /// Metrics that nobody scrapes, for command-line use and tests.
     #[must_use]
     pub fn unregistered() -> Self {
-        let bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-        Self { up: Gauge::default(), queue_length: Gauge::default(), commit_duration: Histogram::new(bounds) }
+        let bounds = [
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        ];
+        Self {
+            up: Gauge::default(),
+            queue_length: Gauge::default(),
+            commit_duration: Histogram::new(bounds),
+        }
     }
 
     /// Counts one group commit.

@@ -12,7 +12,7 @@
 mod action;
 mod agent;
 mod change;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
 mod health;
@@ -116,7 +116,12 @@ pub trait Store: Send + Sync + 'static {
     async fn reassign(&self, agents: &[AgentId], policy: &PolicyId, at: Timestamp) -> Result<u64>;
 
     /// O22: one page of agents, a snapshot; `now` decides the computed status.
-    async fn agents(&self, query: &AgentQuery, page: PageRequest, now: Timestamp) -> Result<Page<StatusReport>>;
+    async fn agents(
+        &self,
+        query: &AgentQuery,
+        page: PageRequest,
+        now: Timestamp,
+    ) -> Result<Page<StatusReport>>;
 
     /// O22: how many agents have each status; agrees with [`Store::agents`] at the same `now` (S18).
     async fn count_by_status(&self, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts>;

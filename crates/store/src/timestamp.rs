@@ -41,8 +41,12 @@ impl Timestamp {
     /// Reads RFC 3339 with any offset and fraction.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC);
-        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self::from_millis)
+        let at = OffsetDateTime::parse(text, &Rfc3339)
+            .ok()?
+            .to_offset(UtcOffset::UTC);
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000))
+            .ok()
+            .map(Self::from_millis)
     }
 
     /// Whole seconds, as agents read it: `2026-01-02T03:04:05Z`.
@@ -73,13 +77,19 @@ impl Timestamp {
     /// This moment plus `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This moment minus `by`.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.
@@ -134,9 +144,18 @@ mod tests {
 
     #[test]
     fn extremes_stay_writable() {
-        assert_eq!(Timestamp::from_millis(i64::MAX).to_millis_text(), "9999-12-31T23:59:59.999Z");
-        assert_eq!(Timestamp::from_millis(i64::MIN).to_seconds_text(), "0000-01-01T00:00:00Z");
+        assert_eq!(
+            Timestamp::from_millis(i64::MAX).to_millis_text(),
+            "9999-12-31T23:59:59.999Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(i64::MIN).to_seconds_text(),
+            "0000-01-01T00:00:00Z"
+        );
         assert_eq!(Timestamp::from_millis(0).plus(Duration::MAX).millis(), MAX);
-        assert_eq!(Timestamp::from_millis(0).since(Timestamp::from_millis(5)), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_millis(0).since(Timestamp::from_millis(5)),
+            Duration::ZERO
+        );
     }
 }

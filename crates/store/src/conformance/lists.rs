@@ -1,0 +1,521 @@
+//! S17, S18, S28: lists and counts, checked against a second, plain computation of the status.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{Bench, samples::*};
+use crate::{
+    Agent, AgentId, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, PageRequest, PolicyId,
+    SortOrder, StatusReport, Store, Timestamp, UnhealthyReason,
+};
+
+/// S17 at the size of ordinary tests.
+pub async fn s17_lists_with_each_filter_and_sort_are_stable(bench: &mut impl Bench) {
+    s17_with(bench, 10_000).await;
+}
+
+/// S17: each filter and sort against the plain computation, and pages that stay while agents change.
+pub async fn s17_with(bench: &mut impl Bench, agents: usize) {
+    let store = bench.store();
+    let now = populate(&*store, agents).await;
+    let everything = store.agents(&everyone(), all(), now).await.unwrap();
+    assert_eq!(everything.total, agents as u64);
+    let known: Vec<_> = everything.items.into_iter().map(|report| report.agent).collect();
+    for query in queries() {
+        let mut expected: Vec<_> = known.iter().filter(|agent| fits(agent, &query, now)).collect();
+        expected.sort_by(|one, other| order(one, other, &query));
+        for offset in [
+            0,
+            expected.len() / 2,
+            expected.len().saturating_sub(3),
+            expected.len() + 5,
+        ] {
+            let request = PageRequest {
+                offset: offset as u64,
+                limit: 20,
+            };
+            let page = store.agents(&query, request, now).await.unwrap();
+            assert_eq!(page.total, expected.len() as u64, "{query:?}");
+            let listed: Vec<_> = page.items.iter().map(|report| report.agent.id.as_str()).collect();
+            let wanted: Vec<_> = expected
+                .iter()
+                .skip(offset)
+                .take(20)
+                .map(|agent| agent.id.as_str())
+                .collect();
+            assert_eq!(listed, wanted, "{query:?} from {offset}");
+            for StatusReport { agent, status } in &page.items {
+                assert_eq!(*status, expected_status(agent, now), "{agent:?}");
+            }
+        }
+    }
+    pages_are_stable_while_agents_change(&*store, agents, now).await;
+}
+
+/// By id: whatever changes meanwhile, each agent is seen once.
+async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, now: Timestamp) {
+    let query = AgentQuery {
+        sort: AgentSort::Id,
+        order: SortOrder::Ascending,
+        ..everyone()
+    };
+    let mut seen = Vec::new();
+    let mut round = 0;
+    while seen.len() < agents {
+        let page = PageRequest {
+            offset: seen.len() as u64,
+            limit: 997,
+        };
+        let page = store.agents(&query, page, now).await.unwrap();
+        assert!(!page.items.is_empty());
+        let changed = page.items.iter().map(|report| {
+            let status = Some(["online", "error", "degraded"][round % 3].to_owned());
+            CheckinRecord {
+                status,
+                ..checkin(report.agent.id.as_str(), now)
+            }
+        });
+        store.record_checkins(changed.collect()).await.unwrap();
+        seen.extend(page.items.into_iter().map(|report| report.agent.id));
+        round += 1;
+    }
+    assert_eq!(seen.len(), agents);
+    assert!(seen.is_sorted_by(|one, next| one < next));
+}
+
+/// S18: for every query, the counts are the list's and follow every change of an agent.
+pub async fn s18_counts_agree_with_the_list(bench: &mut impl Bench) {
+    let store = bench.store();
+    let now = populate(&*store, 500).await;
+    for now in [
+        now,
+        now.plus(Duration::from_secs(600)),
+        now.plus(Duration::from_secs(90_000)),
+        now.minus(Duration::from_secs(9_999_999)),
+    ] {
+        agree(&*store, now).await;
+    }
+    // Every way to change a state.
+    let id = |n: usize| AgentId::from(format!("agent-{n:07}"));
+    for n in 0..50 {
+        let q = PolicyId::from("policy-1");
+        store.reassign(&[id(n)], &q, now).await.unwrap();
+        store.report_policy(&id(n + 100), &q, 2, now).await.unwrap();
+        store.unenroll(&id(n + 200), None, now).await.unwrap();
+        let mark = AuditMark {
+            reason: "uninstall".to_owned(),
+            time: String::new(),
+        };
+        store.mark_audit(&id(n + 300), mark, now).await.unwrap();
+        let clearing = CheckinRecord {
+            clears_audit: true,
+            ..checkin(id(n + 350).as_str(), now)
+        };
+        store.record_checkins(vec![clearing]).await.unwrap();
+        let mut again = enrollment(&format!("fresh-{n}"), "policy-2");
+        again.replaces = crate::Replacement::Remove(id(n + 200));
+        store.enroll(again).await.unwrap();
+    }
+    agree(&*store, now).await;
+    bench.restart().await;
+    agree(&*bench.store(), now).await;
+}
+
+async fn agree(store: &dyn Store, now: Timestamp) {
+    for query in queries() {
+        let shown = AgentQuery {
+            shows_inactive: true,
+            ..query.clone()
+        };
+        let list = store.agents(&shown, all(), now).await.unwrap();
+        let mut counted = BTreeMap::new();
+        for report in &list.items {
+            assert_eq!(report.status, expected_status(&report.agent, now));
+            *counted.entry(report.status).or_insert(0) += 1;
+        }
+        assert_eq!(list.total, list.items.len() as u64);
+        assert_eq!(
+            store.count_by_status(&query, now).await.unwrap(),
+            counted,
+            "{query:?}"
+        );
+    }
+    let everyone = store.agents(&everyone(), all(), now).await.unwrap().items;
+    let of = |policy: &PolicyId| {
+        let assigned = everyone
+            .iter()
+            .filter(|report| report.agent.is_active && report.agent.policy == *policy);
+        assigned
+            .map(|report| report.agent.policy_revision)
+            .collect::<Vec<_>>()
+    };
+    for summary in store.policies(all()).await.unwrap().items {
+        let assigned = of(&summary.latest.policy);
+        assert_eq!(summary.agents, assigned.len() as u64);
+        let pending = assigned
+            .iter()
+            .filter(|one| one.is_none_or(|one| one < summary.latest.revision))
+            .count();
+        assert_eq!(summary.pending, pending as u64, "{}", summary.latest.policy);
+    }
+}
+
+/// S28: medians at `agents` agents. The limits hold for a release build on a quiet machine; `slack` widens
+/// them for others.
+pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
+    let store = bench.store();
+    let now = populate(&*store, agents).await;
+    let names: Vec<_> = (0..200)
+        .map(|n| format!("agent-{:07}", n * 7919 % agents))
+        .collect();
+    let mut taken: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    for name in &names {
+        let (id, key) = (AgentId::from(name.as_str()), format!("key-{name}").into());
+        let started = Instant::now();
+        assert!(store.agent(&id).await.unwrap().is_some());
+        taken.entry("agent").or_default().push(started.elapsed());
+        let started = Instant::now();
+        assert!(store.key(&key).await.unwrap().is_some());
+        taken.entry("key").or_default().push(started.elapsed());
+        let started = Instant::now();
+        store.pending_actions(&id, None, now, 10).await.unwrap();
+        taken
+            .entry("pending actions")
+            .or_default()
+            .push(started.elapsed());
+    }
+    let all = AgentQuery::default();
+    for _ in 0..11 {
+        let started = Instant::now();
+        let page = store
+            .agents(&all, PageRequest { offset: 0, limit: 20 }, now)
+            .await
+            .unwrap();
+        assert_eq!(page.items.len(), 20);
+        taken.entry("page").or_default().push(started.elapsed());
+        let started = Instant::now();
+        store.count_by_status(&all, now).await.unwrap();
+        taken.entry("counts").or_default().push(started.elapsed());
+    }
+    let later = now.plus(Duration::from_secs(1));
+    let batch = (0..10_000)
+        .map(|n| checkin(&format!("agent-{:07}", n * 7919 % agents), later))
+        .collect();
+    let started = Instant::now();
+    store.record_checkins(batch).await.unwrap();
+    taken
+        .entry("10,000 check-ins")
+        .or_default()
+        .push(started.elapsed());
+    for (what, mut times) in taken {
+        times.sort();
+        let median = times[times.len() / 2];
+        let limit = match what {
+            "page" | "counts" => Duration::from_millis(50),
+            "10,000 check-ins" => Duration::from_millis(800),
+            _ => Duration::from_millis(1),
+        };
+        println!("S28 {agents} agents, {what}: median {median:?}, limit {limit:?} x {slack}");
+        assert!(median <= limit * slack, "{what}: {median:?} at {agents} agents");
+    }
+}
+
+/// Agents in every state, over four policies, in calls of a thousand at a time.
+async fn populate(store: &dyn Store, agents: usize) -> Timestamp {
+    let now = at(1_000_000);
+    for (n, timeout) in [None, Some(3600), Some(60), Some(14 * 24 * 3600)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut first = revision(&format!("policy-{n}"));
+        first.inactivity_timeout = timeout.map(Duration::from_secs);
+        first.at = at(i64::try_from(n).unwrap());
+        store.append_policy_revision(None, first.clone()).await.unwrap();
+        store.append_policy_revision(Some(1), first).await.unwrap();
+    }
+    let numbers: Vec<_> = (0..agents).collect();
+    for part in numbers.chunks(1000) {
+        let enrolling = part.iter().map(|n| store.enroll(sample(*n, now)));
+        for enrolled in futures_all(enrolling.collect()).await {
+            enrolled.unwrap();
+        }
+        store
+            .record_checkins(part.iter().filter_map(|n| sample_checkin(*n, now)).collect())
+            .await
+            .unwrap();
+        let mut changes: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        for n in part {
+            let id = AgentId::from(format!("agent-{n:07}"));
+            if n % 7 != 0 {
+                changes.push(Box::pin(async move {
+                    let policy = PolicyId::from(format!("policy-{}", n % 4));
+                    let revision = i64::try_from(n % 3).unwrap();
+                    store
+                        .confirm_policy(&id, &policy, revision, now)
+                        .await
+                        .map(|_| ())
+                        .unwrap();
+                    match n % 41 {
+                        0 => store.unenroll(&id, None, now).await.unwrap(),
+                        1 | 2 => {
+                            let reason = if n % 41 == 1 { "uninstall" } else { "orphaned" }.to_owned();
+                            let mark = AuditMark {
+                                reason,
+                                time: String::new(),
+                            };
+                            store.mark_audit(&id, mark, now).await.unwrap();
+                        }
+                        _ => {}
+                    }
+                }));
+            }
+        }
+        futures_all(changes).await;
+        let marked: Vec<_> = part
+            .iter()
+            .filter(|n| **n % 29 == 0)
+            .map(|n| format!("agent-{n:07}"))
+            .collect();
+        let marked: Vec<_> = marked.iter().map(String::as_str).collect();
+        for (place, mark) in [
+            crate::AgentMark::UpgradeStarted,
+            crate::AgentMark::UnenrollmentStarted,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut one = action(&format!("d{place}-{}", part[0]), &marked);
+            one.mark = Some(mark);
+            one.expiration = Some(now.plus(Duration::from_secs(60)));
+            if place == 1 {
+                one.agents.truncate(marked.len() / 2);
+            }
+            store.append_actions(vec![one]).await.unwrap();
+        }
+    }
+    now
+}
+
+/// All of them at once, so that they share commits.
+async fn futures_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
+    std::future::poll_fn(|context| {
+        let mut open = false;
+        for (future, output) in &mut waiting {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+fn sample(n: usize, now: Timestamp) -> crate::Enrollment {
+    let mut enrollment = enrollment(&format!("agent-{n:07}"), &format!("policy-{}", n % 4));
+    let agent = &mut enrollment.agent;
+    agent.at = now.minus(Duration::from_secs((n as u64 * 31) % 2000));
+    agent.version = format!("9.{}.0", n % 11);
+    agent.tags = [("even", 2), ("third", 3), ("tenth", 10)]
+        .into_iter()
+        .filter(|(_, divisor)| n.is_multiple_of(*divisor))
+        .map(|(tag, _)| tag.to_owned())
+        .collect();
+    agent.local_metadata = Some(json(&format!(r#"{{"host":{{"hostname":"Host-{}"}}}}"#, n % 100)));
+    enrollment
+}
+
+fn sample_checkin(n: usize, now: Timestamp) -> Option<CheckinRecord> {
+    let silent = match n % 13 {
+        0 => return None,
+        1 => 400,
+        2 => 4000,
+        3 => 200_000,
+        other => other as u64 * 7,
+    };
+    let status = ["online", "online", "error", "degraded", "starting"][n % 5].to_owned();
+    Some(CheckinRecord {
+        status: Some(status),
+        unhealthy_reason: (n % 5 == 2).then(|| vec![UnhealthyReason::Output]),
+        ..checkin(&format!("agent-{n:07}"), now.minus(Duration::from_secs(silent)))
+    })
+}
+
+/// Each filter, each sort, and some together.
+fn queries() -> Vec<AgentQuery> {
+    let mut queries = vec![AgentQuery::default(), everyone()];
+    for sort in [
+        AgentSort::EnrolledAt,
+        AgentSort::LastCheckin,
+        AgentSort::Id,
+        AgentSort::Policy,
+        AgentSort::Version,
+    ] {
+        for order in [SortOrder::Ascending, SortOrder::Descending] {
+            queries.push(AgentQuery {
+                sort,
+                order,
+                ..AgentQuery::default()
+            });
+            queries.push(AgentQuery {
+                sort,
+                order,
+                ..everyone()
+            });
+            queries.push(AgentQuery {
+                sort,
+                order,
+                policies: vec!["policy-2".into()],
+                ..AgentQuery::default()
+            });
+        }
+    }
+    for status in AgentStatus::ALL {
+        queries.push(AgentQuery {
+            statuses: vec![status],
+            ..AgentQuery::default()
+        });
+    }
+    let errors = vec![AgentStatus::Error, AgentStatus::Offline];
+    let tags = vec!["even".to_owned(), "third".to_owned()];
+    queries.extend([
+        AgentQuery {
+            statuses: errors.clone(),
+            policies: vec!["policy-0".into(), "policy-1".into()],
+            ..AgentQuery::default()
+        },
+        AgentQuery {
+            policies: vec!["unknown".into()],
+            ..AgentQuery::default()
+        },
+        AgentQuery {
+            tags: tags.clone(),
+            ..everyone()
+        },
+        AgentQuery {
+            tags,
+            statuses: errors,
+            sort: AgentSort::Version,
+            ..AgentQuery::default()
+        },
+        AgentQuery {
+            tags: vec!["none".to_owned()],
+            ..everyone()
+        },
+        AgentQuery {
+            search: Some("AGENT-00000".to_owned()),
+            ..everyone()
+        },
+        AgentQuery {
+            search: Some("host-7".to_owned()),
+            sort: AgentSort::LastCheckin,
+            ..AgentQuery::default()
+        },
+        AgentQuery {
+            search: Some("%".to_owned()),
+            ..everyone()
+        },
+        AgentQuery {
+            search: Some("_gent".to_owned()),
+            ..everyone()
+        },
+        AgentQuery {
+            search: Some("host-1".to_owned()),
+            policies: vec!["policy-3".into()],
+            tags: vec!["third".to_owned()],
+            ..everyone()
+        },
+    ]);
+    queries
+}
+
+fn fits(agent: &Agent, query: &AgentQuery, now: Timestamp) -> bool {
+    let status = expected_status(agent, now);
+    let shown = match query.statuses.is_empty() {
+        true => query.shows_inactive || !matches!(status, AgentStatus::Unenrolled | AgentStatus::Inactive),
+        false => query.statuses.contains(&status),
+    };
+    let host = agent
+        .local_metadata
+        .as_ref()
+        .map(|json| json.as_str().replace("{\"host\":{\"hostname\":\"", ""));
+    let begins = |text: &str, prefix: &str| {
+        text.to_ascii_lowercase()
+            .starts_with(&prefix.to_ascii_lowercase())
+    };
+    shown
+        && (query.policies.is_empty() || query.policies.contains(&agent.policy))
+        && query.tags.iter().all(|tag| agent.tags.contains(tag))
+        && query.search.as_ref().is_none_or(|prefix| {
+            begins(agent.id.as_str(), prefix) || host.as_ref().is_some_and(|host| begins(host, prefix))
+        })
+}
+
+fn order(one: &Agent, other: &Agent, query: &AgentQuery) -> std::cmp::Ordering {
+    let ascending = match query.sort {
+        AgentSort::EnrolledAt => one.enrolled_at.cmp(&other.enrolled_at),
+        AgentSort::LastCheckin => one.last_checkin.cmp(&other.last_checkin),
+        AgentSort::Id => std::cmp::Ordering::Equal,
+        AgentSort::Policy => one.policy.cmp(&other.policy),
+        AgentSort::Version => one.version.cmp(&other.version),
+    }
+    .then_with(|| one.id.cmp(&other.id));
+    match query.order {
+        SortOrder::Ascending => ascending,
+        SortOrder::Descending => ascending.reverse(),
+    }
+}
+
+/// data-model 6.1, as plainly as it stands there.
+fn expected_status(agent: &Agent, now: Timestamp) -> AgentStatus {
+    let timeout = match agent.policy.as_str() {
+        "policy-1" => Some(3600),
+        "policy-2" => Some(60),
+        "policy-3" => Some(14 * 24 * 3600),
+        _ => None,
+    };
+    let audit = agent.audit.as_ref().map(|audit| audit.reason.as_str());
+    let silent_since = agent.last_checkin.unwrap_or(agent.enrolled_at);
+    if !agent.is_active {
+        AgentStatus::Unenrolled
+    } else if timeout.is_some_and(|timeout| {
+        agent
+            .last_checkin
+            .is_some_and(|last| last < now.minus(Duration::from_secs(timeout)))
+    }) {
+        AgentStatus::Inactive
+    } else if audit == Some("uninstall") {
+        AgentStatus::Uninstalled
+    } else if audit == Some("orphaned") {
+        AgentStatus::Orphaned
+    } else if silent_since < now.minus(Duration::from_secs(300)) {
+        AgentStatus::Offline
+    } else if agent.policy_revision.is_none_or(|revision| revision == 0)
+        || (agent.upgrade_started_at.is_some() && agent.upgraded_at.is_none())
+    {
+        AgentStatus::Updating
+    } else if agent.last_checkin.is_none() {
+        AgentStatus::Enrolling
+    } else if agent.unenrollment_started_at.is_some() {
+        AgentStatus::Unenrolling
+    } else {
+        match agent.last_checkin_status.as_deref() {
+            Some("error") => AgentStatus::Error,
+            Some("degraded") => AgentStatus::Degraded,
+            _ => AgentStatus::Online,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Things to store, each as short as the case at hand allows.
+
+use std::time::Duration;
+
+use crate::{
+    ActionDocId, ActionResult, Agent, AgentId, AgentQuery, CheckinRecord, Enrollment, EnrollmentId,
+    EnrollmentToken, KeyHash, KeyId, KeyKind, NewAction, NewAgent, NewKey, NewRevision, NewToken,
+    PageRequest, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, TokenId,
+};
+
+/// A time `seconds` after the suite's beginning.
+#[must_use]
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_767_225_600_000 + seconds * 1000)
+}
+
+/// JSON that must be valid.
+#[must_use]
+pub fn json(text: &str) -> RawJson {
+    RawJson::parse(text.to_owned()).expect("the sample is JSON")
+}
+
+/// Everything on one page.
+#[must_use]
+pub fn all() -> PageRequest {
+    PageRequest {
+        offset: 0,
+        limit: 1_000_000,
+    }
+}
+
+/// Every agent, inactive ones too.
+#[must_use]
+pub fn everyone() -> AgentQuery {
+    AgentQuery {
+        shows_inactive: true,
+        ..AgentQuery::default()
+    }
+}
+
+/// A key of the given kind.
+#[must_use]
+pub fn key(id: &str, kind: KeyKind) -> NewKey {
+    let hash = KeyHash {
+        salt: [7; 16],
+        digest: [9; 32],
+    };
+    NewKey {
+        id: id.into(),
+        hash,
+        kind,
+        name: format!("name of {id}"),
+        metadata: None,
+        at: at(0),
+    }
+}
+
+/// An enrolment of agent `id` into `policy` with access key `key-{id}`.
+#[must_use]
+pub fn enrollment(id: &str, policy: &str) -> Enrollment {
+    Enrollment {
+        agent: NewAgent {
+            id: id.into(),
+            kind: "PERMANENT".to_owned(),
+            policy: policy.into(),
+            policy_base: policy.into(),
+            namespaces: vec!["default".to_owned()],
+            version: "9.6.0".to_owned(),
+            tags: Vec::new(),
+            local_metadata: None,
+            enrollment_id: None,
+            replace_token: None,
+            at: at(0),
+        },
+        key: key(&format!("key-{id}"), KeyKind::Access(id.into())),
+        admitted_by: None,
+        replaces: Replacement::None,
+    }
+}
+
+/// The same with an idempotency key.
+#[must_use]
+pub fn enrollment_with_id(id: &str, enrollment_id: &str) -> Enrollment {
+    let mut enrollment = enrollment(id, "p");
+    enrollment.agent.enrollment_id = Some(EnrollmentId::from(enrollment_id));
+    enrollment
+}
+
+/// A check-in that reports `online` and nothing else.
+#[must_use]
+pub fn checkin(agent: &str, at: Timestamp) -> CheckinRecord {
+    CheckinRecord {
+        agent: agent.into(),
+        at,
+        status: Some("online".to_owned()),
+        message: None,
+        version: None,
+        local_metadata: None,
+        components: None,
+        unhealthy_reason: None,
+        position: None,
+        rollbacks: None,
+        clears_audit: false,
+    }
+}
+
+/// A deliverable action that ends after an hour.
+#[must_use]
+pub fn action(doc: &str, agents: &[&str]) -> NewAction {
+    NewAction {
+        doc: ActionDocId::from(doc),
+        action: format!("action of {doc}").into(),
+        kind: "SETTINGS".to_owned(),
+        is_deliverable: true,
+        agents: agents.iter().map(|agent| AgentId::from(*agent)).collect(),
+        mark: None,
+        input_type: None,
+        data: Some(json(r#"{"log_level":"debug"}"#)),
+        at: at(0),
+        expiration: Some(at(3600)),
+        start_time: None,
+        rollout_duration_seconds: None,
+        timeout: None,
+        user_id: None,
+        namespaces: vec!["default".to_owned()],
+        signed: None,
+        traceparent: None,
+    }
+}
+
+/// An answer without error.
+#[must_use]
+pub fn result(action: &str, agent: &str) -> ActionResult {
+    ActionResult {
+        action: action.into(),
+        agent: agent.into(),
+        timestamp: "2026-01-01T00:00:00.123456789+02:00".to_owned(),
+        received_at: at(1),
+        error: None,
+        namespaces: vec!["default".to_owned()],
+        details: None,
+    }
+}
+
+/// A revision of `policy`.
+#[must_use]
+pub fn revision(policy: &str) -> NewRevision {
+    NewRevision {
+        policy: policy.into(),
+        data: json(r#"{"inputs":[]}"#),
+        settings: json(r#"{"name":"sample"}"#),
+        namespaces: vec!["default".to_owned()],
+        inactivity_timeout: Some(Duration::from_secs(14 * 24 * 3600)),
+        at: at(0),
+    }
+}
+
+/// A token for `policy` with key `key-{id}`.
+#[must_use]
+pub fn token(id: &str, policy: &str) -> NewToken {
+    NewToken {
+        id: id.into(),
+        key: key(&format!("key-{id}"), KeyKind::Enrollment(TokenId::from(id))),
+        name: format!("token {id}"),
+        policy: policy.into(),
+        namespaces: vec!["default".to_owned()],
+        expires_at: None,
+        at: at(0),
+    }
+}
+
+/// Stores agent `id` in policy `p`.
+pub async fn enrolled(store: &dyn Store, id: &str) -> Agent {
+    store.enroll(enrollment(id, "p")).await.expect("enrols")
+}
+
+/// Stores the first revision of `policy`.
+pub async fn policy(store: &dyn Store, policy: &str) -> PolicyRevision {
+    store
+        .append_policy_revision(None, revision(policy))
+        .await
+        .expect("the policy is new")
+}
+
+/// Stores a token.
+pub async fn admitting(store: &dyn Store, id: &str, policy: &str) -> EnrollmentToken {
+    store
+        .create_token(token(id, policy))
+        .await
+        .expect("the token is new")
+}
+
+/// The agent, which must exist.
+pub async fn agent(store: &dyn Store, id: &str) -> Agent {
+    store
+        .agent(&AgentId::from(id))
+        .await
+        .expect("reads")
+        .expect("the agent exists")
+}
+
+/// Whether the key would be accepted.
+pub async fn is_alive(store: &dyn Store, key: &str) -> bool {
+    store
+        .key(&KeyId::from(key))
+        .await
+        .expect("reads")
+        .is_some_and(|key| key.active)
+}
+
+/// Confirms `revision` of policy `p` for an agent.
+pub async fn confirm(store: &dyn Store, agent: &str, revision: i64) -> bool {
+    store
+        .confirm_policy(&AgentId::from(agent), &PolicyId::from("p"), revision, at(1))
+        .await
+        .expect("the agent exists")
+}

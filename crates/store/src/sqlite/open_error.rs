@@ -1,0 +1,116 @@
+//! Why the embedded store could not be opened, each with a remedy.
+
+use std::{io, path::PathBuf};
+
+/// The store was not opened; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process (or another opener in this one) holds the store.
+    #[error("the store in {} is in use by {}", directory.display(), holder(*pid))]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The holder as its lock file names it, if it does.
+        pid: Option<u32>,
+    },
+    /// The directory or a file in it cannot be made, read or written.
+    #[error("cannot write to {}: {source}", path.display())]
+    NotWritable {
+        /// What was tried.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A later version of the program wrote the file.
+    #[error("{} has version {file}, but this program reads at most version {ours}", path.display())]
+    NewerVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        file: i64,
+        /// The newest version that this program knows.
+        ours: i64,
+    },
+    /// The file is an SQLite database of something else.
+    #[error("{} is not a store of this program", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read as a database.
+    #[error("{} is damaged: {detail}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found.
+        detail: String,
+    },
+    /// A migration failed and was undone.
+    #[error("{} could not be brought to version {to}: {detail}", path.display())]
+    Migration {
+        /// The file, unchanged.
+        path: PathBuf,
+        /// The version that failed.
+        to: i64,
+        /// The reason.
+        detail: String,
+    },
+    /// SQLite refused to work with the file for another reason (out of memory, locked by a foreign tool, …).
+    #[error("cannot open {}: {detail}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// The system gave no thread.
+    #[error("cannot start a thread for the store: {0}")]
+    NoThread(io::Error),
+}
+
+impl OpenError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::InUse { pid: Some(pid), .. } => {
+                format!("stop process {pid} or choose another data directory")
+            }
+            Self::InUse { pid: None, .. } => {
+                "stop the other process or choose another data directory".to_owned()
+            }
+            Self::NotWritable { path, .. } => format!(
+                "check owner, permissions and free space of {}, or choose another data directory",
+                path.display()
+            ),
+            Self::NewerVersion { file, .. } => {
+                format!("start the version that wrote it, or restore a backup made before version {file}")
+            }
+            Self::Foreign { path } => {
+                format!("move {} away or choose another data directory", path.display())
+            }
+            Self::Damaged { path, .. } => format!(
+                "stop the server, keep a copy of {0} and its -wal file, then restore a backup or salvage it \
+                 with: sqlite3 {0} .recover | sqlite3 repaired.db",
+                path.display()
+            ),
+            Self::Migration { path, .. } => format!(
+                "the file is unchanged: free disk space if that was the cause, or go back to the version \
+                 before; a copy made before the attempt stands beside {}",
+                path.display()
+            ),
+            Self::Refused { path, .. } => {
+                format!(
+                    "close every other program that has {} open and try again",
+                    path.display()
+                )
+            }
+            Self::NoThread(_) => "raise the limit of threads for this user or service".to_owned(),
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
