@@ -1,1 +1,49 @@
-//! test-support
+//! What the tests of all rooms share. Never part of the server.
+//!
+//! - [`CertificateAuthority`], [`PairFiles`] and [`KubeletVolume`]: certificates, and the writers that replace
+//!   them on disk the way real ones do.
+//! - [`ServerCommand`] and [`ServerProcess`]: the real binary in a directory of its own; dropping it fails the
+//!   test on leftovers (exit code, error and panic lines).
+//! - [`HttpClient`]: HTTP/1.1 over TCP or TLS, raw enough for malformed requests.
+//! - [`SimulatedAgent`]: what an Elastic Agent says (enrol, check in, apply, acknowledge).
+//! - [`AdminClient`]: the operator's side, with Kibana's paths.
+//! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/idle_fleet.rs`).
+//!
+//! Everything waits for events with [`LIMIT`], which only a hang reaches. A failed step of the harness panics,
+//! because it is a failed test; what a server may rightly refuse comes back as a value.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this crate is part of tests: a step that fails must fail the test"
+)]
+
+mod admin_client;
+mod certificate_authority;
+mod http_client;
+mod idle_fleet;
+mod kubelet_volume;
+mod pair_files;
+mod server_command;
+mod server_log;
+mod server_process;
+mod simulated_agent;
+mod tls;
+
+use std::time::Duration;
+
+pub use self::{
+    admin_client::AdminClient,
+    certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},
+    http_client::{Connection, HttpClient, Request, Response},
+    idle_fleet::{FleetOrder, FleetProgress, IdleFleet},
+    kubelet_volume::KubeletVolume,
+    pair_files::PairFiles,
+    server_command::ServerCommand,
+    server_log::LogLine,
+    server_process::{Listening, QuickstartFacts, ServerProcess},
+    simulated_agent::{AgentError, Checkin, SimulatedAgent},
+    tls::{TlsFacts, fingerprint},
+};
+
+/// How long an event may take before the test fails. Generous: machines that run tests are slow and busy.
+pub const LIMIT: Duration = Duration::from_secs(60);
