@@ -1,0 +1,516 @@
+//! What can go wrong: settings that cannot hold, a set that cannot be loaded, a reloader that cannot start.
+//!
+//! Each variant is a cause with what is needed to act on it; `Display` is one lower-case line, `hint()` the
+//! remedy. No variant ever holds key material or a passphrase.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+
+use crate::moment::rfc3339;
+use crate::names::ClientAuth;
+use crate::state::FailureReason;
+use crate::warning::Findings;
+
+/// A setting that cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingsError {
+    /// A word that is not in the list.
+    #[error("unknown {what} `{word}`: known are {known}")]
+    UnknownWord {
+        /// What the word should name.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// The words that are understood.
+        known: String,
+    },
+    /// A word that is known, and cannot be served.
+    #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
+    UnsupportedWord {
+        /// What the word names.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// Why not.
+        reason: &'static str,
+        /// The words that can be served.
+        known: String,
+    },
+    /// TLS 1.1 or older.
+    #[error(
+        "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
+    )]
+    ObsoleteProtocol {
+        /// The word.
+        word: String,
+    },
+    /// A pin that is not 32 bytes in base64.
+    #[error("`{word}` is not the base64 of a SHA-256 digest")]
+    BadPin {
+        /// The word.
+        word: String,
+    },
+    /// No certificate is configured.
+    #[error("no certificate is configured")]
+    NoPair,
+    /// Client certificates are asked for, and no CA could accept one.
+    #[error("client authentication is {}, but no client CA is configured", client_auth_word(*.mode))]
+    NoClientAuthorities {
+        /// The mode.
+        mode: ClientAuth,
+    },
+    /// An SNI name that is no host name.
+    #[error("`{name}` is neither a host name nor a wildcard of one label")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// `debounce` beyond its range.
+    #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
+    DebounceRange {
+        /// The value.
+        given: Duration,
+    },
+    /// `max_debounce` below `debounce`.
+    #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
+    CeilingBelowDebounce {
+        /// The configured ceiling.
+        ceiling: Duration,
+        /// The debounce it must reach.
+        debounce: Duration,
+    },
+    /// `reload_interval` beyond its range.
+    #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
+    IntervalRange {
+        /// The value.
+        given: Duration,
+    },
+    /// A threshold of zero.
+    #[error("an expiry warning of 0 would come when it is too late")]
+    EmptyWarning,
+}
+
+impl SettingsError {
+    /// The remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::UnknownWord { .. } | Self::UnsupportedWord { .. } => "use one of the known names",
+            Self::ObsoleteProtocol { .. } => "use TLSv1.2 and TLSv1.3",
+            Self::BadPin { .. } => {
+                "openssl x509 -in ca.crt -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64"
+            }
+            Self::NoPair => "set certificate and key",
+            Self::NoClientAuthorities { .. } => "set certificate_authorities, or client_authentication: none",
+            Self::BadName { .. } => "write host.example.com or *.example.com",
+            Self::DebounceRange { .. } => "use a value between 0 and 10m",
+            Self::CeilingBelowDebounce { .. } => "raise max_debounce, or leave it out",
+            Self::IntervalRange { .. } => "use a value between 1s and 24h, or 0 for no safety poll",
+            Self::EmptyWarning => "use a time before the end, for example 7d",
+        }
+    }
+}
+
+/// Why a TLS set cannot be loaded. `file` is a path, or says that the PEM is inline.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// Nothing is there.
+    #[error("{role} {file}: no such file ({} does not exist)", .missing.display())]
+    NotFound {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// The first component of the path that is missing.
+        missing: PathBuf,
+    },
+    /// Not ours to read.
+    #[error("{role} {file}: permission denied")]
+    PermissionDenied {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// Any other answer of the system.
+    #[error("{role} {file}: cannot be read: {reason}")]
+    Unreadable {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// R15: a directory, FIFO, device or socket.
+    #[error("{role} {file}: is {found}, not a regular file")]
+    NotRegular {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// Links that go round.
+    #[error("{role} {file}: too many levels of symbolic links")]
+    LinkLoop {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// R15.
+    #[error("{role} {file}: larger than {limit} bytes")]
+    TooLarge {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// R14.
+    #[error("the files of the set keep changing: read {attempts} times, never twice the same")]
+    Unsettled {
+        /// How often they were read.
+        attempts: u32,
+    },
+    /// No bytes, or only blanks.
+    #[error("{role} {file}: is empty")]
+    Empty {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// DER where PEM is due.
+    #[error("{role} {file}: is DER, not PEM")]
+    Der {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// Text or bytes without a PEM section.
+    #[error("{role} {file}: holds no PEM section")]
+    NotPem {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// A section that does not parse.
+    #[error("{role} {file}: broken PEM: {reason}")]
+    BrokenPem {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// PEM without a certificate.
+    #[error("{role} {file}: holds no certificate")]
+    NoCertificate {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// R15.
+    #[error("{role} {file}: holds {found} certificates, more than {limit}")]
+    TooManyCertificates {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A certificate that does not parse.
+    #[error("{role} {file}: certificate number {position} cannot be read: {reason}")]
+    BadCertificate {
+        /// What the file is for.
+        role: &'static str,
+        /// The file.
+        file: String,
+        /// Its place in the file, from 1.
+        position: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// PEM without a private key.
+    #[error("key {file}: holds no private key")]
+    NoKey {
+        /// The file.
+        file: String,
+    },
+    /// `Proc-Type: 4,ENCRYPTED`.
+    #[error("key {file}: is encrypted in the old OpenSSL format (Proc-Type: 4,ENCRYPTED), which is not read")]
+    LegacyEncryptedKey {
+        /// The file.
+        file: String,
+    },
+    /// Encrypted, and nothing to open it with.
+    #[error("key {file}: is encrypted, and no passphrase is configured")]
+    PassphraseMissing {
+        /// The file.
+        file: String,
+    },
+    /// T13, T49.
+    #[error("cannot decrypt {file}: the passphrase does not fit")]
+    CannotDecrypt {
+        /// The file.
+        file: String,
+    },
+    /// PBES1 and ciphers nobody should use.
+    #[error("key {file}: is encrypted in a way that is not read: {reason}")]
+    UnsupportedEncryption {
+        /// The file.
+        file: String,
+        /// Which.
+        reason: String,
+    },
+    /// A key no server can use.
+    #[error("key {file}: cannot be used: {reason}")]
+    UnusableKey {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// R18.
+    #[error("key {file}: RSA with {bits} bits is weak, 2048 are needed")]
+    WeakKey {
+        /// The file.
+        file: String,
+        /// Its size.
+        bits: usize,
+    },
+    /// R17.
+    #[error("certificate {certificate} does not match key {key}")]
+    Mismatch {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+    },
+    /// R19.
+    #[error("certificate {file}: expired at {}", rfc3339(*.not_after))]
+    Expired {
+        /// The file.
+        file: String,
+        /// Its end.
+        not_after: SystemTime,
+    },
+    /// R19.
+    #[error("certificate {file}: is not valid before {}", rfc3339(*.not_before))]
+    NotYetValid {
+        /// The file.
+        file: String,
+        /// Its beginning.
+        not_before: SystemTime,
+    },
+    /// R19: neither is valid now, and the served one lasts longer.
+    #[error("certificate {file}: is not valid now and ends at {}, before the served one", rfc3339(*.not_after))]
+    EndsEarlier {
+        /// The file.
+        file: String,
+        /// Its end.
+        not_after: SystemTime,
+    },
+    /// A client CA that rustls does not take as an anchor.
+    #[error("client CA {file}: certificate number {position} cannot be trusted: {reason}")]
+    BadAuthority {
+        /// The file.
+        file: String,
+        /// Its place in the file, from 1.
+        position: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Pins that leave nobody.
+    #[error("none of the client CAs has a public key of ca_sha256")]
+    NoPinnedAuthority,
+    /// A CRL that does not parse or cannot be used.
+    #[error("revocation list {file}: cannot be used: {reason}")]
+    BadRevocationList {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A combination that rustls refuses.
+    #[error("the TLS settings cannot be served together: {reason}")]
+    Configuration {
+        /// Its words.
+        reason: String,
+    },
+    /// A setting that cannot hold.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A defect of this crate, caught (R31).
+    #[error("the reader stopped unexpectedly: {reason}")]
+    Panicked {
+        /// The panic's words.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// The remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "create the file, or correct the path",
+            Self::PermissionDenied { .. } => {
+                "let the server's user read it, and search every directory above it"
+            }
+            Self::Unreadable { .. } => "see that the file system is mounted and healthy",
+            Self::NotRegular { .. } | Self::LinkLoop { .. } => "point the setting at a regular file",
+            Self::TooLarge { .. } | Self::TooManyCertificates { .. } => {
+                "point the setting at the server's own chain, not at a bundle"
+            }
+            Self::Unsettled { .. } => "write to a temporary name and rename, so that a change is one step",
+            Self::Empty { .. } => "write the PEM into it; an empty file is often a renewal that failed",
+            Self::Der { .. } => {
+                "convert it: openssl x509 -inform der (or openssl pkey -inform der) -in FILE -out FILE.pem"
+            }
+            Self::NotPem { .. } | Self::BrokenPem { .. } => {
+                "see that the file was copied whole: openssl x509 -in FILE -text"
+            }
+            Self::NoCertificate { .. } | Self::BadCertificate { .. } => {
+                "put the chain there, leaf first, as `-----BEGIN CERTIFICATE-----` sections"
+            }
+            Self::NoKey { .. } => "set key, or put the private key into the certificate's file",
+            Self::LegacyEncryptedKey { .. } => "convert it: openssl pkcs8 -topk8 -in OLD.key -out NEW.key",
+            Self::PassphraseMissing { .. } => "set key_passphrase_path or key_passphrase",
+            Self::CannotDecrypt { .. } => "correct key_passphrase_path or key_passphrase",
+            Self::UnsupportedEncryption { .. } => {
+                "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -in OLD.key -out NEW.key"
+            }
+            Self::UnusableKey { .. } => {
+                "use RSA from 2048 bits, ECDSA over P-256, P-384 or P-521, or Ed25519"
+            }
+            Self::WeakKey { .. } => "issue a certificate for a stronger key",
+            Self::Mismatch { .. } => "put the key that the certificate was issued for beside it",
+            Self::Expired { .. } | Self::EndsEarlier { .. } => "renew the certificate",
+            Self::NotYetValid { .. } => "check the clock, or wait with the rollout",
+            Self::BadAuthority { .. } => "remove it from certificate_authorities",
+            Self::NoPinnedAuthority => "correct ca_sha256, or add the CA to certificate_authorities",
+            Self::BadRevocationList { .. } => "fetch the list again from its CA: openssl crl -in FILE -text",
+            Self::Configuration { .. } => "compare supported_protocols, cipher_suites and curve_types",
+            Self::Settings(error) => error.hint(),
+            Self::Panicked { .. } => "report this with the log: it is a defect of the server",
+        }
+    }
+
+    /// The class of the cause, for metrics.
+    #[must_use]
+    pub fn reason(&self) -> FailureReason {
+        match self {
+            Self::NotFound { .. } => FailureReason::NotFound,
+            Self::PermissionDenied { .. } | Self::Unreadable { .. } => FailureReason::Unreadable,
+            Self::NotRegular { .. } | Self::LinkLoop { .. } => FailureReason::NotRegular,
+            Self::TooLarge { .. } | Self::TooManyCertificates { .. } => FailureReason::TooLarge,
+            Self::Unsettled { .. } => FailureReason::Unsettled,
+            Self::Empty { .. } => FailureReason::Empty,
+            Self::Der { .. } | Self::NotPem { .. } | Self::BrokenPem { .. } => FailureReason::Malformed,
+            Self::NoCertificate { .. } | Self::BadCertificate { .. } | Self::NoKey { .. } => {
+                FailureReason::Malformed
+            }
+            Self::LegacyEncryptedKey { .. }
+            | Self::PassphraseMissing { .. }
+            | Self::CannotDecrypt { .. }
+            | Self::UnsupportedEncryption { .. } => FailureReason::Passphrase,
+            Self::UnusableKey { .. } | Self::WeakKey { .. } => FailureReason::WeakKey,
+            Self::Mismatch { .. } => FailureReason::Mismatch,
+            Self::Expired { .. } | Self::EndsEarlier { .. } => FailureReason::Expired,
+            Self::NotYetValid { .. } => FailureReason::NotYetValid,
+            Self::BadAuthority { .. } | Self::NoPinnedAuthority => FailureReason::ClientAuthorities,
+            Self::BadRevocationList { .. } => FailureReason::RevocationLists,
+            Self::Configuration { .. } | Self::Settings(_) => FailureReason::Configuration,
+            Self::Panicked { .. } => FailureReason::Panic,
+        }
+    }
+}
+
+/// A set that was refused: every error that was found, and the warnings beside them. Holds at least one
+/// error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", .findings.summary())]
+pub struct Rejected {
+    /// Errors and warnings apart.
+    pub findings: Findings,
+}
+
+impl Rejected {
+    /// The first error decides what is reported.
+    #[must_use]
+    pub fn first(&self) -> Option<&LoadError> {
+        self.findings.errors.first()
+    }
+
+    /// The remedy for the first error.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        self.first().map_or("", LoadError::hint)
+    }
+
+    /// The class of the first error.
+    #[must_use]
+    pub fn reason(&self) -> FailureReason {
+        self.first().map_or(FailureReason::Panic, LoadError::reason)
+    }
+}
+
+impl From<LoadError> for Rejected {
+    fn from(error: LoadError) -> Self {
+        Self {
+            findings: Findings {
+                errors: vec![error],
+                warnings: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Why a reloader did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// R29: the set cannot be served.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// `start` outside of an actix system.
+    #[error("no actix system runs on this thread")]
+    NoSystem,
+    /// The thread for the own system did not come up.
+    #[error("the reloader's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl StartError {
+    /// The remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejected) => rejected.hint(),
+            Self::NoSystem => "call start from inside actix_rt::System, or use spawn_system",
+            Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)",
+        }
+    }
+}
+
+fn client_auth_word(mode: ClientAuth) -> &'static str {
+    match mode {
+        ClientAuth::None => "none",
+        ClientAuth::Optional => "optional",
+        ClientAuth::Required => "required",
+    }
+}

@@ -1,0 +1,117 @@
+//! Remaining life of what is served: which threshold is crossed, when the next one comes, and R35's health.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use crate::moment::rfc3339;
+use crate::state::{GenerationInfo, ServedPair};
+
+/// Which thresholds were announced, by leaf. Pure but for that memory: time is an argument.
+pub(crate) struct Expiry {
+    /// The largest first; the end itself is the last.
+    thresholds: Vec<Duration>,
+    announced: HashMap<String, usize>,
+}
+
+/// A served leaf that came closer to its end than a threshold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    /// Zero: it has ended.
+    pub(crate) threshold: Duration,
+    pub(crate) message: String,
+}
+
+impl Expiry {
+    pub(crate) fn new(thresholds: &[Duration]) -> Self {
+        let mut thresholds = thresholds.to_vec();
+        thresholds.push(Duration::ZERO);
+        thresholds.sort_unstable_by(|a, b| b.cmp(a));
+        thresholds.dedup();
+        Self {
+            thresholds,
+            announced: HashMap::new(),
+        }
+    }
+
+    /// The thresholds crossed since the last call; of several at once only the nearest to the end.
+    pub(crate) fn crossed(&mut self, info: &GenerationInfo, now: SystemTime) -> Vec<Crossing> {
+        self.announced
+            .retain(|leaf, _| info.pairs.iter().any(|pair| pair.leaf.fingerprint == *leaf));
+        let mut crossings = Vec::new();
+        for pair in &info.pairs {
+            let left = remaining(pair, now);
+            let count = self
+                .thresholds
+                .iter()
+                .take_while(|threshold| left <= **threshold)
+                .count();
+            let before = self
+                .announced
+                .insert(pair.leaf.fingerprint.clone(), count)
+                .unwrap_or(0);
+            // A clock set back takes back the crossing; it is announced again when it comes again.
+            if count <= before {
+                continue;
+            }
+            if let Some(threshold) = self.thresholds.get(count - 1) {
+                crossings.push(Crossing {
+                    threshold: *threshold,
+                    message: describe(pair, left),
+                });
+            }
+        }
+        crossings
+    }
+
+    /// How long until the next threshold of any leaf.
+    pub(crate) fn next(&self, info: &GenerationInfo, now: SystemTime) -> Option<Duration> {
+        let next = |pair: &ServedPair| {
+            let left = remaining(pair, now);
+            self.thresholds
+                .iter()
+                .find(|threshold| left > **threshold)
+                .map(|threshold| left - *threshold)
+        };
+        info.pairs.iter().filter_map(next).min()
+    }
+
+    /// R35: a served leaf that is within the smallest warning, ended, or not valid yet.
+    pub(crate) fn degraded(&self, info: &GenerationInfo, now: SystemTime) -> Option<String> {
+        let smallest = self
+            .thresholds
+            .iter()
+            .rev()
+            .find(|threshold| !threshold.is_zero())
+            .copied()
+            .unwrap_or_default();
+        info.pairs.iter().find_map(|pair| {
+            let left = remaining(pair, now);
+            if pair.leaf.not_before > now {
+                let from = rfc3339(pair.leaf.not_before);
+                return Some(format!(
+                    "certificate {} is not valid before {from}",
+                    pair.certificate_file
+                ));
+            }
+            (left <= smallest).then(|| describe(pair, left))
+        })
+    }
+}
+
+fn remaining(pair: &ServedPair, now: SystemTime) -> Duration {
+    pair.leaf.not_after.duration_since(now).unwrap_or_default()
+}
+
+fn describe(pair: &ServedPair, left: Duration) -> String {
+    let (file, end) = (&pair.certificate_file, rfc3339(pair.leaf.not_after));
+    if left.is_zero() {
+        return format!("served certificate {file} expired at {end}");
+    }
+    let hours = left.as_secs() / 3600;
+    let words = match hours {
+        0 => format!("{} minutes", left.as_secs() / 60),
+        1..=47 => format!("{hours} hours"),
+        _ => format!("{} days", hours / 24),
+    };
+    format!("served certificate {file} ends in {words}, at {end}")
+}

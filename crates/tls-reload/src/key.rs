@@ -1,0 +1,75 @@
+//! Private keys: decrypted where needed, turned into what signs a handshake (R18).
+
+use std::sync::Arc;
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::sign::SigningKey;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+use crate::error::LoadError;
+use crate::pem::Sections;
+
+/// Every key of `sections` that can sign, in order; encrypted ones are opened with `passphrase`.
+pub(crate) fn signing_keys(
+    file: &str,
+    sections: &Sections,
+    passphrase: Option<&[u8]>,
+) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
+    let mut keys: Vec<PrivateKeyDer<'static>> = sections.keys.iter().map(PrivateKeyDer::clone_key).collect();
+    for encrypted in &sections.encrypted_keys {
+        keys.push(decrypt(file, encrypted, passphrase)?);
+    }
+    if keys.is_empty() {
+        return Err(if sections.has_legacy_key {
+            LoadError::LegacyEncryptedKey {
+                file: file.to_owned(),
+            }
+        } else {
+            LoadError::NoKey {
+                file: file.to_owned(),
+            }
+        });
+    }
+    let mut usable = Vec::with_capacity(keys.len());
+    let mut refusal = None;
+    for key in &keys {
+        match rustls::crypto::aws_lc_rs::sign::any_supported_type(key) {
+            Ok(key) => usable.push(key),
+            Err(error) => refusal = Some(error.to_string()),
+        }
+    }
+    match refusal {
+        Some(reason) if usable.is_empty() => Err(LoadError::UnusableKey {
+            file: file.to_owned(),
+            reason,
+        }),
+        _ => Ok(usable),
+    }
+}
+
+fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let file = || file.to_owned();
+    let Some(passphrase) = passphrase else {
+        return Err(LoadError::PassphraseMissing { file: file() });
+    };
+    let encrypted =
+        EncryptedPrivateKeyInfoRef::try_from(der).map_err(|error| LoadError::UnsupportedEncryption {
+            file: file(),
+            reason: error.to_string(),
+        })?;
+    match encrypted.decrypt(passphrase) {
+        Ok(document) => {
+            let plain = Zeroizing::new(document.as_bytes().to_vec());
+            Ok(PrivatePkcs8KeyDer::from(plain.to_vec()).into())
+        }
+        // Wrong padding, or padding that fits by chance around rubbish: both mean a wrong phrase.
+        Err(
+            pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_),
+        ) => Err(LoadError::CannotDecrypt { file: file() }),
+        Err(error) => Err(LoadError::UnsupportedEncryption {
+            file: file(),
+            reason: error.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,123 @@
+//! Log records with ECS keys (R34), and the memory that keeps one cause from being logged at every poll (R30).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use log::kv::Value;
+use log::{Level, Record};
+
+use crate::moment::rfc3339;
+use crate::state::GenerationInfo;
+
+pub(crate) const ACTION: &str = "event.action";
+pub(crate) const OUTCOME: &str = "event.outcome";
+pub(crate) const REASON: &str = "event.reason";
+pub(crate) const ERROR: &str = "error.message";
+pub(crate) const FINGERPRINT: &str = "tls.server.hash.sha256";
+pub(crate) const OLD_FINGERPRINT: &str = "tls.server.hash.sha256.previous";
+pub(crate) const SERIAL: &str = "tls.server.x509.serial_number";
+pub(crate) const NOT_AFTER: &str = "tls.server.x509.not_after";
+pub(crate) const NAMES: &str = "tls.server.x509.alternative_names";
+pub(crate) const TRIGGER: &str = "fleet.tls.reload.trigger";
+pub(crate) const FILES: &str = "file.path";
+
+/// Writes one record. Values are shown as they are: callers pass public facts only.
+pub(crate) fn emit(level: Level, message: &str, fields: &[(&str, &str)]) {
+    if level > log::max_level() {
+        return;
+    }
+    let fields: Vec<(&str, Value<'_>)> = fields
+        .iter()
+        .map(|(key, value)| (*key, Value::from(*value)))
+        .collect();
+    log::logger().log(
+        &Record::builder()
+            .level(level)
+            .target(env!("CARGO_CRATE_NAME"))
+            .module_path(Some(env!("CARGO_CRATE_NAME")))
+            .key_values(&fields.as_slice())
+            .args(format_args!("{message}"))
+            .build(),
+    );
+}
+
+/// What R34 tells of a generation: its default leaf, and every file.
+pub(crate) struct Told {
+    pub(crate) fingerprint: String,
+    pub(crate) serial: String,
+    pub(crate) not_after: String,
+    pub(crate) names: String,
+    pub(crate) files: String,
+}
+
+impl Told {
+    pub(crate) fn of(info: &GenerationInfo, files: String) -> Self {
+        let leaf = info.pairs.first().map(|pair| &pair.leaf);
+        Self {
+            fingerprint: info.fingerprint().to_owned(),
+            serial: leaf.map(|leaf| leaf.serial.clone()).unwrap_or_default(),
+            not_after: leaf.map(|leaf| rfc3339(leaf.not_after)).unwrap_or_default(),
+            names: leaf.map(|leaf| leaf.names.join(",")).unwrap_or_default(),
+            files,
+        }
+    }
+}
+
+/// Which causes were logged, and when (R30).
+#[derive(Default)]
+pub(crate) struct Repeats {
+    logged: HashMap<String, Instant>,
+}
+
+impl Repeats {
+    /// Whether `cause` is due for the log: new, or an hour old.
+    pub(crate) fn is_due(&mut self, cause: &str, now: Instant) -> bool {
+        if let Some(at) = self.logged.get(cause)
+            && now.saturating_duration_since(*at) < REPEAT
+        {
+            return false;
+        }
+        if self.logged.len() >= REMEMBERED {
+            self.logged
+                .retain(|_, at| now.saturating_duration_since(*at) < REPEAT);
+            if self.logged.len() >= REMEMBERED {
+                self.logged.clear();
+            }
+        }
+        self.logged.insert(cause.to_owned(), now);
+        true
+    }
+
+    /// All is well again: the next failure is news.
+    pub(crate) fn forget(&mut self) {
+        self.logged.clear();
+    }
+}
+
+const REPEAT: Duration = Duration::from_secs(3600);
+/// A bound for causes that never repeat.
+const REMEMBERED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r30_one_cause_is_logged_hourly() {
+        let start = Instant::now();
+        let mut repeats = Repeats::default();
+        assert!(repeats.is_due("a", start));
+        assert!(!repeats.is_due("a", start + Duration::from_secs(3599)));
+        assert!(
+            repeats.is_due("b", start + Duration::from_secs(1)),
+            "another cause is news"
+        );
+        assert!(repeats.is_due("a", start + Duration::from_secs(3600)));
+        repeats.forget();
+        assert!(repeats.is_due("b", start + Duration::from_secs(2)));
+        for cause in 0..1000 {
+            assert!(repeats.is_due(&cause.to_string(), start));
+        }
+        assert!(repeats.logged.len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,502 @@
+//! Metrics of reloads and handshakes (R33), named relative to the prefix of the registry they go into.
+//!
+//! Counters and histograms are bumped where the event is known. What is a state (served certificates, health,
+//! times, watch mode) is not kept twice: a collector reads it from the reloader at each scrape, so that it
+//! agrees with what a handshake sees at that moment. One registration serves several TLS sets: a second set
+//! gets a label through [`ReloadMetrics::for_set`].
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use rustls::ProtocolVersion;
+
+use crate::moment::unix_seconds;
+use crate::reloader::Shared;
+use crate::state::{CertificateInfo, FailureReason, ReloadResult, ReloadState, Trigger, WatchMode};
+use crate::watch::WatchFailure;
+
+/// The metrics of every TLS set of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct ReloadMetrics {
+    set: Option<&'static str>,
+    families: Arc<Families>,
+}
+
+/// What a listener counts about its handshakes. Cheap to clone.
+#[derive(Clone)]
+pub struct HandshakeMetrics {
+    set: Option<&'static str>,
+    families: Arc<Families>,
+}
+
+/// How a handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HandshakeResult {
+    /// The connection is established.
+    Success,
+    /// Either side refused.
+    Failure,
+    /// The deadline passed first.
+    Timeout,
+}
+
+struct Families {
+    reloads: Family<ReloadLabels, Counter>,
+    reload_duration: Family<SetLabel, Histogram, fn() -> Histogram>,
+    change_to_served: Family<SetLabel, Histogram, fn() -> Histogram>,
+    watch_errors: Family<WatchLabels, Counter>,
+    expiry_warnings: Family<SetLabel, Counter>,
+    restarts: Family<SetLabel, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    handshake_duration: Family<SetLabel, Histogram, fn() -> Histogram>,
+    sets: Mutex<Vec<(SetLabel, Weak<Shared>)>>,
+}
+
+/// Reads the state of every set at a scrape.
+struct StateCollector(Arc<Families>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct SetLabel(Option<&'static str>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ReloadLabels {
+    result: ReloadResult,
+    reason: &'static str,
+    set: SetLabel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct WatchLabels {
+    reason: WatchFailure,
+    set: SetLabel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct HandshakeLabels {
+    result: HandshakeResult,
+    version: &'static str,
+    set: SetLabel,
+}
+
+struct CertificateLabels<'a> {
+    kind: &'static str,
+    fingerprint: &'a str,
+    serial: &'a str,
+    sni: &'a str,
+    issuer_cn: &'a str,
+    set: SetLabel,
+}
+
+struct WatchModeLabels {
+    mode: WatchMode,
+    set: SetLabel,
+}
+
+impl ReloadMetrics {
+    /// Declares every metric of this crate in `registry`; the caller has set the prefix.
+    pub fn register(registry: &mut Registry) -> Self {
+        let families = Arc::new(Families::new());
+        let f = &*families;
+        registry.register(
+            "reload",
+            "Reloads by result, and by what asked for them (success, unchanged) or the cause (failure)",
+            f.reloads.clone(),
+        );
+        registry.register(
+            "reload_duration_seconds",
+            "From the start of a read to the swap",
+            f.reload_duration.clone(),
+        );
+        registry.register(
+            "change_to_served_seconds",
+            "From the first sign of a change to the swap",
+            f.change_to_served.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Failures of the file-system watch",
+            f.watch_errors.clone(),
+        );
+        registry.register(
+            "expiry_warnings",
+            "Thresholds of expiry_warning that served leaves have crossed",
+            f.expiry_warnings.clone(),
+        );
+        registry.register(
+            "reloader_restarts",
+            "Times the reloader was rebuilt after a panic",
+            f.restarts.clone(),
+        );
+        registry.register(
+            "handshakes",
+            "TLS handshakes by result and protocol version",
+            f.handshakes.clone(),
+        );
+        registry.register(
+            "handshake_duration_seconds",
+            "From the accepted connection to the end of its handshake",
+            f.handshake_duration.clone(),
+        );
+        registry.register_collector(Box::new(StateCollector(families.clone())));
+        Self { set: None, families }
+    }
+
+    /// The same metrics with a label `set`, for a second TLS set in the same process.
+    #[must_use]
+    pub fn for_set(&self, set: &'static str) -> Self {
+        Self {
+            set: Some(set),
+            families: self.families.clone(),
+        }
+    }
+
+    /// What a listener of this set counts.
+    #[must_use]
+    pub fn handshakes(&self) -> HandshakeMetrics {
+        HandshakeMetrics {
+            set: self.set,
+            families: self.families.clone(),
+        }
+    }
+
+    /// Metrics that nobody scrapes.
+    pub(crate) fn unregistered() -> Self {
+        Self {
+            set: None,
+            families: Arc::new(Families::new()),
+        }
+    }
+
+    /// From now on scrapes show this set's state. Series exist from the start, at zero.
+    pub(crate) fn observe(&self, shared: &Arc<Shared>) {
+        let set = SetLabel(self.set);
+        {
+            let mut sets = self.families.sets.lock().unwrap_or_else(PoisonError::into_inner);
+            sets.retain(|(label, other)| *label != set && other.strong_count() > 0);
+            sets.push((set, Arc::downgrade(shared)));
+        }
+        drop(self.families.restarts.get_or_create(&set));
+        drop(self.families.expiry_warnings.get_or_create(&set));
+        drop(self.families.reload_duration.get_or_create(&set));
+        drop(self.families.change_to_served.get_or_create(&set));
+        for reason in [Trigger::Event, Trigger::Poll, Trigger::Signal, Trigger::Api].map(Trigger::as_str) {
+            for result in [ReloadResult::Success, ReloadResult::Unchanged] {
+                drop(
+                    self.families
+                        .reloads
+                        .get_or_create(&ReloadLabels { result, reason, set }),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn taken(&self, trigger: Trigger, result: ReloadResult) {
+        let labels = ReloadLabels {
+            result,
+            reason: trigger.as_str(),
+            set: SetLabel(self.set),
+        };
+        self.families.reloads.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn refused(&self, reason: FailureReason) {
+        let labels = ReloadLabels {
+            result: ReloadResult::Failure,
+            reason: reason.as_str(),
+            set: SetLabel(self.set),
+        };
+        self.families.reloads.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn swapped(&self, read_to_swap: Duration, change_to_swap: Option<Duration>) {
+        let set = SetLabel(self.set);
+        self.families
+            .reload_duration
+            .get_or_create(&set)
+            .observe(read_to_swap.as_secs_f64());
+        if let Some(since) = change_to_swap {
+            self.families
+                .change_to_served
+                .get_or_create(&set)
+                .observe(since.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn watch_failed(&self, reason: WatchFailure) {
+        self.families
+            .watch_errors
+            .get_or_create(&WatchLabels {
+                reason,
+                set: SetLabel(self.set),
+            })
+            .inc();
+    }
+
+    pub(crate) fn expiry_crossed(&self) {
+        self.families
+            .expiry_warnings
+            .get_or_create(&SetLabel(self.set))
+            .inc();
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.families.restarts.get_or_create(&SetLabel(self.set)).inc();
+    }
+}
+
+impl HandshakeMetrics {
+    /// One handshake ended after `took`. `version` is what was agreed, if anything was.
+    pub fn ended(&self, result: HandshakeResult, version: Option<ProtocolVersion>, took: Duration) {
+        let version = match version {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            Some(_) | None => "unknown",
+        };
+        let set = SetLabel(self.set);
+        self.families
+            .handshakes
+            .get_or_create(&HandshakeLabels { result, version, set })
+            .inc();
+        self.families
+            .handshake_duration
+            .get_or_create(&set)
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Families {
+    fn new() -> Self {
+        Self {
+            reloads: Family::default(),
+            reload_duration: Family::new_with_constructor(sub_second_histogram),
+            change_to_served: Family::new_with_constructor(waiting_histogram),
+            watch_errors: Family::default(),
+            expiry_warnings: Family::default(),
+            restarts: Family::default(),
+            handshakes: Family::default(),
+            handshake_duration: Family::new_with_constructor(sub_second_histogram),
+            sets: Mutex::default(),
+        }
+    }
+}
+
+impl Collector for StateCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let sets: Vec<(SetLabel, Arc<Shared>, Arc<ReloadState>)> = {
+            let sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
+            sets.iter()
+                .filter_map(|(label, shared)| {
+                    shared
+                        .upgrade()
+                        .map(|shared| (*label, shared.clone(), shared.state()))
+                })
+                .collect()
+        };
+        let mut gauge = |name: &str, help: &str, value: fn(&ReloadState) -> Option<i64>| -> fmt::Result {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (label, _, state) in &sets {
+                if let Some(value) = value(state) {
+                    put(&mut metric, label, value)?;
+                }
+            }
+            Ok(())
+        };
+        gauge(
+            "reload_healthy",
+            "1 while the last attempt succeeded and no served leaf is near its end",
+            |state| Some(i64::from(state.healthy)),
+        )?;
+        gauge(
+            "reload_last_success_timestamp_seconds",
+            "When a generation was last taken or confirmed, in seconds since 1970",
+            |state| state.last_success.map(unix_seconds),
+        )?;
+        gauge(
+            "reload_last_failure_timestamp_seconds",
+            "When an attempt last failed, in seconds since 1970 (0: never)",
+            |state| Some(state.last_failure.map_or(0, unix_seconds)),
+        )?;
+        gauge(
+            "watched_directories",
+            "Directories under file-system watch",
+            |state| i64::try_from(state.watched_directories.len()).ok(),
+        )?;
+        let mut metric = encoder.encode_descriptor(
+            "watch_mode",
+            "1 for the way changes are noticed: events (with the safety poll), poll, off",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (set, _, state) in &sets {
+            for mode in [WatchMode::Events, WatchMode::Poll, WatchMode::Off] {
+                put(
+                    &mut metric,
+                    &WatchModeLabels { mode, set: *set },
+                    i64::from(mode == state.watch_mode),
+                )?;
+            }
+        }
+        let mut metric = encoder.encode_descriptor(
+            "certificate_not_after_timestamp_seconds",
+            "End of validity in seconds since 1970 (kind leaf, client_ca), or the next update due (kind crl)",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (set, shared, _) in &sets {
+            encode_ends(&mut metric, *set, shared)?;
+        }
+        Ok(())
+    }
+}
+
+/// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each client CA and each CRL.
+fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -> fmt::Result {
+    let generation = shared.resolver().current();
+    let info = generation.info();
+    let certificate = |metric: &mut MetricEncoder<'_>, kind, one: &CertificateInfo, sni: &str| {
+        let labels = CertificateLabels {
+            kind,
+            fingerprint: &one.fingerprint,
+            serial: &one.serial,
+            sni,
+            issuer_cn: &one.issuer_common_name,
+            set,
+        };
+        put(metric, &labels, unix_seconds(one.not_after))
+    };
+    for pair in &info.pairs {
+        if pair.sni.is_empty() {
+            certificate(metric, "leaf", &pair.leaf, "")?;
+        }
+        for name in pair.sni.iter().take(NAMES_PER_LEAF) {
+            certificate(metric, "leaf", &pair.leaf, name)?;
+        }
+    }
+    for authority in &info.client_authorities {
+        certificate(metric, "client_ca", authority, "")?;
+    }
+    for list in &info.revocation_lists {
+        let Some(next_update) = list.next_update else {
+            continue;
+        };
+        let labels = CertificateLabels {
+            kind: "crl",
+            fingerprint: &list.fingerprint,
+            serial: "",
+            sni: "",
+            issuer_cn: &list.issuer_common_name,
+            set,
+        };
+        put(metric, &labels, unix_seconds(next_update))?;
+    }
+    Ok(())
+}
+
+fn put(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: i64) -> fmt::Result {
+    ConstGauge::new(value).encode(metric.encode_family(labels)?)
+}
+
+fn label(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
+    use prometheus_client::encoding::EncodeLabel as _;
+    (key, value).encode(encoder.encode_label())
+}
+
+impl EncodeLabelSet for SetLabel {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |set| label(encoder, "set", set))
+    }
+}
+
+impl EncodeLabelSet for ReloadLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        label(encoder, "result", self.result.as_str())?;
+        label(encoder, "reason", self.reason)?;
+        self.set.encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for WatchLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        label(encoder, "reason", self.reason.as_str())?;
+        self.set.encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for WatchModeLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        label(encoder, "mode", self.mode.as_str())?;
+        self.set.encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for HandshakeLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let result = match self.result {
+            HandshakeResult::Success => "success",
+            HandshakeResult::Failure => "failure",
+            HandshakeResult::Timeout => "timeout",
+        };
+        label(encoder, "result", result)?;
+        label(encoder, "version", self.version)?;
+        self.set.encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for CertificateLabels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        label(encoder, "kind", self.kind)?;
+        label(encoder, "fingerprint", self.fingerprint)?;
+        label(encoder, "serial", self.serial)?;
+        label(encoder, "sni", self.sni)?;
+        label(encoder, "issuer_cn", self.issuer_cn)?;
+        self.set.encode(encoder)
+    }
+}
+
+impl fmt::Debug for ReloadMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReloadMetrics")
+            .field("set", &self.set)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HandshakeMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandshakeMetrics")
+            .field("set", &self.set)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StateCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateCollector")
+    }
+}
+
+fn sub_second_histogram() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ])
+}
+
+fn waiting_histogram() -> Histogram {
+    Histogram::new([
+        0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 5.5, 6.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0,
+    ])
+}
+
+/// A certificate with hundreds of names must not flood the time-series store.
+const NAMES_PER_LEAF: usize = 32;

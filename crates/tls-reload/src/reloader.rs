@@ -1,0 +1,275 @@
+//! Starting a reloader, and the handle everybody else holds.
+//!
+//! The first load happens on the caller's thread, so that a server that cannot serve never starts (R29). After
+//! that an actor owns the watch and the timers; handshakes read the [`Resolver`] and never depend on the actor
+//! being alive (R31).
+
+mod actor;
+mod job;
+mod report;
+mod supervise;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::{oneshot, watch};
+
+use crate::error::{Rejected, StartError};
+use crate::generation::Generation;
+use crate::metrics::ReloadMetrics;
+use crate::moment::Clock;
+use crate::resolver::Resolver;
+use crate::source::Settings;
+use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger};
+use crate::watch::{WatcherFactory, system_events};
+use actor::{CertReloader, ReloadNow};
+
+/// What a reloader is made of, before it starts.
+///
+/// ```no_run
+/// # fn main() -> Result<(), tls_reload::StartError> {
+/// use tls_reload::{PemSource, Reloader, Settings};
+/// let settings = Settings::single(PemSource::from_config("tls.crt"), Some(PemSource::from_config("tls.key")));
+/// let handle = Reloader::new(settings).spawn_system()?;
+/// let config = handle.resolver().server_config(); // for each new connection
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is served or reloaded before it is started"]
+pub struct Reloader {
+    settings: Settings,
+    metrics: ReloadMetrics,
+    clock: Clock,
+    watcher: WatcherFactory,
+}
+
+/// A running reloader. Clones are the same one; it runs until [`shutdown`](Self::shutdown) or the end of its
+/// actix system, whether or not a handle is held.
+#[derive(Clone)]
+pub struct ReloadHandle {
+    shared: Arc<Shared>,
+    actor: watch::Receiver<Option<Addr<CertReloader>>>,
+    stop: watch::Sender<bool>,
+}
+
+/// What outlives every rebuild of the actor.
+pub(crate) struct Shared {
+    settings: Settings,
+    resolver: Resolver,
+    state: watch::Sender<Arc<ReloadState>>,
+    metrics: ReloadMetrics,
+    clock: Clock,
+    watcher: WatcherFactory,
+}
+
+impl Reloader {
+    /// A reloader for one TLS set, with the system's events and clock, and metrics nobody scrapes.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            metrics: ReloadMetrics::unregistered(),
+            clock: Clock::default(),
+            watcher: system_events(),
+        }
+    }
+
+    /// Counts into `metrics`.
+    pub fn metrics(mut self, metrics: ReloadMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Judges dates by another clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes events from elsewhere.
+    pub fn watcher(mut self, watcher: WatcherFactory) -> Self {
+        self.watcher = watcher;
+        self
+    }
+
+    /// Loads the first generation (blocking) and starts the actor on the current actix arbiter.
+    ///
+    /// # Errors
+    /// R29: the set cannot be served; or this thread runs no actix system.
+    pub fn start(self) -> Result<ReloadHandle, StartError> {
+        let arbiter = actix_rt::Arbiter::try_current().ok_or(StartError::NoSystem)?;
+        let (handle, supervisor) = self.load()?;
+        if arbiter.spawn(supervisor.run()) {
+            Ok(handle)
+        } else {
+            Err(StartError::NoSystem)
+        }
+    }
+
+    /// Loads the first generation (blocking) and starts the actor on an actix system of its own, in a thread
+    /// of its own: for programs on plain tokio, or on no runtime at all.
+    ///
+    /// # Errors
+    /// R29: the set cannot be served; or the thread cannot be started.
+    pub fn spawn_system(self) -> Result<ReloadHandle, StartError> {
+        let (handle, supervisor) = self.load()?;
+        std::thread::Builder::new()
+            .name("tls-reload".to_owned())
+            .spawn(move || actix_rt::System::new().block_on(supervisor.run()))?;
+        Ok(handle)
+    }
+
+    fn load(self) -> Result<(ReloadHandle, supervise::Supervisor), Rejected> {
+        let Self {
+            settings,
+            metrics,
+            clock,
+            watcher,
+        } = self;
+        let now = clock.now();
+        let generation = Arc::new(Generation::load(&settings, now)?);
+        let state = report::first(&generation, &settings, now);
+        let resolver = Resolver::new(generation);
+        let shared = Arc::new(Shared {
+            settings,
+            resolver,
+            state: watch::Sender::new(Arc::new(state)),
+            metrics,
+            clock,
+            watcher,
+        });
+        shared.metrics.observe(&shared);
+        let (stop, stopped) = watch::channel(false);
+        let (supervisor, actor) = supervise::Supervisor::new(shared.clone(), stopped);
+        Ok((ReloadHandle { shared, actor, stop }, supervisor))
+    }
+}
+
+impl ReloadHandle {
+    /// What listeners read.
+    #[must_use]
+    pub fn resolver(&self) -> Resolver {
+        self.shared.resolver.clone()
+    }
+
+    /// The state now. Cheap: a shared value.
+    #[must_use]
+    pub fn state(&self) -> Arc<ReloadState> {
+        self.shared.state()
+    }
+
+    /// The state now and each that follows.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ReloadState>> {
+        self.shared.state.subscribe()
+    }
+
+    /// Reads the files at once (R10) and tells what came of it. `trigger` is who asks.
+    pub async fn reload_now(&self, trigger: Trigger) -> ReloadOutcome {
+        if !self.shared.settings.reload.enabled {
+            return self.no_reload(
+                ReloadResult::Disabled,
+                None,
+                "reload is disabled",
+                Some("set certificate_reload.enabled: true"),
+            );
+        }
+        let mut actor = self.actor.clone();
+        for _ in 0..TRIES {
+            let address = match tokio::time::timeout(RESTART, actor.wait_for(Option::is_some)).await {
+                Ok(Ok(address)) => address.clone(),
+                Ok(Err(_)) => break,
+                Err(_) => continue,
+            };
+            let Some(address) = address else { continue };
+            let (answer, answered) = oneshot::channel();
+            if address.send(ReloadNow { trigger, answer }).await.is_ok()
+                && let Ok(outcome) = answered.await
+            {
+                return outcome;
+            }
+            // It died with the request: wait for the next one, which has another address.
+            let _next = tokio::time::timeout(RESTART, actor.changed()).await;
+        }
+        self.no_reload(
+            ReloadResult::Failure,
+            Some(FailureReason::Stopped),
+            "the reloader is not running",
+            Some("see the log for what stopped it"),
+        )
+    }
+
+    /// Stops the watcher and all timers (R32). What is served stays served. Returns when it is done.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let mut state = self.shared.state.subscribe();
+        // The sender is in `shared`, which we hold: waiting cannot fail.
+        let _stopped = state.wait_for(|state| state.stopped).await;
+    }
+
+    fn no_reload(
+        &self,
+        result: ReloadResult,
+        reason: Option<FailureReason>,
+        message: &str,
+        hint: Option<&str>,
+    ) -> ReloadOutcome {
+        ReloadOutcome {
+            result,
+            fingerprint: self.shared.resolver.current().info().fingerprint().to_owned(),
+            message: message.to_owned(),
+            hint: hint.map(str::to_owned),
+            reason,
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(crate) fn state(&self) -> Arc<ReloadState> {
+        self.state.borrow().clone()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.settings.paths()
+    }
+
+    /// Publishes a changed state; one that is the same wakes nobody.
+    fn update(&self, change: impl FnOnce(&mut ReloadState)) {
+        self.state.send_if_modified(|state| {
+            let mut next = (**state).clone();
+            change(&mut next);
+            let differs = next != **state;
+            if differs {
+                *state = Arc::new(next);
+            }
+            differs
+        });
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReloadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReloadHandle")
+            .field("serves", &self.shared.resolver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often a request follows the actor through a restart.
+const TRIES: usize = 3;
+/// How long a restart may take before a request gives up on it.
+const RESTART: Duration = Duration::from_secs(5);

@@ -1,0 +1,515 @@
+//! The actor. It owns the watch, the debounce, the retries and the timers of one TLS set.
+//!
+//! Mailbox: 16 messages. Events are one content-free message for a whole burst and are tried, never waited
+//! for: when the mailbox is full, the next event or the safety poll brings the news. Requests wait for room.
+//! A restart loses only timers: the new actor starts from the served generation and looks at the disk first.
+//! Nothing here blocks: files are touched by the jobs of `job.rs`, one at a time, and what they find comes back
+//! as state.
+
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use log::Level;
+use tokio::sync::oneshot;
+
+use super::job::{self, Arm, Found, Looked, Read};
+use super::{Shared, report};
+use crate::error::{LoadError, Rejected};
+use crate::expiry::Expiry;
+use crate::generation::{Generation, Reloaded};
+use crate::logging::{ACTION, OUTCOME, REASON, Repeats, emit};
+use crate::quiet::{Quiet, backoff};
+use crate::read::Picture;
+use crate::state::{ReloadOutcome, ReloadResult, Trigger, WatchMode};
+use crate::watch::{Armed, Signals, WatchFailure, Watches};
+
+/// Something moved in a watched directory, or the watcher failed: see the signals.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Woken;
+
+/// Read at once, and answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ReloadNow {
+    pub(super) trigger: Trigger,
+    pub(super) answer: oneshot::Sender<ReloadOutcome>,
+}
+
+/// End; the watcher goes with it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// The last word of an actor that ends on purpose.
+pub(super) struct Exit;
+
+/// See the file's header.
+pub(super) struct CertReloader {
+    shared: Arc<Shared>,
+    exit: Option<oneshot::Sender<Exit>>,
+    watches: Arc<Mutex<Watches>>,
+    signals: Arc<Signals>,
+    /// What was read last, served or refused; `None` if it could not be read in peace.
+    seen: Option<Picture>,
+    quiet: Quiet,
+    burst_trigger: Trigger,
+    /// The first sign of the change that is not served yet.
+    since: Option<Instant>,
+    failures: u32,
+    last_failure: Option<(String, Option<[u8; 32]>)>,
+    watch_failures: u32,
+    busy: Option<Instant>,
+    /// Read as soon as the running job has ended.
+    next: Option<Trigger>,
+    waiting: Vec<oneshot::Sender<ReloadOutcome>>,
+    repeats: Repeats,
+    expiry: Expiry,
+    quiet_timer: Option<SpawnHandle>,
+    retry_timer: Option<SpawnHandle>,
+    watch_timer: Option<SpawnHandle>,
+    expiry_timer: Option<SpawnHandle>,
+}
+
+impl CertReloader {
+    pub(super) fn new(shared: Arc<Shared>, exit: oneshot::Sender<Exit>) -> Self {
+        let reload = &shared.settings.reload;
+        Self {
+            exit: Some(exit),
+            watches: Arc::new(Mutex::new(Watches::new(shared.watcher.clone()))),
+            // Replaced in `started`, when there is an address to wake.
+            signals: Signals::new(|| false),
+            seen: Some(shared.resolver.current().picture().clone()),
+            quiet: Quiet::new(reload.debounce, reload.ceiling()),
+            burst_trigger: Trigger::Poll,
+            since: None,
+            failures: 0,
+            last_failure: None,
+            watch_failures: 0,
+            busy: None,
+            next: None,
+            waiting: Vec::new(),
+            repeats: Repeats::default(),
+            expiry: Expiry::new(&reload.expiry_warning),
+            quiet_timer: None,
+            retry_timer: None,
+            watch_timer: None,
+            expiry_timer: None,
+            shared,
+        }
+    }
+}
+
+impl Actor for CertReloader {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        self.check_expiry(ctx);
+        if !self.shared.settings.reload.enabled || self.shared.paths().next().is_none() {
+            return;
+        }
+        self.renew_signals(ctx);
+        self.look(ctx, Arm::Differing);
+        let interval = self.shared.settings.reload.reload_interval;
+        if !interval.is_zero() {
+            ctx.run_interval(interval, Self::poll);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        match self.watches.try_lock() {
+            Ok(mut watches) => watches.close(),
+            Err(TryLockError::Poisoned(watches)) => watches.into_inner().close(),
+            // A job holds it: it ends with the job, which owns the last reference then.
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if let Some(exit) = self.exit.take() {
+            // A supervisor that is gone needs no last word.
+            let _heard = exit.send(Exit);
+        }
+    }
+}
+
+impl Handler<Woken> for CertReloader {
+    type Result = ();
+
+    fn handle(&mut self, _: Woken, ctx: &mut Self::Context) {
+        if let Some(failure) = self.signals.take_failure() {
+            self.watch_failed(ctx, failure);
+        }
+        if let Some((first, _)) = self.signals.burst()
+            && self.quiet_timer.is_none()
+        {
+            self.burst_trigger = Trigger::Event;
+            let due = self.quiet.touched(first);
+            self.wait_until(ctx, due);
+        }
+    }
+}
+
+impl Handler<ReloadNow> for CertReloader {
+    type Result = ();
+
+    fn handle(&mut self, asked: ReloadNow, ctx: &mut Self::Context) {
+        self.waiting.push(asked.answer);
+        self.read(ctx, asked.trigger);
+    }
+}
+
+impl Handler<Stop> for CertReloader {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// Noticing.
+impl CertReloader {
+    /// A new watcher gets new signals, so that the end of the old one is not taken for its own.
+    fn renew_signals(&mut self, ctx: &mut Context<Self>) {
+        let address = ctx.address().downgrade();
+        self.signals = Signals::new(move || {
+            address
+                .upgrade()
+                .is_some_and(|actor| actor.try_send(Woken).is_ok())
+        });
+    }
+
+    fn wait_until(&mut self, ctx: &mut Context<Self>, due: Instant) {
+        let wait = due.saturating_duration_since(Instant::now());
+        if let Some(old) = self.quiet_timer.replace(ctx.run_later(wait, Self::settle)) {
+            ctx.cancel_future(old);
+        }
+    }
+
+    /// The quiet time is over, unless events went on meanwhile.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.quiet_timer = None;
+        let burst = self.signals.burst();
+        self.signals.rest();
+        let now = Instant::now();
+        let due = match burst {
+            Some((_, last)) => self.quiet.touched(last),
+            None => self.quiet.due().unwrap_or(now),
+        };
+        if due > now {
+            self.wait_until(ctx, due);
+        } else {
+            let trigger = self.burst_trigger;
+            self.read(ctx, trigger);
+        }
+    }
+
+    /// The safety poll (R4).
+    fn poll(&mut self, ctx: &mut Context<Self>) {
+        self.check_expiry(ctx);
+        if let Some(failure) = self.signals.take_failure() {
+            self.watch_failed(ctx, failure);
+        }
+        if let Some(since) = self.busy.filter(|since| since.elapsed() > STUCK) {
+            let seconds = since.elapsed().as_secs();
+            self.shared.update(|state| {
+                state.healthy = false;
+                state.degraded = Some(format!(
+                    "reading the files has taken {seconds} seconds: is their file system there?"
+                ));
+            });
+        }
+        // A burst ends in a read, and so does a retry of what could not even be read.
+        let awaited = self.quiet.due().is_some() || (self.seen.is_none() && self.retry_timer.is_some());
+        if self.busy.is_none() && !awaited {
+            self.look(ctx, Arm::Differing);
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>, arm: Arm) {
+        if self.busy.is_some() {
+            return;
+        }
+        self.busy = Some(Instant::now());
+        // While a failed watcher rests, only its own timer makes a new one (R7).
+        let arm = if self.watch_timer.is_some() {
+            Arm::Nothing
+        } else {
+            arm
+        };
+        let (shared, watches, signals) = (self.shared.clone(), self.watches.clone(), self.signals.clone());
+        let seen = self.seen.clone();
+        let job = actix_rt::task::spawn_blocking(move || job::look(&shared, &watches, &signals, seen, arm));
+        let done = job
+            .into_actor(self)
+            .map(move |done, this, ctx| this.looked(ctx, arm, done.ok()));
+        ctx.spawn(done);
+    }
+
+    fn looked(&mut self, ctx: &mut Context<Self>, arm: Arm, looked: Option<Looked>) {
+        self.busy = None;
+        match looked {
+            None => self.watch_failed(ctx, WatchFailure::Died),
+            Some(Looked { armed, found }) => {
+                if arm != Arm::Nothing {
+                    self.armed(ctx, armed);
+                }
+                match found {
+                    Found::Same => {}
+                    Found::Confirmed(picture) => self.seen = Some(*picture),
+                    Found::Changed { age } if self.quiet.due().is_none() => {
+                        self.burst_trigger = Trigger::Poll;
+                        let due = self.quiet.found(Instant::now(), age);
+                        self.wait_until(ctx, due);
+                    }
+                    Found::Changed { .. } => {}
+                }
+            }
+        }
+        self.read_next(ctx);
+    }
+
+    fn armed(&mut self, ctx: &mut Context<Self>, armed: Armed) {
+        if let Some(failure) = armed.failure {
+            self.watch_failed(ctx, failure);
+            return;
+        }
+        if self.watch_failures > 0 {
+            self.watch_failures = 0;
+            emit(
+                Level::Info,
+                "file-system events work again",
+                &[(ACTION, WATCH), (OUTCOME, "success")],
+            );
+        }
+        let mode = if armed.directories.is_empty() {
+            WatchMode::Poll
+        } else {
+            WatchMode::Events
+        };
+        self.shared.update(|state| {
+            state.watch_mode = mode;
+            state.watch_problem = None;
+            state.watched_directories = armed.directories;
+        });
+    }
+
+    /// R6, R7: the poll goes on alone, and the watcher is built anew after a while.
+    fn watch_failed(&mut self, ctx: &mut Context<Self>, failure: WatchFailure) {
+        self.shared.metrics.watch_failed(failure);
+        let cause = format!("watch {}", failure.as_str());
+        if self.repeats.is_due(&cause, Instant::now()) {
+            let message = format!("{}: changes are found by the safety poll", failure.explain());
+            emit(
+                Level::Warn,
+                &message,
+                &[(ACTION, WATCH), (OUTCOME, "failure"), (REASON, failure.as_str())],
+            );
+        }
+        if failure == WatchFailure::Overflow || self.watch_timer.is_some() {
+            return; // events go on, or a new watcher is on its way
+        }
+        self.watch_failures = self.watch_failures.saturating_add(1);
+        self.renew_signals(ctx);
+        let wait = backoff(self.watch_failures);
+        self.watch_timer = Some(ctx.run_later(wait, Self::rebuild_watcher));
+        self.shared.update(|state| {
+            state.watch_mode = WatchMode::Poll;
+            state.watch_problem = Some(failure.explain().to_owned());
+            state.watched_directories.clear();
+            state.watcher_restarts = state.watcher_restarts.saturating_add(1);
+        });
+    }
+
+    fn rebuild_watcher(&mut self, ctx: &mut Context<Self>) {
+        if self.busy.is_some() {
+            self.watch_timer = Some(ctx.run_later(SHORTLY, Self::rebuild_watcher));
+            return;
+        }
+        self.watch_timer = None;
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        self.look(ctx, Arm::All);
+    }
+}
+
+/// Reading.
+impl CertReloader {
+    /// Reads now, or as soon as the running job has ended.
+    fn read(&mut self, ctx: &mut Context<Self>, trigger: Trigger) {
+        if let Some(timer) = self.retry_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if self.busy.is_some() {
+            self.next = Some(trigger);
+            return;
+        }
+        self.busy = Some(Instant::now());
+        if let Some(timer) = self.quiet_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.signals.rest();
+        self.since = match (self.since, self.quiet.take()) {
+            (Some(earlier), _) => Some(earlier),
+            (None, first) => first,
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        let shared = self.shared.clone();
+        let job = actix_rt::task::spawn_blocking(move || job::read(&shared));
+        let done = job.into_actor(self).map(move |done, this, ctx| {
+            let read = done.unwrap_or_else(|panic| Read {
+                outcome: Reloaded::Refused(panicked(panic), None),
+                took: Duration::ZERO,
+            });
+            this.finished(ctx, trigger, read, waiting);
+        });
+        ctx.spawn(done);
+    }
+
+    fn read_next(&mut self, ctx: &mut Context<Self>) {
+        if let Some(trigger) = self.next.take() {
+            self.read(ctx, trigger);
+        }
+    }
+
+    fn finished(
+        &mut self,
+        ctx: &mut Context<Self>,
+        trigger: Trigger,
+        read: Read,
+        waiting: Vec<oneshot::Sender<ReloadOutcome>>,
+    ) {
+        self.busy = None;
+        let outcome = match read.outcome {
+            Reloaded::New(generation) => self.serve(*generation, trigger, read.took),
+            Reloaded::Same(picture) => self.keep(picture, trigger),
+            Reloaded::Refused(rejected, picture) => self.refuse(ctx, &rejected, picture, trigger),
+        };
+        let now = self.shared.clock.now();
+        self.shared.update(|state| {
+            report::remember(state, &outcome, trigger, now);
+            report::judge_health(state, &self.expiry, now);
+            if outcome.result != ReloadResult::Failure {
+                state.pending_retry = None;
+            }
+        });
+        self.check_expiry(ctx);
+        for waiting in waiting {
+            // A caller that went away needs no answer.
+            let _heard = waiting.send(outcome.clone());
+        }
+        self.read_next(ctx);
+        // R3: links may lead elsewhere now, and what happened since the read is seen.
+        self.look(ctx, Arm::All);
+    }
+
+    fn serve(&mut self, generation: Generation, trigger: Trigger, took: Duration) -> ReloadOutcome {
+        let old = self.shared.resolver.current();
+        let next = Arc::new(generation);
+        self.shared.resolver.swap(next.clone());
+        self.shared.metrics.taken(trigger, ReloadResult::Success);
+        self.shared
+            .metrics
+            .swapped(took, self.since.take().map(|since| since.elapsed()));
+        self.calm_down(next.picture().clone());
+        self.shared.update(|state| state.generation = next.info().clone());
+        report::swapped(&next, &old, trigger, &self.shared.settings)
+    }
+
+    fn keep(&mut self, picture: Picture, trigger: Trigger) -> ReloadOutcome {
+        self.since = None;
+        self.shared.metrics.taken(trigger, ReloadResult::Unchanged);
+        self.calm_down(picture);
+        report::unchanged(&self.shared.resolver.current(), trigger)
+    }
+
+    fn refuse(
+        &mut self,
+        ctx: &mut Context<Self>,
+        rejected: &Rejected,
+        picture: Option<Picture>,
+        trigger: Trigger,
+    ) -> ReloadOutcome {
+        let served = self.shared.resolver.current();
+        let failure = (
+            rejected.to_string(),
+            picture.as_ref().map(|picture| picture.digest),
+        );
+        // One bad state of the disk is one failure, however often it is retried; a person who asks again counts.
+        let is_same = self.last_failure.as_ref() == Some(&failure);
+        if !is_same || matches!(trigger, Trigger::Signal | Trigger::Api) {
+            self.shared.metrics.refused(rejected.reason());
+        }
+        self.failures = if is_same {
+            self.failures.saturating_add(1)
+        } else {
+            1
+        };
+        self.last_failure = Some(failure);
+        self.seen = picture;
+        let wait = backoff(self.failures);
+        self.retry_timer = Some(ctx.run_later(wait, move |this, ctx| {
+            this.retry_timer = None;
+            this.read(ctx, trigger);
+        }));
+        let due = self.shared.clock.now().checked_add(wait);
+        self.shared.update(|state| state.pending_retry = due);
+        let cause = format!("{rejected} {}", served.info().fingerprint());
+        let is_news = self.repeats.is_due(&cause, Instant::now());
+        report::refused(rejected, &served, trigger, &self.shared.settings, is_news)
+    }
+
+    fn calm_down(&mut self, picture: Picture) {
+        self.seen = Some(picture);
+        self.failures = 0;
+        self.last_failure = None;
+        self.repeats.forget();
+    }
+
+    /// Announces thresholds that are crossed, and comes again at the next one.
+    fn check_expiry(&mut self, ctx: &mut Context<Self>) {
+        let now = self.shared.clock.now();
+        let info = self.shared.resolver.current().info().clone();
+        for crossing in self.expiry.crossed(&info, now) {
+            self.shared.metrics.expiry_crossed();
+            let level = if crossing.threshold.is_zero() {
+                Level::Error
+            } else {
+                Level::Warn
+            };
+            let hint = "renew the certificate; the new one is served without a restart";
+            emit(
+                level,
+                &crossing.message,
+                &[(ACTION, "tls-expiry"), ("hint", hint)],
+            );
+        }
+        self.shared
+            .update(|state| report::judge_health(state, &self.expiry, now));
+        let next = self
+            .expiry
+            .next(&info, now)
+            .map_or(EXPIRY_CHECK, |next| next.min(EXPIRY_CHECK));
+        if let Some(old) = self.expiry_timer.replace(ctx.run_later(next, Self::check_expiry)) {
+            ctx.cancel_future(old);
+        }
+    }
+}
+
+fn panicked(panic: tokio::task::JoinError) -> Rejected {
+    let reason = match panic.try_into_panic() {
+        Ok(payload) => payload
+            .downcast_ref::<&str>()
+            .map(|words| (*words).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panic".to_owned()),
+        Err(_) => "the system is shutting down".to_owned(),
+    };
+    LoadError::Panicked { reason }.into()
+}
+
+const MAILBOX: usize = 16;
+const WATCH: &str = "tls-watch";
+/// A read this long means a file system that does not answer.
+const STUCK: Duration = Duration::from_secs(30);
+const SHORTLY: Duration = Duration::from_millis(50);
+/// A clock that was set is noticed at least this often.
+const EXPIRY_CHECK: Duration = Duration::from_secs(3600);

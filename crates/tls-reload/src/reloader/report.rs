@@ -1,0 +1,219 @@
+//! How an attempt is told: state, metrics, log line and answer, from one place so that they agree (R33 to R35).
+
+use std::time::SystemTime;
+
+use log::Level;
+
+use crate::error::Rejected;
+use crate::expiry::Expiry;
+use crate::generation::Generation;
+use crate::logging::{
+    ACTION, ERROR, FILES, FINGERPRINT, NAMES, NOT_AFTER, OLD_FINGERPRINT, OUTCOME, REASON, SERIAL, TRIGGER,
+    Told, emit,
+};
+use crate::moment::rfc3339;
+use crate::source::Settings;
+use crate::state::{Attempt, Failure, GenerationInfo, ReloadOutcome, ReloadResult, ReloadState, Trigger};
+use crate::warning::Warning;
+
+/// The state after the first load, which is logged here.
+pub(super) fn first(generation: &Generation, settings: &Settings, now: SystemTime) -> ReloadState {
+    let info = generation.info();
+    let message = serving(info);
+    let told = Told::of(info, files(settings));
+    emit(
+        Level::Info,
+        &message,
+        &[
+            (ACTION, LOAD),
+            (OUTCOME, "success"),
+            (REASON, Trigger::Start.as_str()),
+            (TRIGGER, Trigger::Start.as_str()),
+            (FINGERPRINT, &told.fingerprint),
+            (SERIAL, &told.serial),
+            (NOT_AFTER, &told.not_after),
+            (NAMES, &told.names),
+            (FILES, &told.files),
+        ],
+    );
+    log_warnings(generation, None);
+    let attempt = Attempt {
+        at: now,
+        trigger: Trigger::Start,
+        result: ReloadResult::Success,
+        reason: None,
+        message,
+        fingerprint: info.fingerprint().to_owned(),
+        times: 1,
+    };
+    let mut state = ReloadState::new(info.clone(), settings.reload.enabled, attempt);
+    judge_health(&mut state, &Expiry::new(&settings.reload.expiry_warning), now);
+    state
+}
+
+/// A new generation is served.
+pub(super) fn swapped(
+    next: &Generation,
+    old: &Generation,
+    trigger: Trigger,
+    settings: &Settings,
+) -> ReloadOutcome {
+    let told = Told::of(next.info(), files(settings));
+    let message = serving(next.info());
+    emit(
+        Level::Info,
+        &message,
+        &[
+            (ACTION, RELOAD),
+            (OUTCOME, "success"),
+            (REASON, trigger.as_str()),
+            (TRIGGER, trigger.as_str()),
+            (FINGERPRINT, &told.fingerprint),
+            (OLD_FINGERPRINT, old.info().fingerprint()),
+            (SERIAL, &told.serial),
+            (NOT_AFTER, &told.not_after),
+            (NAMES, &told.names),
+            (FILES, &told.files),
+        ],
+    );
+    log_warnings(next, Some(old));
+    outcome(ReloadResult::Success, next.info(), message)
+}
+
+/// R12: nothing to do.
+pub(super) fn unchanged(served: &Generation, trigger: Trigger) -> ReloadOutcome {
+    let message = format!("unchanged: still {}", serving(served.info()));
+    let fields = [
+        (ACTION, RELOAD),
+        (OUTCOME, "unchanged"),
+        (REASON, trigger.as_str()),
+        (TRIGGER, trigger.as_str()),
+    ];
+    emit(Level::Debug, &message, &fields);
+    outcome(ReloadResult::Unchanged, served.info(), message)
+}
+
+/// The set was refused. Logged only if `is_news` (R30).
+pub(super) fn refused(
+    rejected: &Rejected,
+    served: &Generation,
+    trigger: Trigger,
+    settings: &Settings,
+    is_news: bool,
+) -> ReloadOutcome {
+    let info = served.info();
+    let message = format!("{rejected}: still {}", serving(info));
+    if is_news {
+        let told = Told::of(info, files(settings));
+        emit(
+            Level::Error,
+            &message,
+            &[
+                (ACTION, RELOAD),
+                (OUTCOME, "failure"),
+                (REASON, rejected.reason().as_str()),
+                (TRIGGER, trigger.as_str()),
+                (ERROR, &rejected.to_string()),
+                ("hint", rejected.hint()),
+                (FINGERPRINT, &told.fingerprint),
+                (SERIAL, &told.serial),
+                (NOT_AFTER, &told.not_after),
+                (NAMES, &told.names),
+                (FILES, &told.files),
+            ],
+        );
+    }
+    ReloadOutcome {
+        hint: Some(rejected.hint().to_owned()),
+        reason: Some(rejected.reason()),
+        ..outcome(ReloadResult::Failure, info, message)
+    }
+}
+
+/// What the state keeps of an attempt.
+pub(super) fn remember(state: &mut ReloadState, outcome: &ReloadOutcome, trigger: Trigger, now: SystemTime) {
+    state.remember(Attempt {
+        at: now,
+        trigger,
+        result: outcome.result,
+        reason: outcome.reason,
+        message: outcome.message.clone(),
+        fingerprint: outcome.fingerprint.clone(),
+        times: 1,
+    });
+    match (outcome.result, outcome.reason) {
+        (ReloadResult::Failure, Some(reason)) => {
+            state.last_failure = Some(now);
+            let hint = outcome.hint.clone().unwrap_or_default();
+            state.failure = Some(Failure {
+                reason,
+                message: outcome.message.clone(),
+                hint,
+            });
+        }
+        _ => {
+            state.last_success = Some(now);
+            state.failure = None;
+        }
+    }
+}
+
+/// R35.
+pub(super) fn judge_health(state: &mut ReloadState, expiry: &Expiry, now: SystemTime) {
+    let failed = state.failure.as_ref().map(|failure| failure.message.clone());
+    state.degraded = failed.or_else(|| expiry.degraded(&state.generation, now));
+    state.healthy = state.degraded.is_none();
+}
+
+/// Every path of the set, for the log.
+pub(super) fn files(settings: &Settings) -> String {
+    settings
+        .paths()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Warnings that the last generation did not have. An expired leaf is an error for whoever operates this (R19).
+fn log_warnings(generation: &Generation, old: Option<&Generation>) {
+    for warning in generation.warnings() {
+        if old.is_some_and(|old| old.warnings().contains(warning)) {
+            continue;
+        }
+        let level = if matches!(warning, Warning::Expired { .. }) {
+            Level::Error
+        } else {
+            Level::Warn
+        };
+        emit(
+            level,
+            &warning.to_string(),
+            &[(ACTION, "tls-warning"), ("hint", warning.hint())],
+        );
+    }
+}
+
+fn outcome(result: ReloadResult, info: &GenerationInfo, message: String) -> ReloadOutcome {
+    ReloadOutcome {
+        result,
+        fingerprint: info.fingerprint().to_owned(),
+        message,
+        hint: None,
+        reason: None,
+    }
+}
+
+fn serving(info: &GenerationInfo) -> String {
+    let until = info.not_after().map(rfc3339).unwrap_or_default();
+    let short: String = info.fingerprint().chars().take(16).collect();
+    match info.pairs.len() {
+        1 => format!("serving {short} until {until}"),
+        pairs => format!(
+            "serving {short} and {} more until {until}",
+            pairs.saturating_sub(1)
+        ),
+    }
+}
+
+const LOAD: &str = "tls-load";
+const RELOAD: &str = "tls-reload";

@@ -1,0 +1,367 @@
+//! What the reloader knows, as a value: the served generation, the last attempts, the watch, the health.
+//!
+//! The actor writes a new value after every event that changes it; everybody else reads. All of it can be
+//! serialised and shown: file paths and public facts of certificates, never a key or a passphrase.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::moment;
+use crate::names::ClientAuth;
+
+/// What asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// The first load.
+    Start,
+    /// The file system said so.
+    Event,
+    /// The safety poll found it.
+    Poll,
+    /// SIGHUP.
+    Signal,
+    /// The admin API.
+    Api,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadResult {
+    /// A new generation is served.
+    Success,
+    /// The set was refused; the last good one is served.
+    Failure,
+    /// The bytes are those that are served already.
+    Unchanged,
+    /// `certificate_reload.enabled` is false.
+    Disabled,
+}
+
+/// The class of a failure's cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    missing_docs,
+    reason = "each says what its name says; LoadError documents the causes"
+)]
+pub enum FailureReason {
+    NotFound,
+    Unreadable,
+    NotRegular,
+    TooLarge,
+    Unsettled,
+    Empty,
+    Malformed,
+    Passphrase,
+    WeakKey,
+    Mismatch,
+    Expired,
+    NotYetValid,
+    ClientAuthorities,
+    RevocationLists,
+    Configuration,
+    Panic,
+    Stopped,
+}
+
+/// How changes are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchMode {
+    /// File-system events, with the poll as a safety net.
+    Events,
+    /// Only the poll.
+    Poll,
+    /// Not at all: reload is disabled, or nothing is a file.
+    Off,
+}
+
+/// Public facts about one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateInfo {
+    /// SHA-256 of the DER, lower-case hex.
+    pub fingerprint: String,
+    /// Lower-case hex.
+    pub serial: String,
+    /// The subject's distinguished name.
+    pub subject: String,
+    /// The issuer's common name, or its whole name if it has none.
+    pub issuer_common_name: String,
+    /// Subject alternative names: DNS names and IP addresses.
+    pub names: Vec<String>,
+    /// Start of validity.
+    #[serde(serialize_with = "moment::serialize")]
+    pub not_before: SystemTime,
+    /// End of validity.
+    #[serde(serialize_with = "moment::serialize")]
+    pub not_after: SystemTime,
+    /// `RSA 2048`, `ECDSA P-256`, `Ed25519`.
+    pub key: String,
+}
+
+/// A pair as it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServedPair {
+    /// The leaf.
+    pub leaf: CertificateInfo,
+    /// How many certificates are sent with it.
+    pub intermediates: usize,
+    /// The SNI names that select it, without those an earlier pair has. The default pair also answers all
+    /// other names.
+    pub sni: Vec<String>,
+    /// Where the certificate is.
+    pub certificate_file: String,
+    /// Where the key is.
+    pub key_file: String,
+}
+
+/// A CRL as it is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevocationListInfo {
+    /// The file.
+    pub file: String,
+    /// SHA-256 of the DER, lower-case hex.
+    pub fingerprint: String,
+    /// The issuer's common name, or its whole name if it has none.
+    pub issuer_common_name: String,
+    /// How many certificates it revokes.
+    pub revoked: usize,
+    /// When the next one is due.
+    #[serde(serialize_with = "moment::optional::serialize")]
+    pub next_update: Option<SystemTime>,
+}
+
+/// What one generation consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GenerationInfo {
+    /// Counts the generations of this reloader from 1.
+    pub number: u64,
+    /// When it was read.
+    #[serde(serialize_with = "moment::serialize")]
+    pub loaded_at: SystemTime,
+    /// The pairs; the first is the default.
+    pub pairs: Vec<ServedPair>,
+    /// Whether clients must show a certificate.
+    pub client_authentication: ClientAuth,
+    /// The client CAs.
+    pub client_authorities: Vec<CertificateInfo>,
+    /// The CRLs.
+    pub revocation_lists: Vec<RevocationListInfo>,
+    /// What the load warned about.
+    pub warnings: Vec<String>,
+}
+
+impl GenerationInfo {
+    /// The default leaf's fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        self.pairs.first().map_or("", |pair| &pair.leaf.fingerprint)
+    }
+
+    /// The earliest end among the served leaves.
+    #[must_use]
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.pairs.iter().map(|pair| pair.leaf.not_after).min()
+    }
+}
+
+/// What one attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// When it ended.
+    #[serde(serialize_with = "moment::serialize")]
+    pub at: SystemTime,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub result: ReloadResult,
+    /// The class of the cause, for a failure.
+    pub reason: Option<FailureReason>,
+    /// One sentence.
+    pub message: String,
+    /// The default leaf served after it.
+    pub fingerprint: String,
+    /// How often the same attempt came to the same end in a row.
+    pub times: u32,
+}
+
+/// A failure that still stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The class of the cause.
+    pub reason: FailureReason,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The answer to one request for a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReloadOutcome {
+    /// How it ended.
+    pub result: ReloadResult,
+    /// The default leaf served now.
+    pub fingerprint: String,
+    /// One sentence for people.
+    pub message: String,
+    /// The remedy, for a failure.
+    pub hint: Option<String>,
+    /// The class of the cause, for a failure.
+    pub reason: Option<FailureReason>,
+}
+
+/// A snapshot of the reloader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReloadState {
+    /// R35: the last attempt did not fail, and no served leaf is near its end.
+    pub healthy: bool,
+    /// Why not, in one sentence.
+    pub degraded: Option<String>,
+    /// `certificate_reload.enabled`.
+    pub reload_enabled: bool,
+    /// What is served.
+    pub generation: Arc<GenerationInfo>,
+    /// How changes are noticed.
+    pub watch_mode: WatchMode,
+    /// Why there are no events, if they are wanted.
+    pub watch_problem: Option<String>,
+    /// The directories under watch.
+    pub watched_directories: Vec<PathBuf>,
+    /// The last attempts, the newest last; at most [`ReloadState::ATTEMPTS`].
+    pub attempts: VecDeque<Attempt>,
+    /// When a generation was last taken or confirmed.
+    #[serde(serialize_with = "moment::optional::serialize")]
+    pub last_success: Option<SystemTime>,
+    /// When an attempt last failed.
+    #[serde(serialize_with = "moment::optional::serialize")]
+    pub last_failure: Option<SystemTime>,
+    /// The failure that no later attempt has healed.
+    pub failure: Option<Failure>,
+    /// When the next retry is due (R11).
+    #[serde(serialize_with = "moment::optional::serialize")]
+    pub pending_retry: Option<SystemTime>,
+    /// How often the reloader was rebuilt after a panic (R31).
+    pub reloader_restarts: u64,
+    /// How often the watcher was rebuilt (R7).
+    pub watcher_restarts: u64,
+    /// No reload happens any more.
+    pub stopped: bool,
+}
+
+impl ReloadState {
+    /// How many attempts are remembered.
+    pub const ATTEMPTS: usize = 20;
+
+    pub(crate) fn new(generation: Arc<GenerationInfo>, reload_enabled: bool, first: Attempt) -> Self {
+        Self {
+            healthy: true,
+            degraded: None,
+            reload_enabled,
+            generation,
+            watch_mode: WatchMode::Off,
+            watch_problem: None,
+            watched_directories: Vec::new(),
+            last_success: Some(first.at),
+            attempts: VecDeque::from([first]),
+            last_failure: None,
+            failure: None,
+            pending_retry: None,
+            reloader_restarts: 0,
+            watcher_restarts: 0,
+            stopped: false,
+        }
+    }
+
+    /// Adds an attempt; one that repeats the last is counted there.
+    pub(crate) fn remember(&mut self, attempt: Attempt) {
+        if let Some(last) = self.attempts.back_mut()
+            && (last.trigger, last.result, &last.message, &last.fingerprint)
+                == (
+                    attempt.trigger,
+                    attempt.result,
+                    &attempt.message,
+                    &attempt.fingerprint,
+                )
+        {
+            last.at = attempt.at;
+            last.times = last.times.saturating_add(1);
+            return;
+        }
+        if self.attempts.len() == Self::ATTEMPTS {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back(attempt);
+    }
+}
+
+impl Trigger {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Event => "event",
+            Self::Poll => "poll",
+            Self::Signal => "signal",
+            Self::Api => "api",
+        }
+    }
+}
+
+impl ReloadResult {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unchanged => "unchanged",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl FailureReason {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unreadable => "unreadable",
+            Self::NotRegular => "not_regular",
+            Self::TooLarge => "too_large",
+            Self::Unsettled => "unsettled",
+            Self::Empty => "empty",
+            Self::Malformed => "malformed",
+            Self::Passphrase => "passphrase",
+            Self::WeakKey => "weak_key",
+            Self::Mismatch => "mismatch",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::ClientAuthorities => "client_authorities",
+            Self::RevocationLists => "revocation_lists",
+            Self::Configuration => "configuration",
+            Self::Panic => "panic",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl WatchMode {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Poll => "poll",
+            Self::Off => "off",
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! One pair: its bytes become a chain with the key that fits it, or the reasons why not (R17, R18, R20, R21).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls_pki_types::CertificateDer;
+
+use crate::certificate::Facts;
+use crate::chain::{self, Link};
+use crate::error::LoadError;
+use crate::key;
+use crate::pem::{self, Sections};
+use crate::read::Material;
+use crate::source::{PairSource, Passphrase, PemSource};
+use crate::warning::Warning;
+
+/// Chains longer than this are refused (R15).
+pub(crate) const MAX_CERTIFICATES: usize = 100;
+
+/// A pair that can be served.
+pub(crate) struct Pair {
+    pub(crate) certified: Arc<CertifiedKey>,
+    pub(crate) leaf: Facts,
+    pub(crate) certificate_file: String,
+    pub(crate) key_file: String,
+}
+
+/// Validates one pair of the set but for its dates, which depend on what is served.
+pub(crate) fn pair(
+    source: &PairSource,
+    material: &Material,
+    warnings: &mut Vec<Warning>,
+) -> Result<Pair, LoadError> {
+    let certificate_file = source.certificate.to_string();
+    let key_file = source.key_source().to_string();
+    let sections = sections("certificate", &source.certificate, material)?;
+    let links = links(&certificate_file, &sections.certificates)?;
+    let keys = keys(source, sections, material).map_err(|error| match error {
+        // A weak RSA key is refused by the crypto library in words that help nobody.
+        LoadError::UnusableKey { .. } => weak(&links, &key_file).unwrap_or(error),
+        _ => error,
+    })?;
+    let Some((leaf, key)) = fit(&links, &keys) else {
+        return Err(LoadError::Mismatch {
+            certificate: certificate_file,
+            key: key_file,
+        });
+    };
+    if keys.len() > 1 {
+        warnings.push(Warning::SeveralKeys {
+            file: key_file.clone(),
+            count: keys.len(),
+        });
+    }
+    let (links, found) = chain::order(&certificate_file, links, leaf);
+    warnings.extend(found);
+    let Some(leaf) = links.first().map(|link| link.facts.clone()) else {
+        return Err(LoadError::NoCertificate {
+            role: "certificate",
+            file: certificate_file,
+        });
+    };
+    judge_leaf(&certificate_file, &links, warnings);
+    if let Some(mode) = source
+        .key_source()
+        .path()
+        .and_then(|path| material.file("key", path).ok())
+        .map(|key| key.mode)
+        && mode & 0o004 != 0
+    {
+        warnings.push(Warning::WorldReadableKey {
+            file: key_file.clone(),
+            mode,
+        });
+    }
+    let chain: Vec<CertificateDer<'static>> = links.into_iter().map(|link| link.der).collect();
+    Ok(Pair {
+        certified: Arc::new(CertifiedKey::new(chain, key)),
+        leaf,
+        certificate_file,
+        key_file,
+    })
+}
+
+/// The sections of one source.
+pub(crate) fn sections(
+    role: &'static str,
+    source: &PemSource,
+    material: &Material,
+) -> Result<Sections, LoadError> {
+    match source {
+        PemSource::Inline(text) => pem::parse(role, &source.to_string(), text.as_bytes()),
+        PemSource::Path(path) => pem::parse(role, &source.to_string(), &material.file(role, path)?.bytes),
+    }
+}
+
+/// R19 for one leaf: `served` is the one it would replace, `None` at the start.
+pub(crate) fn judge_dates(
+    file: &str,
+    candidate: &Facts,
+    served: Option<(SystemTime, SystemTime)>,
+    now: SystemTime,
+    refuse_expired: bool,
+) -> Result<Option<Warning>, LoadError> {
+    if candidate.is_valid_at(now) {
+        return Ok(None);
+    }
+    let (not_before, not_after) = (candidate.info.not_before, candidate.info.not_after);
+    let is_expired = not_after < now;
+    let refusal = || {
+        if is_expired {
+            LoadError::Expired {
+                file: file.to_owned(),
+                not_after,
+            }
+        } else {
+            LoadError::NotYetValid {
+                file: file.to_owned(),
+                not_before,
+            }
+        }
+    };
+    match served {
+        None if is_expired && refuse_expired => return Err(refusal()),
+        None => {}
+        Some((from, until)) if (from..=until).contains(&now) => return Err(refusal()),
+        Some((_, until)) if not_after < until => {
+            return Err(LoadError::EndsEarlier {
+                file: file.to_owned(),
+                not_after,
+            });
+        }
+        Some(_) => {}
+    }
+    Ok(Some(if is_expired {
+        Warning::Expired {
+            file: file.to_owned(),
+            not_after,
+        }
+    } else {
+        Warning::NotYetValid {
+            file: file.to_owned(),
+            not_before,
+        }
+    }))
+}
+
+fn links(file: &str, certificates: &[CertificateDer<'static>]) -> Result<Vec<Link>, LoadError> {
+    let role = "certificate";
+    if certificates.is_empty() {
+        return Err(LoadError::NoCertificate {
+            role,
+            file: file.to_owned(),
+        });
+    }
+    if certificates.len() > MAX_CERTIFICATES {
+        let (found, limit) = (certificates.len(), MAX_CERTIFICATES);
+        return Err(LoadError::TooManyCertificates {
+            role,
+            file: file.to_owned(),
+            found,
+            limit,
+        });
+    }
+    certificates
+        .iter()
+        .enumerate()
+        .map(|(place, der)| match Facts::parse(der) {
+            Ok(facts) => Ok(Link {
+                der: der.clone(),
+                facts,
+            }),
+            Err(reason) => Err(LoadError::BadCertificate {
+                role,
+                file: file.to_owned(),
+                position: place + 1,
+                reason,
+            }),
+        })
+        .collect()
+}
+
+fn keys(
+    source: &PairSource,
+    certificate: Sections,
+    material: &Material,
+) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
+    let file = source.key_source().to_string();
+    let own = match &source.key {
+        Some(key) => sections("key", key, material)?,
+        None => certificate,
+    };
+    let phrase: Option<&[u8]> = match &source.passphrase {
+        None => None,
+        Some(Passphrase::Value(secret)) => Some(secret.as_bytes()),
+        Some(Passphrase::Path(path)) => Some(without_newline(&material.file("passphrase", path)?.bytes)),
+    };
+    key::signing_keys(&file, &own, phrase)
+}
+
+/// The place of the leaf and the key that signs for it: the first certificate if any key fits it, otherwise
+/// the first that a key fits (a shuffled chain).
+fn fit(links: &[Link], keys: &[Arc<dyn SigningKey>]) -> Option<(usize, Arc<dyn SigningKey>)> {
+    links.iter().enumerate().find_map(|(place, link)| {
+        let fits = |key: &&Arc<dyn SigningKey>| {
+            key.public_key()
+                .is_some_and(|public| public.as_ref() == link.facts.public_key.as_slice())
+        };
+        keys.iter().find(fits).map(|key| (place, key.clone()))
+    })
+}
+
+fn weak(links: &[Link], key_file: &str) -> Option<LoadError> {
+    let bits = links
+        .first()
+        .and_then(|leaf| leaf.facts.rsa_bits)
+        .filter(|bits| *bits < 2048)?;
+    Some(LoadError::WeakKey {
+        file: key_file.to_owned(),
+        bits,
+    })
+}
+
+fn judge_leaf(file: &str, links: &[Link], warnings: &mut Vec<Warning>) {
+    let Some(leaf) = links.first().map(|link| &link.facts) else {
+        return;
+    };
+    let file = || file.to_owned();
+    if !leaf.has_names {
+        warnings.push(Warning::NoNames { file: file() });
+    }
+    if !leaf.serves {
+        warnings.push(Warning::NoServerAuth { file: file() });
+    }
+    if leaf.is_authority {
+        warnings.push(Warning::AuthorityAsLeaf { file: file() });
+    }
+    for link in links
+        .iter()
+        .filter(|link| link.facts.is_sha1_signed && !link.facts.is_self_issued())
+    {
+        warnings.push(Warning::Sha1Signature {
+            file: file(),
+            subject: link.facts.info.subject.clone(),
+        });
+    }
+    let life = leaf
+        .info
+        .not_after
+        .duration_since(leaf.info.not_before)
+        .unwrap_or_default();
+    let days = life.as_secs() / DAY;
+    if days > MAX_DAYS {
+        warnings.push(Warning::LongLived { file: file(), days });
+    }
+}
+
+fn without_newline(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+const DAY: u64 = 24 * 3600;
+/// What browsers and some clients accept at most.
+const MAX_DAYS: u64 = 398;

@@ -1,0 +1,210 @@
+//! What is served although it is not as it should be, and the list of findings of one load.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::error::LoadError;
+use crate::moment::rfc3339;
+
+/// Errors and warnings of one load, apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Each of them refuses the set.
+    pub errors: Vec<LoadError>,
+    /// None of them does.
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// The first error and how many more there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.errors.as_slice() {
+            [] => "no error".to_owned(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        }
+    }
+}
+
+/// A finding that does not keep a set from being served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they hold: the file, the subject, the time"
+)]
+pub enum Warning {
+    /// R19: served although expired.
+    Expired { file: String, not_after: SystemTime },
+    /// R19: served although it begins later.
+    NotYetValid { file: String, not_before: SystemTime },
+    /// R20: the order was put right.
+    ChainShuffled { file: String },
+    /// R20: kept at the end of the chain.
+    Unrelated { file: String, subject: String },
+    /// R20: the leaf's issuer is not in the file.
+    MissingIntermediate { file: String, issuer: String },
+    /// R21.
+    NoNames { file: String },
+    /// R21.
+    NoServerAuth { file: String },
+    /// R21.
+    Sha1Signature { file: String, subject: String },
+    /// R21.
+    AuthorityAsLeaf { file: String },
+    /// R21.
+    WorldReadableKey { file: String, mode: u32 },
+    /// R21.
+    LongLived { file: String, days: u64 },
+    /// R17: more than one private key; the one that fits was taken.
+    SeveralKeys { file: String, count: usize },
+    /// Two pairs want the same SNI name; the first has it.
+    DuplicateName { name: String },
+    /// A client CA is past its end.
+    AuthorityExpired {
+        file: String,
+        subject: String,
+        not_after: SystemTime,
+    },
+    /// A client CA without the CA bit.
+    NotAnAuthority { file: String, subject: String },
+    /// A client CA whose public key is not pinned; not trusted.
+    NotPinned { file: String, subject: String },
+    /// Client CAs are configured, and no certificate is asked for.
+    AuthoritiesUnused,
+    /// `verification_mode: none` while client certificates are asked for.
+    VerificationOff,
+    /// A CRL past its next update; still applied.
+    RevocationListExpired { file: String, next_update: SystemTime },
+    /// A CRL of nobody among the client CAs.
+    RevocationListOfStranger { file: String, issuer: String },
+    /// A client CA that no CRL speaks for: its clients are accepted.
+    NoRevocationList { subject: String },
+}
+
+impl Warning {
+    /// The remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "renew the certificate: clients refuse it",
+            Self::NotYetValid { .. } => "check the clock: clients refuse it until then",
+            Self::ChainShuffled { .. } => "write the leaf first, then each issuer",
+            Self::Unrelated { .. } => "remove it from the file",
+            Self::MissingIntermediate { .. } => "append the issuer's certificate",
+            Self::NoNames { .. } => "issue it with subject alternative names: clients look at nothing else",
+            Self::NoServerAuth { .. } => "issue it with the extended key usage serverAuth",
+            Self::Sha1Signature { .. } => "issue it with a SHA-256 signature",
+            Self::AuthorityAsLeaf { .. } => "serve a certificate that is not a CA",
+            Self::WorldReadableKey { .. } => "chmod o-r (Kubernetes: defaultMode: 0440)",
+            Self::LongLived { .. } => "some clients refuse more than 398 days",
+            Self::SeveralKeys { .. } => "leave one key in the file",
+            Self::DuplicateName { .. } => "name it in one pair only",
+            Self::AuthorityExpired { .. } => "remove it: its clients are refused",
+            Self::NotAnAuthority { .. } => "configure the CA that issued it",
+            Self::NotPinned { .. } => "add its digest to ca_sha256, or remove it",
+            Self::AuthoritiesUnused => "set client_authentication, or remove certificate_authorities",
+            Self::VerificationOff => "set verification_mode: full",
+            Self::RevocationListExpired { .. } => "fetch the list again from its CA",
+            Self::RevocationListOfStranger { .. } => "remove the list, or add its CA",
+            Self::NoRevocationList { .. } => "add the list of this CA",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { file, not_after } => {
+                write!(
+                    f,
+                    "certificate {file} expired at {} and is served all the same",
+                    rfc3339(*not_after)
+                )
+            }
+            Self::NotYetValid { file, not_before } => {
+                write!(
+                    f,
+                    "certificate {file} is not valid before {} and is served all the same",
+                    rfc3339(*not_before)
+                )
+            }
+            Self::ChainShuffled { file } => write!(
+                f,
+                "certificate {file}: the chain was out of order and is served in order"
+            ),
+            Self::Unrelated { file, subject } => {
+                write!(
+                    f,
+                    "certificate {file}: `{subject}` does not belong to the leaf's chain"
+                )
+            }
+            Self::MissingIntermediate { file, issuer } => {
+                write!(
+                    f,
+                    "certificate {file}: the issuer `{issuer}` is missing from the chain"
+                )
+            }
+            Self::NoNames { file } => write!(f, "certificate {file}: has no subject alternative name"),
+            Self::NoServerAuth { file } => {
+                write!(f, "certificate {file}: is not meant for servers (no serverAuth)")
+            }
+            Self::Sha1Signature { file, subject } => {
+                write!(f, "certificate {file}: `{subject}` is signed with SHA-1")
+            }
+            Self::AuthorityAsLeaf { file } => write!(f, "certificate {file}: the leaf is a CA"),
+            Self::WorldReadableKey { file, mode } => {
+                write!(f, "key {file}: everybody can read it (mode {mode:04o})")
+            }
+            Self::LongLived { file, days } => {
+                write!(f, "certificate {file}: is valid for {days} days, more than 398")
+            }
+            Self::SeveralKeys { file, count } => {
+                write!(f, "key {file}: holds {count} keys, the one that fits is used")
+            }
+            Self::DuplicateName { name } => {
+                write!(f, "the name {name} is in several pairs: the first serves it")
+            }
+            Self::AuthorityExpired {
+                file,
+                subject,
+                not_after,
+            } => {
+                write!(
+                    f,
+                    "client CA {file}: `{subject}` expired at {}",
+                    rfc3339(*not_after)
+                )
+            }
+            Self::NotAnAuthority { file, subject } => write!(f, "client CA {file}: `{subject}` is not a CA"),
+            Self::NotPinned { file, subject } => {
+                write!(
+                    f,
+                    "client CA {file}: `{subject}` is not among ca_sha256 and is not trusted"
+                )
+            }
+            Self::AuthoritiesUnused => {
+                f.write_str("client CAs are configured, but client authentication is none")
+            }
+            Self::VerificationOff => {
+                f.write_str("client certificates are accepted unverified (verification_mode none)")
+            }
+            Self::RevocationListExpired { file, next_update } => {
+                write!(
+                    f,
+                    "revocation list {file}: was due for renewal at {}",
+                    rfc3339(*next_update)
+                )
+            }
+            Self::RevocationListOfStranger { file, issuer } => {
+                write!(f, "revocation list {file}: its issuer `{issuer}` is no client CA")
+            }
+            Self::NoRevocationList { subject } => {
+                write!(
+                    f,
+                    "client CA `{subject}`: no revocation list speaks for it, its clients are accepted"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! File-system events without their content: which directories are watched, and the one bit that they moved.
+//!
+//! Events arrive on a foreign thread. All that happens there is a time stamp and at most one `try_send`, so it
+//! can neither block nor fill a mailbox (a burst of 100,000 events is one message). File names are never
+//! looked at (R2): the actor reads everything again anyway.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
+
+use crate::walk::{Id, Snapshot};
+
+/// Something that watches directories and tells an [`EventSink`]; replaced in tests.
+pub trait DirectoryWatcher: Send {
+    /// Begins to watch one directory, not what is below it.
+    ///
+    /// # Errors
+    /// Why it cannot be watched.
+    fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure>;
+
+    /// Ends it; one that is not watched is no error.
+    fn unwatch(&mut self, directory: &Path);
+}
+
+/// Makes a watcher that tells the sink.
+pub type WatcherFactory =
+    Arc<dyn Fn(EventSink) -> Result<Box<dyn DirectoryWatcher>, WatchFailure> + Send + Sync>;
+
+/// Why directories are not watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatchFailure {
+    /// The user's inotify watches or instances are used up.
+    Limit,
+    /// The queue of events overflowed: some were lost, so everything is looked at again.
+    Overflow,
+    /// The directory went away in between.
+    Missing,
+    /// The system refused or failed.
+    System,
+    /// The watcher's thread ended or panicked.
+    Died,
+}
+
+/// Where a watcher reports. Dropping it means that the watcher is gone.
+pub struct EventSink {
+    signals: Arc<Signals>,
+}
+
+/// What the foreign thread leaves for the actor.
+pub(crate) struct Signals {
+    base: Instant,
+    pending: AtomicBool,
+    first: AtomicU64,
+    last: AtomicU64,
+    failure: AtomicU8,
+    wake: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// The watched directories.
+pub(crate) struct Watches {
+    factory: WatcherFactory,
+    running: Option<Running>,
+    is_closed: bool,
+}
+
+struct Running {
+    watcher: Box<dyn DirectoryWatcher>,
+    armed: BTreeMap<PathBuf, Option<Id>>,
+}
+
+/// What arming came to.
+#[derive(Debug, Default)]
+pub(crate) struct Armed {
+    /// Some directory is watched anew: what happened before may have been missed.
+    pub(crate) is_anew: bool,
+    pub(crate) directories: Vec<PathBuf>,
+    pub(crate) failure: Option<WatchFailure>,
+}
+
+impl EventSink {
+    /// Something in a watched directory was created, modified, moved or deleted, or its attributes changed.
+    pub fn changed(&self) {
+        let signals = &*self.signals;
+        let now = signals.nanos(Instant::now());
+        signals.last.store(now, Ordering::Release);
+        if !signals.pending.swap(true, Ordering::AcqRel) {
+            signals.first.store(now, Ordering::Release);
+            if !(signals.wake)() {
+                // The mailbox is full or gone: let the next event try again. The safety poll is there, too.
+                signals.pending.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// The watcher failed. Only an overflow lets it go on.
+    pub fn failed(&self, failure: WatchFailure) {
+        self.signals.failed(failure);
+    }
+}
+
+impl Drop for EventSink {
+    fn drop(&mut self) {
+        self.signals.failed(WatchFailure::Died);
+    }
+}
+
+impl fmt::Debug for EventSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventSink")
+    }
+}
+
+impl Signals {
+    /// `wake` must not block; it returns whether the actor will look.
+    pub(crate) fn new(wake: impl Fn() -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            base: Instant::now(),
+            pending: AtomicBool::new(false),
+            first: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            failure: AtomicU8::new(0),
+            wake: Box::new(wake),
+        })
+    }
+
+    pub(crate) fn sink(self: &Arc<Self>) -> EventSink {
+        EventSink {
+            signals: self.clone(),
+        }
+    }
+
+    /// The first and the last event since the last [`rest`](Self::rest), if there were any.
+    pub(crate) fn burst(&self) -> Option<(Instant, Instant)> {
+        let at = |nanos: &AtomicU64| self.base + Duration::from_nanos(nanos.load(Ordering::Acquire));
+        self.pending
+            .load(Ordering::Acquire)
+            .then(|| (at(&self.first), at(&self.last)))
+    }
+
+    /// The next event sends a message again.
+    pub(crate) fn rest(&self) {
+        self.pending.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<WatchFailure> {
+        WatchFailure::from_code(self.failure.swap(0, Ordering::AcqRel))
+    }
+
+    fn failed(&self, failure: WatchFailure) {
+        self.failure.store(failure.code(), Ordering::Release);
+        // If nobody hears it now, the next tick of the poll finds it.
+        let _heard = (self.wake)();
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Watches {
+    pub(crate) fn new(factory: WatcherFactory) -> Self {
+        Self {
+            factory,
+            running: None,
+            is_closed: false,
+        }
+    }
+
+    /// Ends the running watcher; the next [`arm`](Self::arm) makes a new one.
+    pub(crate) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            // notify's handle panics when it is dropped after its thread died.
+            let _ = catch_unwind(AssertUnwindSafe(move || drop(running)));
+        }
+    }
+
+    /// Ends the watcher for good.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        self.stop();
+    }
+
+    /// Watches exactly the directories of `snapshot` (R3). With `all`, also those that seem watched already:
+    /// the system drops a watch in silence when its directory is moved or deleted. Blocking.
+    pub(crate) fn arm(&mut self, snapshot: &Snapshot, all: bool, sink: impl FnOnce() -> EventSink) -> Armed {
+        if self.is_closed {
+            return Armed::default();
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.arm_unguarded(snapshot, all, sink)));
+        let armed = outcome.unwrap_or_else(|_| Armed {
+            failure: Some(WatchFailure::Died),
+            ..Armed::default()
+        });
+        if armed.failure.is_some() {
+            self.stop();
+        }
+        armed
+    }
+
+    fn arm_unguarded(&mut self, snapshot: &Snapshot, all: bool, sink: impl FnOnce() -> EventSink) -> Armed {
+        let wanted: BTreeMap<PathBuf, Option<Id>> = snapshot
+            .directories()
+            .iter()
+            .map(|path| (path.clone(), snapshot.directory_id(path)))
+            .collect();
+        if wanted.is_empty() {
+            self.running = None;
+            return Armed::default();
+        }
+        let running = match self.running.take() {
+            Some(running) => self.running.insert(running),
+            None => match (self.factory)(sink()) {
+                Ok(watcher) => self.running.insert(Running {
+                    watcher,
+                    armed: BTreeMap::new(),
+                }),
+                Err(failure) => {
+                    return Armed {
+                        failure: Some(failure),
+                        ..Armed::default()
+                    };
+                }
+            },
+        };
+        let stale: Vec<PathBuf> = running
+            .armed
+            .iter()
+            .filter(|(path, id)| all || wanted.get(*path) != Some(id))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in &stale {
+            running.watcher.unwatch(path);
+            running.armed.remove(path);
+        }
+        let mut is_anew = false;
+        for (path, id) in wanted {
+            if running.armed.contains_key(&path) {
+                continue;
+            }
+            match running.watcher.watch(&path) {
+                Ok(()) => {
+                    running.armed.insert(path, id);
+                    is_anew = true;
+                }
+                // It went away since the look; the look after this one sees that.
+                Err(WatchFailure::Missing) => is_anew = true,
+                Err(failure) => {
+                    return Armed {
+                        failure: Some(failure),
+                        ..Armed::default()
+                    };
+                }
+            }
+        }
+        Armed {
+            is_anew,
+            directories: running.armed.keys().cloned().collect(),
+            failure: None,
+        }
+    }
+}
+
+impl WatchFailure {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Overflow => "overflow",
+            Self::Missing => "missing",
+            Self::System => "system",
+            Self::Died => "died",
+        }
+    }
+
+    /// What happened and what to do.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Limit => {
+                "the user's inotify watches or instances are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+            }
+            Self::Overflow => {
+                "the queue of file-system events overflowed: raise fs.inotify.max_queued_events (sysctl)"
+            }
+            Self::Missing => "the directory went away",
+            Self::System => "the system refused to watch the directories",
+            Self::Died => "the watcher's thread ended",
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Limit => 1,
+            Self::Overflow => 2,
+            Self::Missing => 3,
+            Self::System => 4,
+            Self::Died => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [
+            Self::Limit,
+            Self::Overflow,
+            Self::Missing,
+            Self::System,
+            Self::Died,
+        ]
+        .into_iter()
+        .find(|failure| failure.code() == code)
+    }
+}
+
+impl From<notify::Error> for WatchFailure {
+    fn from(error: notify::Error) -> Self {
+        match error.kind {
+            notify::ErrorKind::MaxFilesWatch => Self::Limit,
+            notify::ErrorKind::PathNotFound => Self::Missing,
+            notify::ErrorKind::Io(error) => match error.raw_os_error() {
+                // EMFILE: inotify instances; ENFILE: files of the whole system; ENOSPC: watches.
+                Some(24 | 23 | 28) => Self::Limit,
+                _ if error.kind() == std::io::ErrorKind::NotFound => Self::Missing,
+                _ => Self::System,
+            },
+            _ => Self::System,
+        }
+    }
+}
+
+/// The system's own events.
+#[must_use]
+pub fn system_events() -> WatcherFactory {
+    Arc::new(|sink: EventSink| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.need_rescan() => {
+                sink.failed(WatchFailure::Overflow);
+                sink.changed();
+            }
+            Ok(event) if is_relevant(&event.kind) => sink.changed(),
+            Ok(_) => {}
+            Err(error) => sink.failed(error.into()),
+        })?;
+        Ok(Box::new(Notify(watcher)))
+    })
+}
+
+struct Notify(notify::RecommendedWatcher);
+
+impl DirectoryWatcher for Notify {
+    fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure> {
+        Ok(self.0.watch(directory, RecursiveMode::NonRecursive)?)
+    }
+
+    fn unwatch(&mut self, directory: &Path) {
+        // notify forgets a directory by itself when it is moved or deleted: nothing is lost if it has.
+        let _forgotten = self.0.unwatch(directory);
+    }
+}
+
+/// R2, R8: reading is silent, everything else counts.
+fn is_relevant(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag, MetadataKind, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn r02_r08_reading_is_silent_writing_is_not() {
+        assert!(!is_relevant(&EventKind::Access(AccessKind::Open(
+            AccessMode::Any
+        ))));
+        assert!(!is_relevant(&EventKind::Access(AccessKind::Close(
+            AccessMode::Read
+        ))));
+        assert!(!is_relevant(&EventKind::Access(AccessKind::Read)));
+        assert!(is_relevant(&EventKind::Access(AccessKind::Close(
+            AccessMode::Write
+        ))));
+        assert!(is_relevant(&EventKind::Create(CreateKind::File)));
+        assert!(is_relevant(&EventKind::Modify(ModifyKind::Metadata(
+            MetadataKind::Any
+        ))));
+        assert!(is_relevant(&EventKind::Any));
+        let overflow = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(overflow.need_rescan());
+    }
+
+    #[test]
+    fn t73_a_burst_is_one_message() {
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = sent.clone();
+        let signals = Signals::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        let sink = signals.sink();
+        for _ in 0..100_000 {
+            sink.changed();
+        }
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let (first, last) = signals.burst().unwrap();
+        assert!(first <= last);
+        signals.rest();
+        assert!(signals.burst().is_none());
+        sink.changed();
+        assert_eq!(sent.load(Ordering::Relaxed), 2);
+        drop(sink);
+        assert_eq!(signals.take_failure(), Some(WatchFailure::Died));
+        assert_eq!(signals.take_failure(), None);
+    }
+
+    #[test]
+    fn a_full_mailbox_loses_no_later_event() {
+        let signals = Signals::new(|| false);
+        signals.sink().changed();
+        assert!(
+            signals.burst().is_none(),
+            "nobody was told, so the next event must try again"
+        );
+    }
+}
