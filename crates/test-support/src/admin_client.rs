@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::http_client::{HttpClient, Request, Response};
+use crate::{
+    http_client::HttpClient,
+    http_message::{Request, Response},
+};
 
 /// Calls the admin API with a key.
 #[derive(Clone)]

@@ -20,6 +20,7 @@
 mod admin_client;
 mod certificate_authority;
 mod http_client;
+mod http_message;
 mod idle_fleet;
 mod kubelet_volume;
 mod pair_files;
@@ -34,7 +35,8 @@ use std::time::Duration;
 pub use self::{
     admin_client::AdminClient,
     certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},
-    http_client::{Connection, HttpClient, Request, Response},
+    http_client::{Connection, HttpClient},
+    http_message::{Request, Response},
     idle_fleet::{FleetOrder, FleetProgress, IdleFleet},
     kubelet_volume::KubeletVolume,
     pair_files::PairFiles,

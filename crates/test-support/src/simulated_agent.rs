@@ -10,7 +10,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     LIMIT,
-    http_client::{Connection, HttpClient, Request, Response},
+    http_client::{Connection, HttpClient},
+    http_message::{Request, Response},
 };
 
 /// An enrolled agent.
