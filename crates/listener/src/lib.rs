@@ -1,1 +1,47 @@
-//! listener
+//! Accepts connections for the server's HTTP faces, and knows no route.
+//!
+//! In: an [`Endpoint`] (host, port, TLS source, limits, time-outs) and an actix-web `App` factory for each
+//! listener. Out: requests in the `App`, connections that end, numbers in `/metrics`.
+//!
+//! ```text
+//! Endpoint ── bind ──> Bound ── ServerBuilder::listen(app) ── start ──> ServerHandle ── drain
+//!
+//! socket ─ cap ─ TLS (one generation, taken at ClientHello) ─ HTTP/1.1 or HTTP/2 (ALPN) ─ App
+//! ```
+//!
+//! What it guarantees, and `HttpServer` would not:
+//! - a new generation of certificates, client CAs and CRLs applies to the next ClientHello; open connections
+//!   keep theirs;
+//! - one deadline over the whole handshake, a cap on concurrent handshakes that silent clients cannot fill;
+//! - a hard cap of connections per listener over all workers, before TLS;
+//! - a client that goes away drops its handler at once, on HTTP/1.1 and HTTP/2 (also by a stream reset);
+//! - deadlines for request heads on every request, for clients that stop reading, for idle connections;
+//! - 431 for a request head above `max_header_bytes` + 4 KiB (a head above 128 KiB or 96 headers is refused
+//!   by actix-http with 431 before it is complete; on HTTP/2 the connection's header list limit does it);
+//! - a handler's panic is an empty 500;
+//! - a drain that closes idle connections at once and takes no longer than what is in flight.
+//!
+//! Time-outs for request bodies, rate limits and answers during a drain are the application's.
+
+mod answered;
+mod bind;
+mod connection_info;
+mod endpoint;
+mod guarded_io;
+mod handshake;
+mod http2;
+mod metrics;
+mod open_connections;
+mod server;
+mod service;
+mod shutdown;
+mod unstable;
+
+pub use self::{
+    bind::{BindError, Bound, bind, display_address},
+    connection_info::ConnectionInfo,
+    endpoint::{Endpoint, Limits, Timeouts},
+    metrics::ListenerMetrics,
+    server::{Drained, Listening, ServerBuilder, ServerHandle, StartError},
+    shutdown::Shutdown,
+};

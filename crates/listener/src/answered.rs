@@ -1,0 +1,232 @@
+//! The service around an application that every request of every protocol passes.
+//!
+//! It marks the request as in flight until its response has left (deadlines and metrics depend on that),
+//! answers 431 to a head above the limit, and turns a panic of a handler into an empty 500 (http-api 1.12)
+//! while the connection and the worker go on. The application's errors become responses here.
+
+use std::{
+    any::Any,
+    future::Future,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_http::{
+    Request, RequestHead, Response, StatusCode,
+    body::{BodySize, BoxBody, EitherBody, MessageBody},
+};
+use actix_service::Service;
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+
+use crate::{
+    connection_info::{Connection, ConnectionInfo, InFlight},
+    open_connections::ConnectionCounters,
+};
+
+/// An application whose requests are tracked. Shared by all connections of one listener on one worker.
+pub(crate) struct Answered<S, B> {
+    app: S,
+    max_header_bytes: usize,
+    counters: Rc<ConnectionCounters>,
+    body: PhantomData<B>,
+}
+
+impl<S, B> Answered<S, B> {
+    pub(crate) fn new(app: S, max_header_bytes: usize, counters: ConnectionCounters) -> Self {
+        Self {
+            app,
+            max_header_bytes,
+            counters: Rc::new(counters),
+            body: PhantomData,
+        }
+    }
+}
+
+impl<S, B> Answered<S, B>
+where
+    S: Service<Request>,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    /// Answers a request of `connection`.
+    pub(crate) fn answer(&self, request: Request, connection: Rc<Connection>) -> Answer<S::Future, B> {
+        let in_flight = InFlight::begin(connection, Rc::clone(&self.counters));
+        if head_bytes(request.head()) > self.max_header_bytes {
+            return Answer::ready(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, in_flight);
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.app.call(request))) {
+            Ok(answer) => Answer {
+                answer: Some(answer),
+                refusal: StatusCode::INTERNAL_SERVER_ERROR,
+                in_flight: Some(in_flight),
+                body: PhantomData,
+            },
+            Err(panic) => {
+                note_panic(&in_flight, panic.as_ref());
+                Answer::ready(StatusCode::INTERNAL_SERVER_ERROR, in_flight)
+            }
+        }
+    }
+}
+
+impl<S, B> Service<Request> for Answered<S, B>
+where
+    S: Service<Request>,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    type Response = Response<AnswerBody<B>>;
+    type Error = Response<BoxBody>;
+    type Future = Answer<S::Future, B>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.app
+            .poll_ready(cx)
+            .map_err(|error| error.into().error_response().into())
+    }
+
+    fn call(&self, request: Request) -> Self::Future {
+        let connection = match request.conn_data::<ConnectionInfo>() {
+            Some(info) => Rc::clone(info.connection()),
+            // `service.rs` gives every HTTP/1.1 connection its facts; without them only the deadlines of the
+            // next request are lost.
+            None => Connection::new(request.peer_addr(), None),
+        };
+        self.answer(request, connection)
+    }
+}
+
+pin_project! {
+    /// A response on its way.
+    pub(crate) struct Answer<F, B> {
+        #[pin]
+        answer: Option<F>,
+        // What is said when there is no answer.
+        refusal: StatusCode,
+        in_flight: Option<InFlight>,
+        body: PhantomData<B>,
+    }
+}
+
+impl<F, B> Answer<F, B> {
+    fn ready(refusal: StatusCode, in_flight: InFlight) -> Self {
+        Self {
+            answer: None,
+            refusal,
+            in_flight: Some(in_flight),
+            body: PhantomData,
+        }
+    }
+}
+
+impl<F, R, E, B> Future for Answer<F, B>
+where
+    F: Future<Output = Result<R, E>>,
+    R: Into<Response<B>>,
+    E: Into<actix_web::Error>,
+    B: MessageBody + 'static,
+{
+    type Output = Result<Response<AnswerBody<B>>, Response<BoxBody>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let response = match this.answer.as_mut().as_pin_mut() {
+            None => refusal(*this.refusal),
+            Some(answer) => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
+                Ok(outcome) => match ready!(outcome) {
+                    Ok(response) => response.into().map_body(|_, body| EitherBody::left(body)),
+                    Err(error) => {
+                        let response: Response<BoxBody> = error.into().error_response().into();
+                        response.map_body(|_, body| EitherBody::right(body))
+                    }
+                },
+                Err(panic) => {
+                    if let Some(in_flight) = this.in_flight.as_ref() {
+                        note_panic(in_flight, panic.as_ref());
+                    }
+                    this.answer.set(None);
+                    refusal(StatusCode::INTERNAL_SERVER_ERROR)
+                }
+            },
+        };
+        let in_flight = this.in_flight.take();
+        Poll::Ready(Ok(response.map_body(|_, body| AnswerBody { body, in_flight })))
+    }
+}
+
+pin_project! {
+    /// A response's body; the request is in flight until it is dropped.
+    pub(crate) struct AnswerBody<B> {
+        #[pin]
+        body: EitherBody<B, BoxBody>,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<B: MessageBody + 'static> MessageBody for AnswerBody<B> {
+    type Error = actix_web::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        let body = this.body;
+        // The head has left already, so a panic here can only end the connection, but not the worker's task.
+        match catch_unwind(AssertUnwindSafe(|| body.poll_next(cx))) {
+            Ok(chunk) => chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(Into::into))),
+            Err(panic) => {
+                if let Some(in_flight) = this.in_flight.as_ref() {
+                    note_panic(in_flight, panic.as_ref());
+                }
+                Poll::Ready(Some(Err(actix_web::error::ErrorInternalServerError(
+                    "response body panicked",
+                ))))
+            }
+        }
+    }
+}
+
+fn refusal<B>(status: StatusCode) -> Response<EitherBody<B, BoxBody>> {
+    Response::with_body(status, EitherBody::right(BoxBody::new(())))
+}
+
+/// The size of a request head as it came over the wire, near enough for a limit (HTTP/2 sends it compressed,
+/// and its limit is on the plain size too).
+fn head_bytes(head: &RequestHead) -> usize {
+    let line = head.method.as_str().len() + uri_bytes(&head.uri) + REQUEST_LINE_REST;
+    head.headers.iter().fold(line, |sum, (name, value)| {
+        sum.saturating_add(name.as_str().len() + value.len() + HEADER_LINE_REST)
+    })
+}
+
+fn uri_bytes(uri: &http::Uri) -> usize {
+    uri.authority().map_or(0, |authority| authority.as_str().len())
+        + uri.path_and_query().map_or(0, |path| path.as_str().len())
+}
+
+fn note_panic(in_flight: &InFlight, panic: &(dyn Any + Send)) {
+    in_flight.counters().panics.inc();
+    // The panic hook has printed the text and the place. The text may quote a request, so it is not repeated.
+    let kind = if panic.is::<String>() || panic.is::<&str>() {
+        "panic"
+    } else {
+        "panic without text"
+    };
+    log::error!(
+        "a request handler ended in a {kind}: its client gets a 500; report it with the lines printed before"
+    );
+}
+
+/// Spaces, version and line end of a request line.
+const REQUEST_LINE_REST: usize = 12;
+
+/// Colon, space and line end of a header line.
+const HEADER_LINE_REST: usize = 4;

@@ -1,0 +1,312 @@
+//! Turns an [`Endpoint`] into listening sockets: all addresses of its host, on one port.
+//!
+//! A name may stand for several addresses (`localhost` is 127.0.0.1 and ::1): they are one listener on one
+//! port, and an address family the host lacks is skipped. Nothing is accepted here.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::endpoint::Endpoint;
+
+/// Sockets that listen for one endpoint; connections queue in the kernel until a server takes them.
+pub struct Bound {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sockets: Vec<TcpListener>,
+    port: u16,
+}
+
+impl Bound {
+    /// The endpoint these sockets listen for.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The real port, also when the configured one was 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `HOST:PORT` with the host as configured and the real port.
+    pub fn display_address(&self) -> String {
+        display_address(&self.endpoint.host, self.port)
+    }
+
+    /// The socket addresses, one for each address of the host.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
+    }
+}
+
+/// Why an endpoint cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The host is neither an address nor a name that resolves.
+    #[error(
+        "cannot listen on {address}: the host name cannot be resolved ({source}); use an address of this machine or a name it knows"
+    )]
+    UnknownHost {
+        /// `HOST:PORT` as configured.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The host resolves to no address at all.
+    #[error("cannot listen on {address}: the host name has no address; use an address of this machine")]
+    NoAddress {
+        /// `HOST:PORT` as configured.
+        address: String,
+    },
+    /// Another socket listens there.
+    #[error(
+        "cannot listen on {address}: the port is in use; stop the program that uses it or choose another port"
+    )]
+    PortInUse {
+        /// `HOST:PORT` as configured, or the one address of it that is taken.
+        address: String,
+    },
+    /// The process may not use the port.
+    #[error(
+        "cannot listen on {address}: permission denied; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
+    )]
+    NotPermitted {
+        /// `HOST:PORT` as configured.
+        address: String,
+    },
+    /// No address of the host belongs to this machine.
+    #[error(
+        "cannot listen on {address}: this machine does not have that address; use one of its own or 0.0.0.0"
+    )]
+    ForeignAddress {
+        /// `HOST:PORT` as configured.
+        address: String,
+    },
+    /// Anything else the operating system refuses.
+    #[error("cannot listen on {address}: {source}")]
+    Refused {
+        /// `HOST:PORT` as configured.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Opens the sockets of `endpoint`. Blocks while the host name is looked up: call it before serving.
+pub fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
+    let addresses = resolve(&endpoint.host, endpoint.port)?;
+    bind_addresses(endpoint, &addresses)
+}
+
+/// `HOST:PORT`; an IPv6 address gets its brackets.
+pub fn display_address(host: &str, port: u16) -> String {
+    match bare_host(host).parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+    let address = display_address(host, port);
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    let found = (bare_host(host), port)
+        .to_socket_addrs()
+        .map_err(|source| BindError::UnknownHost {
+            address: address.clone(),
+            source,
+        })?;
+    for found in found {
+        if !addresses.contains(&found) {
+            addresses.push(found);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(BindError::NoAddress { address });
+    }
+    Ok(addresses)
+}
+
+fn bare_host(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
+pub(crate) fn bind_addresses(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
+    let mut attempt = 1;
+    loop {
+        match bind_once(endpoint, addresses) {
+            // The port that was free for the first address may be taken for the second: ask for another.
+            Err(BindError::PortInUse { .. })
+                if endpoint.port == 0 && addresses.len() > 1 && attempt < FREE_PORT_ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_once(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
+    let mut port = endpoint.port;
+    let mut sockets = Vec::with_capacity(addresses.len());
+    let mut lacking = None;
+    // With both families asked for by name, `::` must not take the IPv4 side as well.
+    let only_v6 = addresses.iter().any(SocketAddr::is_ipv4);
+    for address in addresses {
+        let mut address = *address;
+        address.set_port(port);
+        match listen(address, endpoint.limits.backlog, only_v6) {
+            Ok(socket) => {
+                port = socket
+                    .local_addr()
+                    .map_err(|error| refusal(endpoint, address, error))?
+                    .port();
+                sockets.push(socket);
+            }
+            Err(error) if addresses.len() > 1 && is_lacking_family(&error) => {
+                lacking = Some((address, error))
+            }
+            Err(error) => return Err(refusal(endpoint, address, error)),
+        }
+    }
+    match lacking {
+        Some((address, error)) if sockets.is_empty() => Err(refusal(endpoint, address, error)),
+        Some((address, error)) => {
+            log::debug!("{}: {address} is skipped: {error}", endpoint.name);
+            Ok(Bound {
+                endpoint: endpoint.clone(),
+                sockets,
+                port,
+            })
+        }
+        None => Ok(Bound {
+            endpoint: endpoint.clone(),
+            sockets,
+            port,
+        }),
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server must not wait for connections of its predecessor that linger in the kernel.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn is_lacking_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn refusal(endpoint: &Endpoint, address: SocketAddr, source: io::Error) -> BindError {
+    let configured = display_address(&endpoint.host, endpoint.port);
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::PortInUse {
+            address: if endpoint.port == 0 {
+                address.to_string()
+            } else {
+                configured
+            },
+        },
+        io::ErrorKind::PermissionDenied => BindError::NotPermitted { address: configured },
+        io::ErrorKind::AddrNotAvailable => BindError::ForeignAddress { address: configured },
+        _ => BindError::Refused {
+            address: configured,
+            source,
+        },
+    }
+}
+
+const FREE_PORT_ATTEMPTS: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        Endpoint::new("test", host, port)
+    }
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_with_two_addresses_is_one_listener_on_one_port() {
+        let bound =
+            bind_addresses(&endpoint("localhost", 0), &addresses(&["127.0.0.1:0", "[::1]:0"])).unwrap();
+        let ports: Vec<u16> = bound.addresses().iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, vec![bound.port(); ports.len()]);
+        assert_ne!(bound.port(), 0);
+        assert_eq!(bound.display_address(), format!("localhost:{}", bound.port()));
+    }
+
+    #[test]
+    fn an_address_family_the_host_lacks_is_skipped() {
+        // 192.0.2.1 is reserved for documentation, so no machine has it.
+        let bound =
+            bind_addresses(&endpoint("name", 0), &addresses(&["192.0.2.1:0", "127.0.0.1:0"])).unwrap();
+        assert_eq!(bound.addresses().len(), 1);
+        assert!(matches!(
+            bind_addresses(&endpoint("192.0.2.1", 0), &addresses(&["192.0.2.1:0"])),
+            Err(BindError::ForeignAddress { .. })
+        ));
+    }
+
+    #[test]
+    fn a_busy_port_is_one_sentence_with_the_address_and_the_remedy() {
+        let first = bind(&endpoint("127.0.0.1", 0)).unwrap();
+        let error = bind(&endpoint("127.0.0.1", first.port())).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot listen on 127.0.0.1:{}: the port is in use; stop the program that uses it or choose another port",
+                first.port()
+            )
+        );
+    }
+
+    #[test]
+    fn a_free_port_that_is_taken_in_one_family_is_given_up() {
+        // 127.0.0.1 twice can never share a port, so every attempt fails and the loop ends.
+        let twice = addresses(&["127.0.0.1:0", "127.0.0.1:0"]);
+        assert!(matches!(
+            bind_addresses(&endpoint("x", 0), &twice),
+            Err(BindError::PortInUse { .. })
+        ));
+    }
+
+    #[test]
+    fn ipv6_hosts_need_no_brackets() {
+        assert_eq!(display_address("::1", 8220), "[::1]:8220");
+        assert_eq!(display_address("[::1]", 8220), "[::1]:8220");
+        assert_eq!(display_address("localhost", 8220), "localhost:8220");
+        assert_eq!(resolve("::1", 1).unwrap(), addresses(&["[::1]:1"]));
+        assert_eq!(resolve("[::1]", 1).unwrap(), addresses(&["[::1]:1"]));
+    }
+
+    #[test]
+    fn an_unknown_host_says_so() {
+        let error = bind(&endpoint("no-such-host.invalid", 8220)).err().unwrap();
+        assert!(matches!(error, BindError::UnknownHost { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot listen on no-such-host.invalid:8220: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,343 @@
+//! HTTP/2 connections (chosen by ALPN), driven here and not by actix-http.
+//!
+//! actix-http spawns each stream's handler and forgets it: a client that goes away or resets the stream leaves
+//! its long poll behind, the number of streams is unlimited and a request head may have 16 MiB. Here handlers
+//! live inside the connection, a reset drops the one, the end of the connection all of them, and the limits are
+//! those of HTTP/1.1. A drain sends GOAWAY and lets open streams finish.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use actix_http::{
+    BoxedPayloadStream, HttpMessage as _, Payload, Request, Response,
+    body::{BodySize, MessageBody},
+    error::PayloadError,
+};
+use actix_service::Service;
+use actix_web::http::header::HttpDate;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderValue, Method, StatusCode, header};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    answered::Answered,
+    connection_info::{Connection, ConnectionInfo},
+    endpoint::Endpoint,
+    guarded_io::GuardedIo,
+    shutdown::Shutdown,
+};
+
+/// How an HTTP/2 connection failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Http2Error {
+    #[error("the client did not open the connection in time")]
+    Silent,
+    #[error("the client did not answer a ping in time")]
+    Dead,
+    #[error("{0}")]
+    Protocol(#[from] h2::Error),
+}
+
+/// Serves one connection until it closes, the client is idle for too long, or a drain has let it finish.
+pub(crate) async fn serve<T, S, B>(
+    io: GuardedIo<T>,
+    app: Rc<Answered<S, B>>,
+    endpoint: &Endpoint,
+    shutdown: Shutdown,
+) -> Result<(), Http2Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request>,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    let timeouts = endpoint.timeouts;
+    let connection = Rc::clone(io.connection());
+    let opening = h2::server::Builder::new()
+        .max_concurrent_streams(endpoint.limits.streams_per_connection)
+        .max_header_list_size(u32::try_from(endpoint.limits.header_bytes_with_slack()).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake::<_, Bytes>(io);
+    let mut h2 = timeout(timeouts.read_header, opening)
+        .await
+        .map_err(|_| Http2Error::Silent)??;
+    let mut pulse = Pulse::new(h2.ping_pong());
+    let mut streams = FuturesUnordered::new();
+    let mut draining = pin!(shutdown.notified());
+    let mut closes = false;
+    let mut tick = pin!(sleep(timeouts.idle));
+    loop {
+        tokio::select! {
+            accepted = h2.accept() => match accepted {
+                None => return Ok(()),
+                Some(accepted) => {
+                    let (request, respond) = accepted?;
+                    pulse.active();
+                    streams.push(answer(request, respond, &app, &connection, timeouts.write));
+                }
+            },
+            Some(()) = streams.next() => pulse.active(),
+            () = &mut draining, if !closes => {
+                closes = true;
+                h2.graceful_shutdown();
+            }
+            () = pulse.answered() => {}
+            () = &mut tick => {
+                tick.as_mut().reset(Instant::now() + timeouts.idle);
+                match (pulse.tick(), streams.is_empty()) {
+                    (Beat::Unanswered, _) => return Err(Http2Error::Dead),
+                    (Beat::Idle, true) if closes => return Ok(()),
+                    (Beat::Idle, true) => {
+                        closes = true;
+                        h2.graceful_shutdown();
+                    }
+                    (Beat::Idle | Beat::Active, _) => pulse.ask()?,
+                }
+            }
+        }
+    }
+}
+
+/// Notices a peer that is gone while its streams wait, and one that has nothing to ask.
+struct Pulse {
+    ping: Option<PingPong>,
+    is_asked: bool,
+    is_active: bool,
+}
+
+enum Beat {
+    Active,
+    Idle,
+    Unanswered,
+}
+
+impl Pulse {
+    fn new(ping: Option<PingPong>) -> Self {
+        Self {
+            ping,
+            is_asked: false,
+            is_active: true,
+        }
+    }
+
+    fn active(&mut self) {
+        self.is_active = true;
+    }
+
+    fn ask(&mut self) -> Result<(), h2::Error> {
+        if let Some(ping) = &mut self.ping {
+            ping.send_ping(Ping::opaque())?;
+            self.is_asked = true;
+        }
+        Ok(())
+    }
+
+    /// Resolves when the ping that is out has come back.
+    async fn answered(&mut self) {
+        match &mut self.ping {
+            Some(ping) if self.is_asked => {
+                // An error here is the connection's, and `accept` reports it.
+                if poll_fn(|cx| ping.poll_pong(cx)).await.is_ok() {
+                    self.is_asked = false;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn tick(&mut self) -> Beat {
+        match (self.is_asked, std::mem::take(&mut self.is_active)) {
+            (true, _) => Beat::Unanswered,
+            (false, true) => Beat::Active,
+            (false, false) => Beat::Idle,
+        }
+    }
+}
+
+/// One stream from request to the end of its response. Dropping it drops the handler.
+async fn answer<S, B>(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    app: &Answered<S, B>,
+    connection: &Rc<Connection>,
+    write_deadline: Duration,
+) where
+    S: Service<Request>,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    let is_head = request.method() == Method::HEAD;
+    let answer = app.answer(into_request(request, connection), Rc::clone(connection));
+    let outcome = {
+        let mut answer = pin!(answer);
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+            outcome = &mut answer => outcome,
+        }
+    };
+    let sent = match outcome {
+        Ok(response) => send(response, respond, is_head, write_deadline).await,
+        Err(response) => send(response, respond, is_head, write_deadline).await,
+    };
+    if let Err(error) = sent {
+        log::debug!("HTTP/2 response to {:?}: {error}", connection.peer);
+    }
+}
+
+fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>) -> Request {
+    let (parts, body) = request.into_parts();
+    let payload = match body.is_end_stream() {
+        true => Payload::None,
+        false => Payload::Stream {
+            payload: Box::pin(RequestBody { body }) as BoxedPayloadStream,
+        },
+    };
+    let mut request = Request::with_payload(payload);
+    let head = request.head_mut();
+    head.method = parts.method;
+    head.uri = parts.uri;
+    head.version = parts.version;
+    head.headers = parts.headers.into();
+    head.peer_addr = connection.peer;
+    request
+        .extensions_mut()
+        .insert(ConnectionInfo::new(Rc::clone(connection)));
+    request
+}
+
+/// A request's body; what the handler has taken is given back to the client's window.
+struct RequestBody {
+    body: RecvStream,
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let chunk = match ready!(self.body.poll_data(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Ok(chunk)) => chunk,
+        };
+        let released = self.body.flow_control().release_capacity(chunk.len());
+        Poll::Ready(Some(released.map(|()| chunk).map_err(PayloadError::from)))
+    }
+}
+
+/// Why a response did not reach its client.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("the client did not read the response in time")]
+    Stalled,
+    #[error("the body of the response failed: {0}")]
+    Body(String),
+    #[error("{0}")]
+    Protocol(#[from] h2::Error),
+}
+
+async fn send<B: MessageBody>(
+    response: Response<B>,
+    mut respond: SendResponse<Bytes>,
+    is_head: bool,
+    write_deadline: Duration,
+) -> Result<(), SendError> {
+    let (response, body) = response.into_parts();
+    let size = body.size();
+    let ends_here = is_head || size.is_eof();
+    let mut stream = respond.send_response(into_head(&response, size), ends_here)?;
+    if ends_here {
+        return Ok(());
+    }
+    let mut body = pin!(body);
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            _ = poll_fn(|cx| stream.poll_reset(cx)) => return Ok(()),
+            chunk = poll_fn(|cx| body.as_mut().poll_next(cx)) => chunk,
+        };
+        match chunk {
+            Some(Ok(chunk)) => send_chunk(&mut stream, chunk, write_deadline).await?,
+            Some(Err(error)) => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                let error: Box<dyn std::error::Error> = error.into();
+                return Err(SendError::Body(error.to_string()));
+            }
+            None => return Ok(stream.send_data(Bytes::new(), true)?),
+        }
+    }
+}
+
+async fn send_chunk(
+    stream: &mut SendStream<Bytes>,
+    mut chunk: Bytes,
+    write_deadline: Duration,
+) -> Result<(), SendError> {
+    while !chunk.is_empty() {
+        stream.reserve_capacity(chunk.len().min(CHUNK));
+        let room = timeout(write_deadline, poll_fn(|cx| stream.poll_capacity(cx))).await;
+        match room {
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                return Err(SendError::Stalled);
+            }
+            // The stream is closed: the client has gone.
+            Ok(None) => return Ok(()),
+            Ok(Some(room)) => {
+                let part = chunk.split_to(chunk.len().min(room?));
+                stream.send_data(part, false)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn into_head(response: &Response<()>, size: BodySize) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = http::Version::HTTP_2;
+    let headers = head.headers_mut();
+    for (name, value) in response.headers() {
+        if !is_connection_header(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    if let (BodySize::Sized(length), false) = (size, response.status() == StatusCode::NO_CONTENT) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if !headers.contains_key(header::DATE)
+        && let Ok(now) = HeaderValue::try_from(HttpDate::from(SystemTime::now()).to_string())
+    {
+        headers.insert(header::DATE, now);
+    }
+    head
+}
+
+/// Headers that speak of an HTTP/1.1 connection; RFC 9113 8.2.2 forbids them.
+fn is_connection_header(name: &header::HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::CONTENT_LENGTH
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+const CHUNK: usize = 16 * 1024;

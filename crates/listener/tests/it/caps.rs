@@ -1,0 +1,115 @@
+//! How many connections and handshakes there may be.
+
+use std::time::{Duration, Instant};
+
+use listener::{Endpoint, Limits, Timeouts};
+
+use crate::support::{closed, get, identity, response, start, tcp, tls};
+
+#[actix_rt::test]
+async fn gen_24_the_twelfth_connection_is_closed_without_a_byte() {
+    let identity = identity();
+    let mut endpoint = identity.endpoint();
+    endpoint.limits.max_connections = 10;
+    let server = start(endpoint).await;
+    // Counted from accept: connections that never say a word fill the cap over both workers.
+    let mut held = Vec::new();
+    for _ in 0..11 {
+        held.push(tcp(server.port).await);
+    }
+    server.until_open(11).await;
+    let mut twelfth = tcp(server.port).await;
+    assert!(closed(&mut twelfth).await.is_empty());
+    assert_eq!(server.metric("connections_refused_total"), 1);
+    assert_eq!(server.metric("connections_open"), 11);
+
+    // A place comes back when a connection ends.
+    drop(held.pop());
+    server.until_open(10).await;
+    let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
+    assert_eq!(get(&mut io, "/hello").await, (200, "hello".into()));
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn no_cap_when_max_connections_is_zero() {
+    let server = start(Endpoint::new("agents", "127.0.0.1", 0)).await;
+    let mut connections = Vec::new();
+    for _ in 0..200 {
+        let mut io = tcp(server.port).await;
+        assert_eq!(get(&mut io, "/hello").await.0, 200);
+        connections.push(io);
+    }
+    assert_eq!(server.metric("connections_open"), 200);
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn silent_sockets_never_starve_a_good_handshake() {
+    let identity = identity();
+    let mut endpoint = identity.endpoint();
+    endpoint.limits = Limits {
+        handshakes_per_worker: 1,
+        ..Limits::default()
+    };
+    endpoint.timeouts = Timeouts {
+        handshake: Duration::from_secs(60),
+        ..Timeouts::default()
+    };
+    let server = start(endpoint).await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(tcp(server.port).await);
+    }
+    let started = Instant::now();
+    for _ in 0..4 {
+        let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
+        assert_eq!(get(&mut io, "/hello").await, (200, "hello".into()));
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_handshake_has_one_deadline() {
+    let identity = identity();
+    let mut endpoint = identity.endpoint();
+    endpoint.timeouts = Timeouts {
+        handshake: Duration::from_millis(300),
+        ..Timeouts::default()
+    };
+    let server = start(endpoint).await;
+    let started = Instant::now();
+    let mut silent = tcp(server.port).await;
+    // The beginning of a ClientHello that never ends.
+    let mut partial = tcp(server.port).await;
+    crate::support::send(&mut partial, "\x16\x03\x01\x02\x00").await;
+    assert!(closed(&mut silent).await.is_empty());
+    assert!(closed(&mut partial).await.is_empty());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    // Not TLS at all: an alert, then closed.
+    let mut plain = tcp(server.port).await;
+    crate::support::send(&mut plain, "GET / HTTP/1.1\r\n\r\n").await;
+    closed(&mut plain).await;
+    let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
+    assert_eq!(get(&mut io, "/hello").await, (200, "hello".into()));
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn requests_in_flight_are_counted_while_they_wait() {
+    let server = start(Endpoint::new("agents", "127.0.0.1", 0)).await;
+    let mut io = tcp(server.port).await;
+    crate::support::send(&mut io, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    server.routes.until_waiting(1).await;
+    assert_eq!(server.metric("requests_active"), 1);
+    server.routes.release.notify_one();
+    assert_eq!(response(&mut io).await.unwrap(), (200, "released".into()));
+    assert_eq!(get(&mut io, "/hello").await.0, 200);
+    assert_eq!(server.metric("requests_active"), 0);
+    server.stop().await;
+}
