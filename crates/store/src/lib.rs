@@ -123,6 +123,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Page<StatusReport>>;
 
+    /// O22: the agent with its status, as [`Store::agents`] shows it at the same `now`.
+    async fn agent_status(&self, id: &AgentId, now: Timestamp) -> Result<Option<StatusReport>>;
+
     /// O22: how many agents have each status; agrees with [`Store::agents`] at the same `now` (S18).
     async fn count_by_status(&self, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts>;
 

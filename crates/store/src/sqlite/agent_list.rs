@@ -1,8 +1,11 @@
 //! O22: lists of agents and their computed status, from one snapshot.
 //!
-//! The status splits in two: `state`, which only writes change and the census counts, and what the clock adds
-//! (inactive, offline), which needs only the agents that were not heard of for a while. So counting costs as
-//! much as there are silent agents, and the first pages of a list cost a walk along an index.
+//! The status splits in two: `state`, which only writes change, and what the clock adds (inactive, offline).
+//! The census counts agents by state and by the ten minutes in which they were last heard of; only those ten
+//! minutes in which a time limit falls are read agent by agent. So counting a million agents reads a few
+//! thousand rows, and the first pages of a list cost a walk along an index.
+
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, named_params, types::ToSql};
 
@@ -38,6 +41,25 @@ pub(super) fn page(
     Ok(Page { items, total })
 }
 
+/// One agent with its status.
+pub(super) fn one(connection: &Connection, id: &AgentId, now: Timestamp) -> Outcome<Option<StatusReport>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let Some(agent) = agents::by_id(&snapshot, id)? else {
+        return Ok(None);
+    };
+    let sql = concat!(
+        "SELECT ",
+        status_sql!(),
+        " FROM presence",
+        join_policy!(),
+        "WHERE agent = :agent"
+    );
+    let status = snapshot
+        .prepare_cached(sql)?
+        .query_row(named_params! {":now": now, ":agent": id}, |row| status(row, 0))?;
+    Ok(Some(StatusReport { agent, status }))
+}
+
 /// How many agents have each status. Filters by status and `shows_inactive` choose what a list shows; here
 /// every status is counted.
 pub(super) fn counts(connection: &Connection, query: &AgentQuery, now: Timestamp) -> Outcome<StatusCounts> {
@@ -57,52 +79,88 @@ fn counts_within(snapshot: &Connection, query: &AgentQuery, now: Timestamp) -> O
     }
 }
 
-/// The states that the census counts, corrected by the agents whose status the clock decides.
+/// Every ten minutes of the census counted as though its agents were heard of in the last millisecond, then
+/// corrected by the agents for which that makes a difference.
 fn count_by_census(snapshot: &Connection, query: &AgentQuery, now: Timestamp) -> Outcome<StatusCounts> {
     let mut counts = StatusCounts::new();
     let policies = List(&query.policies);
     let all = query.policies.is_empty();
-    let mut census = snapshot.prepare_cached(
-        "SELECT state, sum(agents) FROM census
-         WHERE :all OR policy IN (SELECT value FROM json_each(:policies)) GROUP BY state",
-    )?;
-    let mut rows = census.query(named_params! {":all": all, ":policies": policies})?;
+    let mut census = snapshot.prepare_cached(concat!(
+        "SELECT ",
+        status_sql!(
+            "iif(has_checked_in, heard * 600000 + 599999, NULL)",
+            "heard * 600000 + 599999"
+        ),
+        ", sum(agents) FROM census AS presence",
+        join_policy!(),
+        "WHERE :all OR presence.policy IN (SELECT value FROM json_each(:policies)) GROUP BY 1"
+    ))?;
+    let mut rows = census.query(named_params! {":all": all, ":policies": policies, ":now": now})?;
     while let Some(row) = rows.next()? {
         counts.insert(status(row, 0)?, count(row, 1)?);
     }
-    let mut silent = snapshot.prepare_cached(concat!(
-        "SELECT state, ",
-        status_sql!(),
-        " AS status, count(*) FROM presence INDEXED BY presence_last_checkin",
-        join_policy!(),
-        "WHERE is_active = 1 AND (last_checkin < :silent OR (last_checkin IS NULL AND enrolled_at < :silent))
-            AND (:all OR presence.policy IN (SELECT value FROM json_each(:policies)))
-         GROUP BY 1, 2"
-    ))?;
-    let mut rows = silent.query(named_params! {
-        ":all": all,
-        ":policies": policies,
-        ":now": now,
-        ":silent": silent_before(snapshot, now)?,
-    })?;
-    while let Some(row) = rows.next()? {
-        let agents = count(row, 2)?;
-        let counted_as = counts.entry(status(row, 0)?).or_default();
-        *counted_as = counted_as.saturating_sub(agents);
-        *counts.entry(status(row, 1)?).or_default() += agents;
+    // Summed here: SQLite would sort the rows to group them.
+    let mut moves = BTreeMap::<(AgentStatus, AgentStatus), u64>::new();
+    for (from, to) in doubtful(snapshot, now)? {
+        let mut silent = snapshot.prepare_cached(concat!(
+            "SELECT ",
+            status_sql!(
+                "iif(last_checkin IS NULL, NULL, last - (last % 600000 + 600000) % 600000 + 599999)",
+                "last - (last % 600000 + 600000) % 600000 + 599999"
+            ),
+            ", ",
+            status_sql!("last_checkin", "last"),
+            " FROM (
+                SELECT policy, state, last_checkin, last_checkin AS last
+                FROM presence INDEXED BY presence_last_checkin
+                WHERE is_active = 1 AND last_checkin >= :from AND last_checkin < :to
+                UNION ALL
+                SELECT policy, state, NULL, enrolled_at FROM presence INDEXED BY presence_never_checked_in
+                WHERE is_active = 1 AND enrolled_at >= :from AND enrolled_at < :to AND last_checkin IS NULL
+             ) AS presence",
+            join_policy!(),
+            "WHERE :all OR presence.policy IN (SELECT value FROM json_each(:policies))"
+        ))?;
+        let mut rows = silent.query(named_params! {
+            ":all": all,
+            ":policies": policies,
+            ":now": now,
+            ":from": from,
+            ":to": to,
+        })?;
+        while let Some(row) = rows.next()? {
+            *moves.entry((status(row, 0)?, status(row, 1)?)).or_default() += 1;
+        }
+    }
+    for ((counted_as, is), agents) in moves {
+        let wrong = counts.entry(counted_as).or_default();
+        *wrong = wrong.saturating_sub(agents);
+        *counts.entry(is).or_default() += agents;
     }
     counts.retain(|_, agents| *agents > 0);
     Ok(counts)
 }
 
-/// Agents heard of since are neither offline nor inactive, whatever their policy.
-fn silent_before(snapshot: &Connection, now: Timestamp) -> Outcome<i64> {
-    let shortest: Option<i64> = snapshot
-        .prepare_cached("SELECT min(inactivity_timeout) FROM policy")?
-        .query_row([], |row| row.get(0))?;
-    Ok(now
-        .millis()
-        .saturating_sub(shortest.unwrap_or(OFFLINE_AFTER).min(OFFLINE_AFTER)))
+/// The spans of time in which an agent last heard of may be counted wrongly by the census: from the beginning
+/// of the ten minutes in which a limit falls up to the limit. Ascending, without overlap.
+fn doubtful(snapshot: &Connection, now: Timestamp) -> Outcome<Vec<(i64, i64)>> {
+    let mut limits = snapshot
+        .prepare_cached(
+            "SELECT DISTINCT inactivity_timeout FROM policy WHERE inactivity_timeout IS NOT NULL",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    limits.push(OFFLINE_AFTER);
+    // Of two limits in the same ten minutes the later one has the longer span.
+    let spans: BTreeMap<i64, i64> = limits.into_iter().fold(BTreeMap::new(), |mut spans, limit| {
+        let to = now.millis().saturating_sub(limit);
+        let longest = spans
+            .entry(to.saturating_sub(to.rem_euclid(HEARD_SPAN)))
+            .or_insert(to);
+        *longest = to.max(*longest);
+        spans
+    });
+    Ok(spans.into_iter().collect())
 }
 
 /// For filters that no index knows.
@@ -268,26 +326,38 @@ fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentStatus> {
         .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, place))
 }
 
+/// A policy with a version suffix (`base#suffix`) that sets no inactivity timeout has its base's.
+///
 /// data-model 6.1: the state with what the clock `:now` adds, as place in [`AgentStatus::ALL`].
 macro_rules! status_sql {
     () => {
-        "CASE
+        status_sql!("last_checkin", "coalesce(last_checkin, enrolled_at)")
+    };
+    ($checkin:literal, $heard:literal) => {
+        concat!(
+            "CASE
             WHEN state = 0 THEN 0
-            WHEN last_checkin < :now - coalesce(assigned.inactivity_timeout, base.inactivity_timeout) THEN 1
+            WHEN ",
+            $checkin,
+            " < :now - coalesce(assigned.inactivity_timeout, iif(instr(presence.policy, '#'), (
+                    SELECT inactivity_timeout FROM policy AS base WHERE base.id = substr(presence.policy, 1,
+                        length(rtrim(presence.policy, replace(presence.policy, '#', ''))) - 1)
+                ), NULL)) THEN 1
             WHEN state IN (2, 3) THEN state
-            WHEN coalesce(last_checkin, enrolled_at) < :now - 300000 THEN 4
+            WHEN ",
+            $heard,
+            " < :now - 300000 THEN 4
             ELSE state
         END"
+        )
     };
 }
 use status_sql;
 
-/// The policies that may set an inactivity timeout: the assigned one, else the one without version suffix.
+/// The assigned policy, which may set an inactivity timeout.
 macro_rules! join_policy {
     () => {
-        " LEFT JOIN policy AS assigned ON assigned.id = presence.policy
-          LEFT JOIN policy AS base ON assigned.id IS NULL AND instr(presence.policy, '#') > 0
-            AND base.id = (SELECT policy_base FROM agent WHERE agent.id = presence.agent) "
+        " LEFT JOIN policy AS assigned ON assigned.id = presence.policy "
     };
 }
 use join_policy;
@@ -296,5 +366,7 @@ const JOIN_AGENT: &str = " JOIN agent AS a ON a.id = presence.agent ";
 
 /// data-model 6.1 row 5, milliseconds.
 const OFFLINE_AFTER: i64 = 5 * 60 * 1000;
+/// The ten minutes of `presence.heard`.
+const HEARD_SPAN: i64 = 10 * 60 * 1000;
 /// So many agents are sorted in a few milliseconds.
 const FEW: u64 = 5_000;

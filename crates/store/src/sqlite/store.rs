@@ -47,7 +47,8 @@ impl Store for SqliteStore {
     }
 
     async fn record_checkins(&self, batch: Vec<CheckinRecord>) -> Result<()> {
-        self.write(move |unit| checkins::record(unit, &batch)).await
+        self.write_bulk(batch.len(), move |unit| checkins::record(unit, batch))
+            .await
     }
 
     async fn confirm_policy(
@@ -94,8 +95,10 @@ impl Store for SqliteStore {
 
     async fn reassign(&self, agents: &[AgentId], policy: &PolicyId, at: Timestamp) -> Result<u64> {
         let (agents, policy) = (agents.to_vec(), policy.clone());
-        self.write(move |unit| lifecycle::reassign(unit, &agents, &policy, at))
-            .await
+        self.write_bulk(agents.len(), move |unit| {
+            lifecycle::reassign(unit, &agents, &policy, at)
+        })
+        .await
     }
 
     async fn agents(
@@ -109,6 +112,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn agent_status(&self, id: &AgentId, now: Timestamp) -> Result<Option<StatusReport>> {
+        let id = id.clone();
+        self.read(move |connection| agent_list::one(connection, &id, now))
+            .await
+    }
+
     async fn count_by_status(&self, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts> {
         let query = query.clone();
         self.read(move |connection| agent_list::counts(connection, &query, now))
@@ -116,7 +125,9 @@ impl Store for SqliteStore {
     }
 
     async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Sequence>> {
-        self.write(move |unit| actions::append(unit, &actions)).await
+        let targets = actions.iter().map(|action| action.agents.len()).sum();
+        self.write_bulk(targets, move |unit| actions::append(unit, &actions))
+            .await
     }
 
     async fn pending_actions(
@@ -165,8 +176,10 @@ impl Store for SqliteStore {
     }
 
     async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        self.write(move |unit| actions::delete_expired(unit, before, limit))
-            .await
+        self.write_bulk(usize::MAX, move |unit| {
+            actions::delete_expired(unit, before, limit)
+        })
+        .await
     }
 
     async fn append_policy_revision(
@@ -236,7 +249,8 @@ impl Store for SqliteStore {
 
     async fn invalidate_keys(&self, ids: &[KeyId], at: Timestamp) -> Result<()> {
         let ids = ids.to_vec();
-        self.write(move |unit| keys::invalidate(unit, &ids, at)).await
+        self.write_bulk(ids.len(), move |unit| keys::invalidate(unit, &ids, at))
+            .await
     }
 
     async fn changes(&self, after: ChangeSequence, limit: u32, wait: Duration) -> Result<Vec<Change>> {

@@ -1,0 +1,413 @@
+//! Check-in: record what the agent says, then answer at once or wait for a change (http-api 2.3, data-model 6.7).
+//!
+//! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
+//! drops the wait (its client is gone) unsubscribes at once.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use store::{
+    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PolicyId, RawJson, Sequence,
+    Timestamp,
+};
+use tokio::time::Instant;
+
+use crate::{
+    Fleet, FleetError, credentials, delivery::Delivered, diff, poll_time, rendered_policy::RenderedPolicy,
+    upgrades, waiters::Subscription,
+};
+
+/// What an agent sends at check-in (http-api 2.3).
+#[derive(Clone, Debug, Default)]
+pub struct CheckinRequest {
+    /// Required, not empty.
+    pub status: Option<String>,
+    /// Human text.
+    pub message: Option<String>,
+    /// Token of the last delivered actions.
+    pub ack_token: Option<String>,
+    /// Full metadata.
+    pub local_metadata: Option<RawJson>,
+    /// Component states.
+    pub components: Option<RawJson>,
+    /// The client's own time-out.
+    pub poll_timeout: Option<Duration>,
+    /// State of an upgrade.
+    pub upgrade_details: Option<RawJson>,
+    /// `upgrade.rollbacks`.
+    pub rollbacks: Option<RawJson>,
+    /// Policy that it runs.
+    pub agent_policy_id: Option<String>,
+    /// Revision that it runs.
+    pub policy_revision_idx: Option<i64>,
+}
+
+/// What came of the beginning of a check-in.
+pub enum Begun {
+    /// Something is due.
+    Reply(CheckinReply),
+    /// Nothing is due.
+    Wait(Waiting),
+}
+
+/// An answer to a check-in.
+pub enum CheckinReply {
+    /// Nothing happened: time is up, or the server stops.
+    Empty,
+    /// Actions: the rendered body.
+    Actions(Vec<u8>),
+    /// A policy: the rendered body.
+    Policy(Vec<u8>),
+}
+
+impl CheckinReply {
+    /// The response body (http-api 2.3.9).
+    #[must_use]
+    pub fn into_json(self) -> Vec<u8> {
+        match self {
+            Self::Empty => br#"{"action":"checkin","ack_token":""}"#.to_vec(),
+            Self::Actions(body) | Self::Policy(body) => body,
+        }
+    }
+}
+
+/// A poll that waits.
+pub struct Waiting {
+    fleet: Arc<Fleet>,
+    subscription: Subscription,
+    agent: AgentId,
+    position: Option<Sequence>,
+    policy: PolicyId,
+    revision: i64,
+    /// The pair that the agent reported, if it did.
+    reported: Option<(PolicyId, i64)>,
+    deadline: Instant,
+    /// The newest revision was delivered a moment ago and is offered again only then.
+    offer_again: Option<Instant>,
+}
+
+/// Stores what the check-in says and looks for what is due. `spent` is the time since the request began.
+///
+/// # Errors
+/// A request that breaks the contract, or the store's fault; nothing is stored then.
+pub async fn begin(
+    fleet: &Arc<Fleet>,
+    agent: Agent,
+    version: &str,
+    request: CheckinRequest,
+    spent: Duration,
+    now: Timestamp,
+) -> Result<Begun, FleetError> {
+    let Some(status) = request.status.filter(|status| !status.is_empty()) else {
+        return Err(FleetError::StatusMissing);
+    };
+    let local_metadata = diff::metadata(agent.local_metadata.as_ref(), request.local_metadata)?;
+    let components = diff::components(agent.components.as_ref(), request.components)?;
+    let wait = poll_time::wait(request.poll_timeout, spent, random()?, &fleet.settings);
+    let upgrade = upgrade_change(fleet, &agent, request.upgrade_details.as_ref()).await?;
+    let confirmed = match request.ack_token.filter(|token| !token.is_empty()) {
+        Some(token) => fleet.store.position_of(&ActionDocId::from(token)).await?,
+        None => None,
+    };
+    let reported = match (request.agent_policy_id, request.policy_revision_idx) {
+        (Some(policy), Some(revision)) if !fleet.settings.ignores_reported_policy && revision >= 0 => {
+            Some((PolicyId::from(policy), revision))
+        }
+        _ => None,
+    };
+
+    if let Some(change) = upgrade {
+        fleet.store.change_upgrade(&agent.id, change, now).await?;
+    }
+    let newest = fleet.policies.latest(&agent.policy).await;
+    let revision = subscribed_revision(
+        &agent,
+        reported.as_ref(),
+        newest.as_ref().ok().and_then(Option::as_ref),
+    );
+    if let Some((policy, revision)) = reported.as_ref().filter(|pair| is_news(&agent, pair)) {
+        fleet
+            .store
+            .report_policy(&agent.id, policy, *revision, now)
+            .await?;
+    }
+    let subscription = fleet
+        .waiters
+        .subscribe(agent.id.clone(), agent.policy.clone(), revision, now);
+    let (components, unhealthy_reason) = match components {
+        Some(change) => (Some(change.components), Some(change.reasons)),
+        None => (None, None),
+    };
+    fleet.checkins.record(CheckinRecord {
+        agent: agent.id.clone(),
+        at: now,
+        // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
+        status: Some(status.to_ascii_lowercase()),
+        message: Some(request.message.unwrap_or_default()),
+        version: (agent.version != version).then(|| version.to_owned()),
+        local_metadata,
+        components,
+        unhealthy_reason,
+        position: confirmed,
+        rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
+        clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
+    })?;
+    fleet.metrics.checkins.inc();
+
+    let mut waiting = Waiting {
+        fleet: Arc::clone(fleet),
+        subscription,
+        agent: agent.id,
+        // A token never takes the agent back behind what it has confirmed: it would run actions twice.
+        position: confirmed.max(agent.action_position),
+        policy: agent.policy,
+        revision,
+        reported,
+        deadline: Instant::now() + wait,
+        offer_again: None,
+    };
+    if let Some(reply) = waiting.due_actions().await? {
+        return Ok(Begun::Reply(reply));
+    }
+    // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
+    if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
+        && let Some(reply) = waiting.offer(&policy, true)?
+    {
+        return Ok(Begun::Reply(reply));
+    }
+    Ok(Begun::Wait(waiting))
+}
+
+impl Waiting {
+    /// Waits for the first of: actions, a newer policy, the deadline, the server's stop.
+    ///
+    /// # Errors
+    /// [`FleetError::AgentInactive`] if the agent was unenrolled meanwhile. A fault of the store is no reason
+    /// to send the agent away for minutes: the poll goes on, and what was due is found at the next check-in.
+    pub async fn answer(mut self) -> Result<CheckinReply, FleetError> {
+        loop {
+            let until = self.offer_again.map_or(self.deadline, |at| at.min(self.deadline));
+            let reasons = tokio::select! {
+                biased;
+                reasons = self.subscription.woken() => reasons,
+                () = tokio::time::sleep_until(until) => {
+                    if until >= self.deadline {
+                        return Ok(CheckinReply::Empty);
+                    }
+                    self.offer_again = None;
+                    match self.newer_policy().await {
+                        Some(reply) => return Ok(reply),
+                        None => continue,
+                    }
+                }
+            };
+            if reasons.released() {
+                return Ok(CheckinReply::Empty);
+            }
+            if reasons.agent() {
+                self.reread().await?;
+            }
+            if reasons.actions() {
+                match self.due_actions().await {
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => {}
+                    Err(error) => self.goes_on(&error),
+                }
+            }
+            if (reasons.policy() || reasons.agent())
+                && let Some(reply) = self.newer_policy().await
+            {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// The agent's record changed: it may be unenrolled or assigned elsewhere.
+    async fn reread(&mut self) -> Result<(), FleetError> {
+        match self.fleet.store.agent(&self.agent).await {
+            Ok(Some(agent)) if agent.is_active => {
+                if agent.policy != self.policy {
+                    self.policy = agent.policy;
+                    self.revision = 0;
+                    self.subscription.moved(&self.policy, 0);
+                }
+                Ok(())
+            }
+            Ok(_) => Err(FleetError::AgentInactive {
+                agent: self.agent.clone(),
+            }),
+            Err(error) => {
+                self.goes_on(&error.into());
+                Ok(())
+            }
+        }
+    }
+
+    async fn newer_policy(&mut self) -> Option<CheckinReply> {
+        match self.fleet.policies.latest(&self.policy).await {
+            Ok(Some(policy)) => match self.offer(&policy, false) {
+                Ok(reply) => reply,
+                Err(error) => {
+                    self.goes_on(&error);
+                    None
+                }
+            },
+            Ok(None) => None,
+            Err(error) => {
+                self.goes_on(&error);
+                None
+            }
+        }
+    }
+
+    /// The policy, if the agent lacks it and did not get it a moment ago.
+    fn offer(&mut self, policy: &RenderedPolicy, is_new: bool) -> Result<Option<CheckinReply>, FleetError> {
+        if policy.revision <= self.revision {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if is_new
+            && let Some(again) =
+                self.fleet
+                    .deliveries
+                    .again_at(&self.agent, policy, self.reported.as_ref(), now)
+        {
+            self.offer_again = Some(again);
+            return Ok(None);
+        }
+        let body = policy.body(&self.agent)?;
+        self.fleet
+            .deliveries
+            .delivered(&self.agent, policy, self.reported.take(), now);
+        self.fleet.metrics.policies_delivered.inc();
+        log::debug!(
+            "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
+            "fleet.revision_idx" = policy.revision; "policy change delivered"
+        );
+        Ok(Some(CheckinReply::Policy(body)))
+    }
+
+    /// Everything due after the agent's position, in one list.
+    async fn due_actions(&mut self) -> Result<Option<CheckinReply>, FleetError> {
+        #[derive(Serialize)]
+        struct Body {
+            action: &'static str,
+            ack_token: String,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            actions: Vec<Delivered>,
+        }
+        let now = Timestamp::now();
+        let pending = self
+            .fleet
+            .store
+            .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
+            .await?;
+        let Some(last) = pending.last() else {
+            return Ok(None);
+        };
+        let mut ack_token = last.action.doc.to_string();
+        let mut actions = Vec::with_capacity(pending.len());
+        let (mut has_upgrade, mut previous) = (false, None);
+        for pending in pending {
+            // An agent drops the second upgrade of a list without a word: it waits for the next check-in.
+            if has_upgrade && pending.action.kind == "UPGRADE" {
+                ack_token = previous.unwrap_or(ack_token);
+                break;
+            }
+            has_upgrade |= pending.action.kind == "UPGRADE";
+            previous = Some(pending.action.doc.to_string());
+            let (action, namespaces) = (pending.action.action.clone(), pending.action.namespaces.clone());
+            match Delivered::new(&self.agent, pending) {
+                Ok(delivered) => actions.push(delivered),
+                // The token moves past it, so it must not vanish: it fails visibly (§6 row 8).
+                Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
+            }
+        }
+        self.fleet.metrics.actions_delivered.inc_by(actions.len() as u64);
+        let body = Body {
+            action: "checkin",
+            ack_token,
+            actions,
+        };
+        let body = serde_json::to_vec(&body).map_err(|error| FleetError::InvalidAction {
+            reason: error.to_string(),
+        })?;
+        Ok(Some(CheckinReply::Actions(body)))
+    }
+
+    async fn refuse(
+        &self,
+        action: ActionId,
+        namespaces: Vec<String>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        log::warn!(
+            "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
+            "action not sent, agents could not read it: {reason}"
+        );
+        let result = ActionResult {
+            action,
+            agent: self.agent.clone(),
+            timestamp: now.to_seconds_text(),
+            received_at: now,
+            error: Some(format!("not sent: {reason}")),
+            namespaces,
+            details: None,
+        };
+        self.fleet.store.insert_result(result).await?;
+        Ok(())
+    }
+
+    fn goes_on(&self, error: &FleetError) {
+        log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in goes on after a fault");
+    }
+}
+
+/// Whether the reported pair differs from what is stored. The revision counts only for the assigned policy (M8).
+fn is_news(agent: &Agent, (policy, revision): &(PolicyId, i64)) -> bool {
+    agent.reported_policy.as_ref() != Some(policy)
+        || (*policy == agent.policy && agent.policy_revision != Some(*revision))
+}
+
+/// The revision that the agent counts as having (http-api 2.3.5).
+fn subscribed_revision(
+    agent: &Agent,
+    reported: Option<&(PolicyId, i64)>,
+    newest: Option<&Arc<RenderedPolicy>>,
+) -> i64 {
+    match reported {
+        None => agent.policy_revision.unwrap_or(0),
+        Some((policy, _)) if *policy != agent.policy => 0,
+        Some((_, revision)) if newest.is_some_and(|newest| *revision > newest.revision) => 0,
+        Some((_, revision)) => *revision,
+    }
+}
+
+async fn upgrade_change(
+    fleet: &Fleet,
+    agent: &Agent,
+    sent: Option<&RawJson>,
+) -> Result<Option<store::UpgradeChange>, FleetError> {
+    let Some(details) = upgrades::Details::read(sent)? else {
+        return Ok(upgrades::ended(agent));
+    };
+    if fleet
+        .store
+        .action(&ActionId::from(details.action_id()))
+        .await?
+        .is_none()
+    {
+        return Ok(None);
+    }
+    details.change(agent)
+}
+
+fn random() -> Result<f64, FleetError> {
+    let mut bytes = [0; 4];
+    credentials::random(&mut bytes)?;
+    Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+/// In one answer; the rest follows at the next check-in.
+const MAX_ACTIONS: u32 = 100;

@@ -1,0 +1,75 @@
+//! Which revision an agent was given last, so that an agent that rejects a policy does not get it again every
+//! second for ever (agent-client 10). Memory only, bounded; losing it costs one early repeat.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use store::{AgentId, PolicyId};
+use tokio::time::Instant;
+
+use crate::rendered_policy::RenderedPolicy;
+
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    recent: Mutex<HashMap<AgentId, Delivery>>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    policy: PolicyId,
+    revision: i64,
+    /// What the agent reported when it got it.
+    reported: Option<(PolicyId, i64)>,
+    at: Instant,
+}
+
+impl Deliveries {
+    /// When the policy may be given again, if it was given a moment ago and the agent still reports the same.
+    pub(crate) fn again_at(
+        &self,
+        agent: &AgentId,
+        policy: &RenderedPolicy,
+        reported: Option<&(PolicyId, i64)>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = recent.get(agent)?;
+        let is_repeat = last.policy == policy.policy
+            && last.revision == policy.revision
+            && reported.is_some()
+            && last.reported.as_ref() == reported;
+        let again = last.at + SPACING;
+        (is_repeat && now < again).then_some(again)
+    }
+
+    /// The policy is on its way.
+    pub(crate) fn delivered(
+        &self,
+        agent: &AgentId,
+        policy: &RenderedPolicy,
+        reported: Option<(PolicyId, i64)>,
+        now: Instant,
+    ) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= MOST {
+            recent.retain(|_, delivery| now < delivery.at + SPACING);
+        }
+        if recent.len() < MOST {
+            let delivery = Delivery {
+                policy: policy.policy.clone(),
+                revision: policy.revision,
+                reported,
+                at: now,
+            };
+            recent.insert(agent.clone(), delivery);
+        }
+    }
+}
+
+/// Between two deliveries of one revision to one agent.
+const SPACING: Duration = Duration::from_secs(60);
+/// Entries kept; about 100 bytes each.
+const MOST: usize = 100_000;

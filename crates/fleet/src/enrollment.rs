@@ -1,0 +1,261 @@
+//! Enrolment: a token admits, one store transaction makes agent and access key (data-model 5.5, 5.6).
+
+use serde_json::{Map, Value, json};
+use store::{
+    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyKind, NewAgent, NewKey, PolicyId, RawJson, Replacement,
+    StoreError, Timestamp,
+};
+
+use crate::{ApiKey, Fleet, FleetError, Secret, auth, ids, replace_token};
+
+/// A token that admits agents, verified before the body is read.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    policy: PolicyId,
+    namespaces: Vec<String>,
+    token_key: Option<KeyId>,
+}
+
+impl Admission {
+    /// The policy that the token enrols into.
+    #[must_use]
+    pub fn policy(&self) -> &PolicyId {
+        &self.policy
+    }
+}
+
+/// What an agent sends to enrol (http-api 2.2).
+#[derive(Clone, Debug, Default)]
+pub struct EnrollRequest {
+    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
+    pub kind: String,
+    /// Wanted id.
+    pub id: Option<String>,
+    /// Permits replacing the agent with this id.
+    pub replace_token: Option<Secret>,
+    /// Idempotency key.
+    pub enrollment_id: Option<String>,
+    /// `metadata.local`.
+    pub local_metadata: Option<RawJson>,
+    /// `metadata.tags`.
+    pub tags: Vec<String>,
+}
+
+/// An enrolled agent; the key is known only now.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The agent as stored.
+    pub agent: Agent,
+    /// Its access key.
+    pub access_key: ApiKey,
+}
+
+/// Whether the token admits agents, and into which policy.
+///
+/// # Errors
+/// A bad key; [`FleetError::NotAnEnrollmentToken`] (A4); a revoked token (A5);
+/// [`FleetError::UnknownStaticPolicy`] (A16).
+pub async fn admit(fleet: &Fleet, key: &ApiKey) -> Result<Admission, FleetError> {
+    if let Some(token) = fleet
+        .settings
+        .static_tokens
+        .iter()
+        .find(|token| token.key == *key.secret())
+    {
+        if fleet.store.policy(&token.policy).await?.is_none() {
+            return Err(FleetError::UnknownStaticPolicy {
+                policy: token.policy.clone(),
+            });
+        }
+        return Ok(Admission {
+            policy: token.policy.clone(),
+            namespaces: Vec::new(),
+            token_key: None,
+        });
+    }
+    let record = auth::verify(fleet, key).await?;
+    let KeyKind::Enrollment(_) = record.kind else {
+        return Err(FleetError::NotAnEnrollmentToken);
+    };
+    let token = fleet
+        .store
+        .token_by_key(&key.id)
+        .await?
+        .ok_or(FleetError::UnknownKey)?;
+    if !token.active || token.expires_at.is_some_and(|at| at <= Timestamp::now()) {
+        return Err(FleetError::KeyRevoked);
+    }
+    Ok(Admission {
+        policy: token.policy,
+        namespaces: token.namespaces,
+        token_key: Some(key.id.clone()),
+    })
+}
+
+/// Makes the agent, or lets it take over its earlier record.
+///
+/// # Errors
+/// A refused request, a refused replacement, a race with another enrolment, or the store's fault. Nothing is
+/// stored then, and an agent that was to be replaced keeps its key (§6 row 13).
+pub async fn enroll(
+    fleet: &Fleet,
+    admission: Admission,
+    version: &str,
+    request: EnrollRequest,
+    now: Timestamp,
+) -> Result<Enrolled, FleetError> {
+    if !matches!(request.kind.as_str(), "PERMANENT" | "EPHEMERAL" | "TEMPORARY") {
+        return Err(FleetError::UnknownEnrollType { kind: request.kind });
+    }
+    let wanted = request
+        .id
+        .as_deref()
+        .filter(|id| !id.is_empty())
+        .map(ids::agent_id)
+        .transpose()?;
+    let enrollment_id = request
+        .enrollment_id
+        .as_deref()
+        .filter(|id| !id.is_empty())
+        .map(ids::enrollment_id)
+        .transpose()?;
+    let token = request.replace_token.filter(|token| !token.reveal().is_empty());
+
+    let (retried, mut enrollment_id) = retried(fleet, enrollment_id).await?;
+    let replaces = match (retried, &wanted) {
+        (Some(agent), None) => Replacement::Remove(agent),
+        (Some(agent), Some(id)) if agent == *id => Replacement::Remove(agent),
+        (Some(agent), Some(id)) => match replacement(fleet, &admission, id, token.clone()).await? {
+            Replacement::None => Replacement::Remove(agent),
+            // One record is replaced in one unit; the earlier try keeps its idempotency key.
+            other => {
+                enrollment_id = None;
+                other
+            }
+        },
+        (None, Some(id)) => replacement(fleet, &admission, id, token.clone()).await?,
+        (None, None) => Replacement::None,
+    };
+    let id = wanted.unwrap_or_else(|| AgentId::from(uuid::Uuid::new_v4().to_string()));
+    let hash = match token {
+        Some(token) => Some(replace_token::hash(token, fleet.settings.replace_token).await?),
+        None => None,
+    };
+    let access_key = ApiKey::generate()?;
+    let agent = NewAgent {
+        id: id.clone(),
+        kind: request.kind,
+        policy_base: ids::policy_base(&admission.policy),
+        policy: admission.policy,
+        namespaces: admission.namespaces,
+        version: version.to_owned(),
+        tags: sorted(request.tags),
+        local_metadata: request
+            .local_metadata
+            .map(|metadata| with_id(metadata, &id))
+            .transpose()?,
+        enrollment_id,
+        replace_token: hash,
+        at: now,
+    };
+    let key = NewKey {
+        id: access_key.id.clone(),
+        hash: access_key.hash()?,
+        kind: KeyKind::Access(id.clone()),
+        name: id.to_string(),
+        metadata: raw(
+            &json!({"agent_id": id, "managed": true, "managed_by": "fleet-server", "type": "access"}),
+        ),
+        at: now,
+    };
+    let enrollment = store::Enrollment {
+        agent,
+        key,
+        admitted_by: admission.token_key,
+        replaces,
+    };
+    let agent = fleet
+        .store
+        .enroll(enrollment)
+        .await
+        .map_err(|error| refused(error, &id))?;
+    log::info!(
+        "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
+        "fleet.access.apikey.id":% = agent.access_key; "agent enrolled"
+    );
+    Ok(Enrolled { agent, access_key })
+}
+
+/// The agent of an earlier try with this idempotency key, and the key if it is free for the new one.
+///
+/// An agent that has checked in keeps the key: the new one goes without (A8, ENR-13).
+async fn retried(
+    fleet: &Fleet,
+    id: Option<EnrollmentId>,
+) -> Result<(Option<AgentId>, Option<EnrollmentId>), FleetError> {
+    let Some(id) = id else { return Ok((None, None)) };
+    match fleet.store.agent_by_enrollment_id(&id).await? {
+        None => Ok((None, Some(id))),
+        Some(agent) if agent.last_checkin.is_none() => Ok((Some(agent.id), Some(id))),
+        Some(_) => Ok((None, None)),
+    }
+}
+
+async fn replacement(
+    fleet: &Fleet,
+    admission: &Admission,
+    id: &AgentId,
+    token: Option<Secret>,
+) -> Result<Replacement, FleetError> {
+    let Some(agent) = fleet.store.agent(id).await? else {
+        return Ok(Replacement::None);
+    };
+    if !agent.is_active {
+        return Ok(Replacement::Remove(agent.id));
+    }
+    let refused = || FleetError::NotReplaceable { agent: id.clone() };
+    let (Some(token), Some(hash)) = (token, agent.replace_token) else {
+        return Err(refused());
+    };
+    if agent.policy != admission.policy || !replace_token::fits(token, hash).await? {
+        return Err(refused());
+    }
+    Ok(Replacement::TakeOver {
+        agent: agent.id,
+        access_key: agent.access_key,
+    })
+}
+
+/// What a conflict in the store means to the agent.
+fn refused(error: StoreError, id: &AgentId) -> FleetError {
+    match error {
+        StoreError::Conflict(Conflict::AgentExists(_)) => FleetError::NotReplaceable { agent: id.clone() },
+        StoreError::Conflict(Conflict::EnrollmentIdTaken(_) | Conflict::Changed(_)) => {
+            FleetError::DuplicateEnrollment
+        }
+        StoreError::Conflict(Conflict::TokenRevoked) => FleetError::KeyRevoked,
+        other => FleetError::Store(other),
+    }
+}
+
+fn sorted(mut tags: Vec<String>) -> Vec<String> {
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Writes the final id over `elastic.agent.id`, if that key is there (ENR-03); otherwise the text stays.
+fn with_id(metadata: RawJson, id: &AgentId) -> Result<RawJson, FleetError> {
+    let mut object: Map<String, Value> = metadata.read().map_err(|_| FleetError::InvalidMetadata)?;
+    let slot = object
+        .get_mut("elastic")
+        .and_then(|v| v.get_mut("agent"))
+        .and_then(|v| v.get_mut("id"));
+    let Some(slot) = slot else { return Ok(metadata) };
+    *slot = Value::from(id.as_str());
+    RawJson::from_value(&object).map_err(|_| FleetError::InvalidMetadata)
+}
+
+fn raw(value: &Value) -> Option<RawJson> {
+    RawJson::from_value(value).ok()
+}

@@ -1,0 +1,158 @@
+//! What can go wrong in the domain, named for the cause. Which HTTP status that is, only the api knows.
+
+use std::time::Duration;
+
+use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
+
+/// A request that the domain did not fulfil.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// No such key, or another secret.
+    #[error("the API key is not known")]
+    UnknownKey,
+    /// The key was invalidated.
+    #[error("the API key is revoked")]
+    KeyRevoked,
+    /// A good key, but no such agent.
+    #[error("agent {agent} does not exist")]
+    UnknownAgent {
+        /// The id that was named.
+        agent: AgentId,
+    },
+    /// A good key of somebody else.
+    #[error("the API key does not belong to agent {agent}")]
+    WrongIdentity {
+        /// The id that was named.
+        agent: AgentId,
+    },
+    /// The agent was unenrolled.
+    #[error("agent {agent} is inactive")]
+    AgentInactive {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A good key that admits no agents.
+    #[error("the API key is not an enrollment token")]
+    NotAnEnrollmentToken,
+    /// A good key that opens no admin API.
+    #[error("the API key is not an operator's")]
+    NotAnOperatorKey,
+    /// The enrolment names no known kind of agent.
+    #[error("unknown enroll request type {kind}")]
+    UnknownEnrollType {
+        /// What it named.
+        kind: String,
+    },
+    /// An active agent may not be taken over.
+    #[error("agent {agent} cannot be replaced")]
+    NotReplaceable {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// The same enrolment is under way.
+    #[error("an enrolment with the same enrollment id is under way")]
+    DuplicateEnrollment,
+    /// A token of the configuration names a policy that does not exist.
+    #[error("policy {policy} of the static token does not exist")]
+    UnknownStaticPolicy {
+        /// The policy.
+        policy: PolicyId,
+    },
+    /// The check-in has no status.
+    #[error("checkin status missing")]
+    StatusMissing,
+    /// An id that can not be used.
+    #[error("{what} must be 1 to 256 letters, digits or . _ : @ # -")]
+    InvalidId {
+        /// Which id.
+        what: &'static str,
+    },
+    /// `metadata.local` is no object.
+    #[error("local metadata must be an object")]
+    InvalidMetadata,
+    /// `components` is no list of components.
+    #[error("components must be a list of objects: {reason}")]
+    InvalidComponents {
+        /// The parser's word.
+        reason: String,
+    },
+    /// `upgrade_details` break a rule of http-api 2.3.4.
+    #[error("invalid upgrade details: {reason}")]
+    InvalidUpgradeDetails {
+        /// Which.
+        reason: String,
+    },
+    /// A policy that no agent could use.
+    #[error("invalid policy: {reason}")]
+    InvalidPolicy {
+        /// Why.
+        reason: String,
+    },
+    /// A stored policy that can not be delivered.
+    #[error("policy {policy} cannot be delivered: {reason}")]
+    UndeliverablePolicy {
+        /// The policy.
+        policy: PolicyId,
+        /// Why.
+        reason: String,
+    },
+    /// An action that agents would refuse.
+    #[error("invalid action: {reason}")]
+    InvalidAction {
+        /// Why.
+        reason: String,
+    },
+    /// No such policy.
+    #[error("policy {policy} does not exist")]
+    UnknownPolicy {
+        /// The id that was named.
+        policy: PolicyId,
+    },
+    /// A policy with this id exists.
+    #[error("policy {policy} exists")]
+    PolicyExists {
+        /// The policy.
+        policy: PolicyId,
+    },
+    /// Agents are assigned to the policy.
+    #[error("policy {policy} has {agents} active agents")]
+    PolicyInUse {
+        /// The policy.
+        policy: PolicyId,
+        /// How many.
+        agents: u64,
+    },
+    /// No such enrollment token.
+    #[error("enrollment token {token} does not exist")]
+    UnknownToken {
+        /// The id that was named.
+        token: TokenId,
+    },
+    /// No such action.
+    #[error("action {action} does not exist")]
+    UnknownAction {
+        /// The id that was named.
+        action: ActionId,
+    },
+    /// A queue is full.
+    #[error("{what} is busy")]
+    Busy {
+        /// Whose queue.
+        what: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The server stops.
+    #[error("the server is stopping")]
+    ShuttingDown,
+    /// The operating system has no random numbers.
+    #[error("no random numbers: {reason}")]
+    NoRandomness {
+        /// The operating system's word.
+        reason: String,
+    },
+    /// The store's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

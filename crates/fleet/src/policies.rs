@@ -1,0 +1,346 @@
+//! Policies as operators keep them: settings in, a full policy revision out (data-model 4.1, 7.3).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use store::{
+    Conflict, NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary, RawJson, StoreError,
+    Timestamp,
+};
+
+use crate::{ApiKey, Fleet, FleetError, ids, rendered_policy::RenderedPolicy, tokens};
+
+/// What an operator decides about a policy. Members that are not known here are kept and shown again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicySettings {
+    /// Name that people see.
+    pub name: String,
+    /// Namespace of its data streams.
+    pub namespace: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `logs`, `metrics`, `traces`: what the agent reports of itself. Absent or empty: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring_enabled: Option<Vec<String>>,
+    /// Seconds without a check-in until an agent counts as inactive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactivity_timeout: Option<u64>,
+    /// Laid over the full policy: objects merge, everything else replaces, `null` removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Map<String, Value>>,
+    /// A full policy that stands in place of the made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_policy: Option<Map<String, Value>>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// Makes a policy with revision 1 and one enrollment token, whose text is known only now.
+///
+/// # Errors
+/// [`FleetError::PolicyExists`], [`FleetError::InvalidPolicy`], [`FleetError::InvalidId`], or the store's fault.
+pub async fn create(
+    fleet: &Fleet,
+    id: Option<&str>,
+    settings: PolicySettings,
+    now: Timestamp,
+) -> Result<(PolicyRevision, ApiKey), FleetError> {
+    let id = match id.filter(|id| !id.is_empty()) {
+        Some(id) => ids::policy_id(id)?,
+        None => PolicyId::from(uuid::Uuid::new_v4().to_string()),
+    };
+    let key = ApiKey::generate()?;
+    let revision = create_with_token(fleet, id, settings, key.clone(), now).await?;
+    Ok((revision, key))
+}
+
+async fn create_with_token(
+    fleet: &Fleet,
+    id: PolicyId,
+    settings: PolicySettings,
+    key: ApiKey,
+    now: Timestamp,
+) -> Result<PolicyRevision, FleetError> {
+    let revision = append(fleet, &id, None, &settings, now)
+        .await
+        .map_err(|error| match error {
+            FleetError::Store(StoreError::Conflict(Conflict::Revision { policy, .. })) => {
+                FleetError::PolicyExists { policy }
+            }
+            other => other,
+        })?;
+    tokens::create_with(fleet, &id, &format!("{} token", settings.name), None, key, now).await?;
+    Ok(revision)
+}
+
+/// Lays the given members over the policy's settings; always revision + 1, also without a visible change.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], [`FleetError::InvalidPolicy`], or the store's fault.
+pub async fn update(
+    fleet: &Fleet,
+    id: &PolicyId,
+    changes: Map<String, Value>,
+    now: Timestamp,
+) -> Result<PolicyRevision, FleetError> {
+    // Another operator may be quicker: then this change is laid over that one's.
+    for _ in 0..UPDATE_ATTEMPTS {
+        let current = get(fleet, id).await?;
+        let settings = changed(&current, &changes)?;
+        match append(fleet, id, Some(current.revision), &settings, now).await {
+            Err(FleetError::Store(StoreError::Conflict(Conflict::Revision { .. }))) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(FleetError::Busy {
+        what: "the policy",
+        retry_after: Duration::from_secs(1),
+    })
+}
+
+fn changed(current: &PolicyRevision, changes: &Map<String, Value>) -> Result<PolicySettings, FleetError> {
+    let mut settings: Map<String, Value> =
+        current
+            .settings
+            .read()
+            .map_err(|error| FleetError::InvalidPolicy {
+                reason: error.to_string(),
+            })?;
+    for (key, value) in changes {
+        settings.insert(key.clone(), value.clone());
+    }
+    serde_json::from_value(Value::Object(settings)).map_err(|error| FleetError::InvalidPolicy {
+        reason: error.to_string(),
+    })
+}
+
+/// The newest revision.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], or the store's fault.
+pub async fn get(fleet: &Fleet, id: &PolicyId) -> Result<PolicyRevision, FleetError> {
+    fleet
+        .store
+        .policy(id)
+        .await?
+        .ok_or_else(|| FleetError::UnknownPolicy { policy: id.clone() })
+}
+
+/// All policies with their agents counted.
+///
+/// # Errors
+/// The store's fault.
+pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<PolicySummary>, FleetError> {
+    Ok(fleet.store.policies(page).await?)
+}
+
+/// Deletes the policy and revokes its tokens.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], [`FleetError::PolicyInUse`], or the store's fault.
+pub async fn delete(fleet: &Fleet, id: &PolicyId, now: Timestamp) -> Result<(), FleetError> {
+    fleet
+        .store
+        .delete_policy(id, now)
+        .await
+        .map_err(|error| match error {
+            StoreError::NotFound { .. } => FleetError::UnknownPolicy { policy: id.clone() },
+            StoreError::Conflict(Conflict::AgentsAssigned { policy, agents }) => {
+                FleetError::PolicyInUse { policy, agents }
+            }
+            other => FleetError::Store(other),
+        })?;
+    log::info!("event.action" = "policy-delete", "fleet.policy.id":% = id; "policy deleted");
+    Ok(())
+}
+
+/// Whether the store holds any policy.
+///
+/// # Errors
+/// The store's fault.
+pub async fn any(fleet: &Fleet) -> Result<bool, FleetError> {
+    Ok(fleet
+        .store
+        .policies(PageRequest { offset: 0, limit: 1 })
+        .await?
+        .total
+        > 0)
+}
+
+/// Gives a store without policies the default policy, with `token` as its enrollment token.
+///
+/// # Errors
+/// The store's fault.
+pub async fn bootstrap(
+    fleet: &Fleet,
+    token: ApiKey,
+    now: Timestamp,
+) -> Result<Option<PolicyRevision>, FleetError> {
+    if any(fleet).await? {
+        let default = PolicyId::from(DEFAULT_POLICY);
+        let no_tokens = tokens::list(fleet, PageRequest { offset: 0, limit: 1 })
+            .await?
+            .total
+            == 0;
+        // A first start that ended between policy and token is made whole.
+        if no_tokens && let Some(policy) = fleet.store.policy(&default).await? {
+            tokens::create_with(fleet, &default, "Default policy token", None, token, now).await?;
+            return Ok(Some(policy));
+        }
+        return Ok(None);
+    }
+    let settings = PolicySettings {
+        name: "Default policy".to_owned(),
+        namespace: "default".to_owned(),
+        ..PolicySettings::default()
+    };
+    create_with_token(fleet, PolicyId::from(DEFAULT_POLICY), settings, token, now)
+        .await
+        .map(Some)
+}
+
+async fn append(
+    fleet: &Fleet,
+    id: &PolicyId,
+    previous: Option<i64>,
+    settings: &PolicySettings,
+    now: Timestamp,
+) -> Result<PolicyRevision, FleetError> {
+    if settings.name.trim().is_empty() {
+        return Err(FleetError::InvalidPolicy {
+            reason: "name must not be empty".into(),
+        });
+    }
+    let invalid = |error: serde_json::Error| FleetError::InvalidPolicy {
+        reason: error.to_string(),
+    };
+    let full = full(fleet, id, previous.unwrap_or(0) + 1, settings);
+    let revision = NewRevision {
+        policy: id.clone(),
+        data: RawJson::from_value(&full).map_err(invalid)?,
+        settings: RawJson::from_value(settings).map_err(invalid)?,
+        namespaces: Vec::new(),
+        inactivity_timeout: settings
+            .inactivity_timeout
+            .filter(|s| *s > 0)
+            .map(Duration::from_secs),
+        at: now,
+    };
+    check(&revision, previous)?;
+    let stored = fleet.store.append_policy_revision(previous, revision).await?;
+    log::info!(
+        "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
+        "policy revision made"
+    );
+    Ok(stored)
+}
+
+/// Refuses what no agent could run, before it is stored.
+fn check(revision: &NewRevision, previous: Option<i64>) -> Result<(), FleetError> {
+    let candidate = PolicyRevision {
+        policy: revision.policy.clone(),
+        revision: previous.unwrap_or(0) + 1,
+        data: revision.data.clone(),
+        settings: revision.settings.clone(),
+        namespaces: Vec::new(),
+        inactivity_timeout: None,
+        at: revision.at,
+        created_at: revision.at,
+    };
+    match RenderedPolicy::render(&candidate) {
+        Ok(_) => Ok(()),
+        Err(FleetError::UndeliverablePolicy { reason, .. }) => Err(FleetError::InvalidPolicy { reason }),
+        Err(other) => Err(other),
+    }
+}
+
+/// The full policy: made, or given; then the overrides.
+fn full(fleet: &Fleet, id: &PolicyId, revision: i64, settings: &PolicySettings) -> Map<String, Value> {
+    let mut full = settings
+        .full_policy
+        .clone()
+        .unwrap_or_else(|| made(fleet, settings));
+    if let Some(overrides) = &settings.overrides {
+        lay_over(&mut full, overrides, 0);
+    }
+    full.insert("id".into(), id.as_str().into());
+    full.insert("revision".into(), revision.into());
+    full
+}
+
+fn made(fleet: &Fleet, settings: &PolicySettings) -> Map<String, Value> {
+    let monitored = settings.monitoring_enabled.as_deref().unwrap_or_default();
+    let has = |what: &str| monitored.iter().any(|monitored| monitored == what);
+    let monitoring = if monitored.is_empty() {
+        json!({"enabled": false})
+    } else {
+        json!({
+            "enabled": true, "use_output": "default", "namespace": settings.namespace,
+            "logs": has("logs"), "metrics": has("metrics"), "traces": has("traces"),
+        })
+    };
+    let full = json!({
+        "outputs": {"default": {"type": "elasticsearch", "hosts": fleet.settings.default_output_hosts}},
+        "agent": {"monitoring": monitoring},
+        "fleet": {"hosts": fleet.settings.fleet_hosts},
+        "inputs": [],
+    });
+    match full {
+        Value::Object(full) => full,
+        _ => Map::new(),
+    }
+}
+
+fn lay_over(under: &mut Map<String, Value>, over: &Map<String, Value>, depth: usize) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (_, Value::Null) => drop(under.remove(key)),
+            // JSON from outside is at most 128 deep (serde_json's own limit).
+            (Some(Value::Object(under)), Value::Object(over)) if depth < 128 => {
+                lay_over(under, over, depth + 1)
+            }
+            _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// Id of the policy that the first start makes.
+pub const DEFAULT_POLICY: &str = "default-policy";
+
+const UPDATE_ATTEMPTS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        match value {
+            Value::Object(object) => object,
+            other => panic!("{other} is no object"),
+        }
+    }
+
+    #[test]
+    fn overrides_merge_objects_replace_the_rest_and_remove_with_null() {
+        let mut under = object(json!({"agent": {"a": 1, "b": [1, 2]}, "inputs": [1], "fleet": {}}));
+        lay_over(
+            &mut under,
+            &object(json!({"agent": {"b": [3], "c": {"d": 1}}, "fleet": null})),
+            0,
+        );
+        assert_eq!(
+            Value::Object(under),
+            json!({"agent": {"a": 1, "b": [3], "c": {"d": 1}}, "inputs": [1]})
+        );
+    }
+
+    #[test]
+    fn unknown_members_are_kept() {
+        let settings: PolicySettings =
+            serde_json::from_value(json!({"name": "n", "namespace": "d", "is_protected": true})).unwrap();
+        assert_eq!(serde_json::to_value(&settings).unwrap()["is_protected"], true);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the configuration decides about the domain. Defaults are those of the original (http-api 3.3, 3.4).
+
+use std::time::Duration;
+
+use store::PolicyId;
+
+use crate::credentials::Secret;
+
+/// Settings of the domain.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Length of a poll whose agent names none.
+    pub long_poll: Duration,
+    /// A poll ends earlier by a random part of this, so that agents do not come back together; zero: off.
+    pub checkin_jitter: Duration,
+    /// Longest poll that an agent can ask for.
+    pub checkin_max_poll: Duration,
+    /// How often a waiting agent's last check-in is renewed.
+    pub checkin_timestamp: Duration,
+    /// How fast a policy change is handed to waiting agents.
+    pub policy_pace: Pace,
+    /// How fast waiting agents are told of an action.
+    pub action_pace: Pace,
+    /// Ignores the policy that agents report at check-in.
+    pub ignores_reported_policy: bool,
+    /// How replace tokens are hashed.
+    pub replace_token: ReplaceTokenHashing,
+    /// Enrollment tokens from the configuration.
+    pub static_tokens: Vec<StaticToken>,
+    /// `fleet.hosts` of the default policy.
+    pub fleet_hosts: Vec<String>,
+    /// Hosts of the default policy's output.
+    pub default_output_hosts: Vec<String>,
+    /// How often expired actions are removed.
+    pub cleanup_interval: Duration,
+    /// How long an expired action is kept.
+    pub expired_actions_kept: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            long_poll: Duration::from_secs(5 * 60),
+            checkin_jitter: Duration::from_secs(30),
+            checkin_max_poll: Duration::from_secs(3600),
+            checkin_timestamp: Duration::from_secs(30),
+            policy_pace: Pace {
+                interval: Duration::from_millis(5),
+                burst: 1,
+            },
+            action_pace: Pace {
+                interval: Duration::ZERO,
+                burst: 5,
+            },
+            ignores_reported_policy: false,
+            replace_token: ReplaceTokenHashing::default(),
+            static_tokens: Vec::new(),
+            fleet_hosts: Vec::new(),
+            default_output_hosts: vec!["https://localhost:9200".to_owned()],
+            cleanup_interval: Duration::from_secs(3600),
+            expired_actions_kept: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+/// A steady rate with a first burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between two; zero: no limit.
+    pub interval: Duration,
+    /// How many may go at once after a rest.
+    pub burst: u32,
+}
+
+/// PBKDF2 parameters of new replace tokens; stored ones keep theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplaceTokenHashing {
+    /// Iterations.
+    pub iterations: u32,
+    /// Bytes of the derived key.
+    pub key_length: usize,
+    /// Bytes of the salt.
+    pub salt_length: usize,
+}
+
+impl Default for ReplaceTokenHashing {
+    fn default() -> Self {
+        Self {
+            iterations: 210_000,
+            key_length: 32,
+            salt_length: 64,
+        }
+    }
+}
+
+/// An enrollment token from the configuration (data-model 4.9).
+#[derive(Clone, Debug)]
+pub struct StaticToken {
+    /// The secret half; the id half is arbitrary.
+    pub key: Secret,
+    /// The policy that it enrols into.
+    pub policy: PolicyId,
+}

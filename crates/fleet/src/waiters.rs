@@ -1,0 +1,315 @@
+//! Who waits, and how one change reaches all of them.
+//!
+//! One entry per open poll, a few dozen bytes. An entry belongs to its poll, not to its agent: two overlapping
+//! polls of one agent do not disturb each other (C26), and dropping the poll removes exactly its entry. Order
+//! of arrival is the order of the entries' numbers.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use store::{AgentId, PolicyId, Timestamp};
+use tokio::sync::Notify;
+
+/// The registry of open polls.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    polls: Mutex<Polls>,
+    waiting: Gauge,
+}
+
+#[derive(Debug, Default)]
+struct Polls {
+    next: u64,
+    is_released: bool,
+    entries: BTreeMap<u64, Poll>,
+    by_agent: HashMap<AgentId, Vec<u64>>,
+}
+
+#[derive(Debug)]
+struct Poll {
+    agent: AgentId,
+    policy: PolicyId,
+    /// Revision that the agent has.
+    revision: i64,
+    /// When its last check-in record was made.
+    recorded_at: Timestamp,
+    wake: Arc<Wake>,
+}
+
+/// What woke a poll; several reasons may come together.
+#[derive(Debug, Default)]
+struct Wake {
+    notify: Notify,
+    reasons: std::sync::atomic::AtomicU8,
+}
+
+/// Reasons, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reasons(u8);
+
+const ACTIONS: u8 = 1;
+const POLICY: u8 = 2;
+const AGENT: u8 = 4;
+const RELEASED: u8 = 8;
+
+impl Reasons {
+    /// Actions were appended for the agent.
+    pub(crate) const fn actions(self) -> bool {
+        self.0 & ACTIONS != 0
+    }
+
+    /// Its policy has a newer revision.
+    pub(crate) const fn policy(self) -> bool {
+        self.0 & POLICY != 0
+    }
+
+    /// Its record changed: reassigned or unenrolled.
+    pub(crate) const fn agent(self) -> bool {
+        self.0 & AGENT != 0
+    }
+
+    /// The server stops.
+    pub(crate) const fn released(self) -> bool {
+        self.0 & RELEASED != 0
+    }
+}
+
+impl Wake {
+    fn wake(&self, reason: u8) {
+        self.reasons.fetch_or(reason, std::sync::atomic::Ordering::AcqRel);
+        self.notify.notify_one();
+    }
+}
+
+impl Waiters {
+    /// A registry that counts its polls in `waiting`.
+    pub(crate) fn new(waiting: Gauge) -> Arc<Self> {
+        Arc::new(Self {
+            polls: Mutex::default(),
+            waiting,
+        })
+    }
+
+    /// Adds a poll. Subscribe before looking for what is due (M3).
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        agent: AgentId,
+        policy: PolicyId,
+        revision: i64,
+        now: Timestamp,
+    ) -> Subscription {
+        let wake = Arc::new(Wake::default());
+        let mut polls = self.lock();
+        if polls.is_released {
+            wake.wake(RELEASED);
+        }
+        let number = polls.next;
+        polls.next += 1;
+        polls.by_agent.entry(agent.clone()).or_default().push(number);
+        let poll = Poll {
+            agent,
+            policy,
+            revision,
+            recorded_at: now,
+            wake: Arc::clone(&wake),
+        };
+        polls.entries.insert(number, poll);
+        drop(polls);
+        self.waiting.inc();
+        Subscription {
+            waiters: Arc::clone(self),
+            number,
+            wake,
+        }
+    }
+
+    /// Tells the polls of this agent; `true` if there is one.
+    pub(crate) fn wake_for_actions(&self, agent: &AgentId) -> bool {
+        self.wake_agent(agent, ACTIONS)
+    }
+
+    /// Tells the polls of this agent that its record changed.
+    pub(crate) fn wake_for_record(&self, agent: &AgentId) -> bool {
+        self.wake_agent(agent, AGENT)
+    }
+
+    /// Tells every poll to look for itself.
+    pub(crate) fn wake_all(&self) {
+        for poll in self.lock().entries.values() {
+            poll.wake.wake(ACTIONS | AGENT);
+        }
+    }
+
+    fn wake_agent(&self, agent: &AgentId, reason: u8) -> bool {
+        let polls = self.lock();
+        let numbers = polls.by_agent.get(agent);
+        for poll in numbers
+            .into_iter()
+            .flatten()
+            .filter_map(|number| polls.entries.get(number))
+        {
+            poll.wake.wake(reason);
+        }
+        numbers.is_some()
+    }
+
+    /// The polls that wait for a newer revision than `revision`, in order of arrival.
+    pub(crate) fn behind(&self, policy: &PolicyId, revision: i64) -> Vec<u64> {
+        let polls = self.lock();
+        let behind = |(number, poll): (&u64, &Poll)| {
+            (poll.policy == *policy && poll.revision < revision).then_some(*number)
+        };
+        polls.entries.iter().filter_map(behind).collect()
+    }
+
+    /// Tells one poll of its policy; `false` if it is gone.
+    pub(crate) fn wake_for_policy(&self, number: u64) -> bool {
+        let polls = self.lock();
+        let poll = polls.entries.get(&number);
+        poll.inspect(|poll| poll.wake.wake(POLICY)).is_some()
+    }
+
+    /// Ends every poll, now and later.
+    pub(crate) fn release(&self) {
+        let mut polls = self.lock();
+        polls.is_released = true;
+        for poll in polls.entries.values() {
+            poll.wake.wake(RELEASED);
+        }
+    }
+
+    /// Agents whose last record is older than `before`; they count as recorded at `now`.
+    pub(crate) fn due_for_record(&self, before: Timestamp, now: Timestamp) -> Vec<AgentId> {
+        let mut polls = self.lock();
+        let due = polls
+            .entries
+            .values_mut()
+            .filter(|poll| poll.recorded_at <= before);
+        due.map(|poll| {
+            poll.recorded_at = now;
+            poll.agent.clone()
+        })
+        .collect()
+    }
+
+    /// Agents that wait.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Polls> {
+        // Nothing in here panics half-way through a change, so a poisoned registry is still whole.
+        self.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open poll; dropping it unsubscribes.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    waiters: Arc<Waiters>,
+    number: u64,
+    wake: Arc<Wake>,
+}
+
+impl Subscription {
+    /// Waits for a reason. Cancel-safe: a reason that was not taken stays.
+    pub(crate) async fn woken(&self) -> Reasons {
+        loop {
+            let reasons = self.wake.reasons.swap(0, std::sync::atomic::Ordering::AcqRel);
+            if reasons != 0 {
+                return Reasons(reasons);
+            }
+            self.wake.notify.notified().await;
+        }
+    }
+
+    /// The poll goes on, for another policy or revision.
+    pub(crate) fn moved(&self, policy: &PolicyId, revision: i64) {
+        if let Some(poll) = self.waiters.lock().entries.get_mut(&self.number) {
+            poll.policy = policy.clone();
+            poll.revision = revision;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut polls = self.waiters.lock();
+        if let Some(poll) = polls.entries.remove(&self.number)
+            && let Entry::Occupied(mut numbers) = polls.by_agent.entry(poll.agent)
+        {
+            numbers.get_mut().retain(|number| *number != self.number);
+            if numbers.get().is_empty() {
+                numbers.remove();
+            }
+        }
+        drop(polls);
+        self.waiters.waiting.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn poll(waiters: &Arc<Waiters>, agent: &str, revision: i64) -> Subscription {
+        waiters.subscribe(agent.into(), "p".into(), revision, at(0))
+    }
+
+    #[test]
+    fn c26_overlapping_polls_of_one_agent_are_independent() {
+        let waiters = Waiters::new(Gauge::default());
+        let first = poll(&waiters, "a", 1);
+        let second = poll(&waiters, "a", 1);
+        drop(first);
+        assert!(waiters.wake_for_actions(&"a".into()));
+        assert!(second.woken().now_or_never().unwrap().actions());
+        assert!(second.woken().now_or_never().is_none(), "a reason is taken once");
+        drop(second);
+        assert!(!waiters.wake_for_actions(&"a".into()));
+        assert_eq!(waiters.count(), 0);
+        assert!(waiters.lock().by_agent.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn d4_those_behind_come_in_order_of_arrival() {
+        let waiters = Waiters::new(Gauge::default());
+        let polls: Vec<_> = [1, 2, 1, 3]
+            .into_iter()
+            .map(|revision| poll(&waiters, "a", revision))
+            .collect();
+        assert_eq!(
+            waiters.behind(&"p".into(), 3),
+            vec![polls[0].number, polls[1].number, polls[2].number]
+        );
+        assert!(waiters.behind(&"q".into(), 3).is_empty());
+    }
+
+    #[test]
+    fn c17_a_release_ends_present_and_later_polls() {
+        let waiters = Waiters::new(Gauge::default());
+        let before = poll(&waiters, "a", 1);
+        waiters.release();
+        let after = poll(&waiters, "b", 1);
+        assert!(before.woken().now_or_never().unwrap().released());
+        assert!(after.woken().now_or_never().unwrap().released());
+    }
+
+    #[test]
+    fn c18_each_poll_is_due_once_a_period() {
+        let waiters = Waiters::new(Gauge::default());
+        let _a = poll(&waiters, "a", 1);
+        assert!(waiters.due_for_record(at(-1), at(5)).is_empty());
+        assert_eq!(waiters.due_for_record(at(0), at(30)), vec![AgentId::from("a")]);
+        assert!(waiters.due_for_record(at(10), at(40)).is_empty());
+    }
+}

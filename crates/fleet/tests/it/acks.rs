@@ -1,0 +1,215 @@
+//! Cases ACK and F: what an acknowledgement changes.
+
+use fleet::{
+    ActionId, Agent, FleetError, PageRequest, Timestamp,
+    acks::{self, AckEvent, AckOutcome},
+    actions, auth,
+};
+use serde_json::json;
+
+use crate::house::{House, raw, settings_action};
+
+const ALL: PageRequest = PageRequest {
+    offset: 0,
+    limit: 100,
+};
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn event(action: &str) -> AckEvent {
+    AckEvent {
+        action_id: action.into(),
+        timestamp: Some("2026-01-02T03:04:05.123456789+02:00".into()),
+        ..AckEvent::default()
+    }
+}
+
+async fn ack(house: &House, agent: &Agent, events: Vec<AckEvent>) -> Vec<AckOutcome> {
+    let agent = house.agent(&agent.id).await;
+    acks::apply(&house.fleet, agent, events, now()).await
+}
+
+async fn post(house: &House, agent: &Agent, kind: &str, data: Option<serde_json::Value>) -> ActionId {
+    let draft = actions::ActionDraft {
+        kind: kind.into(),
+        data: data.map(|data| raw(&data)),
+        ..Default::default()
+    };
+    actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
+        .await
+        .unwrap()
+        .action
+}
+
+#[actix_rt::test]
+async fn ack_01_d10_d11_ack_09_policy_revisions_only_grow() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    house.change_policy().await;
+    assert_eq!(
+        ack(&house, &agent, vec![event("policy:P:2")]).await,
+        [AckOutcome::Done]
+    );
+    assert_eq!(house.agent(&agent.id).await.policy_revision, Some(2));
+    let failed = AckEvent {
+        error: Some(String::new()),
+        ..event("policy:P:9")
+    };
+    for ignored in [
+        event("policy:P:1"),
+        event("policy:Q:7"),
+        event("policy:P:x"),
+        failed,
+    ] {
+        assert_eq!(ack(&house, &agent, vec![ignored]).await, [AckOutcome::Done]);
+        assert_eq!(house.agent(&agent.id).await.policy_revision, Some(2));
+    }
+}
+
+#[actix_rt::test]
+async fn ack_03_04_05_06_f1_f2_f3_items_stand_alone() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let action = actions::post(
+        &house.fleet,
+        vec![agent.id.clone()],
+        settings_action("info"),
+        now(),
+    )
+    .await
+    .unwrap();
+    let foreign = AckEvent {
+        agent_id: "other".into(),
+        ..event(action.action.as_str())
+    };
+    let events = vec![
+        foreign,
+        event("unknown"),
+        event(action.action.as_str()),
+        event(action.action.as_str()),
+    ];
+    assert_eq!(
+        ack(&house, &agent, events).await,
+        [
+            AckOutcome::WrongAgent,
+            AckOutcome::UnknownAction,
+            AckOutcome::Done,
+            AckOutcome::Done
+        ]
+    );
+    let results = actions::results(&house.fleet, &action.action, ALL).await.unwrap();
+    assert_eq!(results.total, 1);
+    assert_eq!(
+        results.items[0].timestamp, "2026-01-02T03:04:05.123456789+02:00",
+        "M9: as it was given"
+    );
+    let progress = actions::progress(&house.fleet, &action.action).await.unwrap();
+    assert_eq!((progress.targets, progress.succeeded, progress.failed), (1, 1, 0));
+}
+
+#[actix_rt::test]
+async fn ack_10_12_f5_f6_unenrolment() {
+    let house = House::new().await;
+    let enrolled = house.enroll().await;
+    let agent = enrolled.agent;
+    let action = post(&house, &agent, "UNENROLL", None).await;
+    let failed = AckEvent {
+        error: Some("no".into()),
+        ..event(action.as_str())
+    };
+    assert_eq!(ack(&house, &agent, vec![failed]).await, [AckOutcome::Done]);
+    assert!(house.agent(&agent.id).await.is_active, "F6");
+    assert_eq!(
+        ack(&house, &agent, vec![event(action.as_str())]).await,
+        [AckOutcome::Done]
+    );
+    let stored = house.agent(&agent.id).await;
+    assert!(!stored.is_active && stored.unenrolled_at.is_some());
+    let refused = auth::authenticate_agent(&house.fleet, &enrolled.access_key, &agent.id)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, FleetError::AgentInactive { .. }));
+}
+
+#[actix_rt::test]
+async fn ack_11_f7_migration_ends_the_agent_too() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let data = json!({"target_uri": "https://other:8220", "enrollment_token": "t"});
+    let action = post(&house, &agent, "MIGRATE", Some(data)).await;
+    ack(&house, &agent, vec![event(action.as_str())]).await;
+    assert!(!house.agent(&agent.id).await.is_active);
+}
+
+#[actix_rt::test]
+async fn ack_13_14_15_f8_f9_f10_upgrades() {
+    for (error, retries, started, upgraded) in [
+        (None, None, false, true),
+        (Some("e"), Some(true), true, false),
+        (Some("e"), Some(false), false, false),
+        (Some("e"), None, false, false),
+    ] {
+        let house = House::new().await;
+        let agent = house.enroll().await.agent;
+        let action = post(&house, &agent, "UPGRADE", Some(json!({"version": "9.6.1"}))).await;
+        let event = AckEvent {
+            error: error.map(String::from),
+            retries,
+            ..event(action.as_str())
+        };
+        assert_eq!(ack(&house, &agent, vec![event]).await, [AckOutcome::Done]);
+        let stored = house.agent(&agent.id).await;
+        let seen = (stored.upgrade_started_at.is_some(), stored.upgraded_at.is_some());
+        assert_eq!(seen, (started, upgraded), "{error:?} {retries:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn ack_16_17_f17_details_by_type() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let diagnostics = post(&house, &agent, "REQUEST_DIAGNOSTICS", None).await;
+    let draft = actions::ActionDraft {
+        kind: "INPUT_ACTION".into(),
+        input_type: Some("osquery".into()),
+        data: Some(raw(&json!({"query": "select 1"}))),
+        ..Default::default()
+    };
+    let input = actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
+        .await
+        .unwrap()
+        .action;
+    let events = vec![
+        AckEvent {
+            data: Some(raw(&json!({"upload_id": "u"}))),
+            ..event(diagnostics.as_str())
+        },
+        AckEvent {
+            action_input_type: Some("osquery".into()),
+            action_data: Some(raw(&json!({"query": "select 1"}))),
+            action_response: Some(raw(&json!({"osquery": {"count": 1}}))),
+            started_at: Some("2026-01-01T00:00:00Z".into()),
+            completed_at: Some("2026-01-01T00:00:01Z".into()),
+            ..event(input.as_str())
+        },
+    ];
+    ack(&house, &agent, events).await;
+    let details = async |id: &ActionId| {
+        let page = actions::results(&house.fleet, id, ALL).await.unwrap();
+        page.items[0]
+            .details
+            .clone()
+            .unwrap()
+            .read::<serde_json::Value>()
+            .unwrap()
+    };
+    assert_eq!(details(&diagnostics).await, json!({"data": {"upload_id": "u"}}));
+    let input = details(&input).await;
+    assert_eq!(input["action_response"], json!({"osquery": {"count": 1}}));
+    assert_eq!(
+        (&input["started_at"], &input["completed_at"]),
+        (&json!("2026-01-01T00:00:00Z"), &json!("2026-01-01T00:00:01Z"))
+    );
+}

@@ -1,0 +1,397 @@
+//! Cases CHK and C: what a check-in stores, and what it is answered.
+
+use std::time::Duration;
+
+use fleet::{
+    ActionId, FleetError, RawJson, Timestamp, UnhealthyReason, actions, agents, checkin::CheckinRequest,
+};
+use serde_json::json;
+
+use crate::house::{House, answered, eventually, online, raw, settings_action};
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+#[actix_rt::test]
+async fn chk_01_d1_a_fresh_agent_gets_its_policy_at_once() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let answer = house.answer(&agent.id, online()).await;
+    assert_eq!(answer["ack_token"], "");
+    assert_eq!(answer["actions"].as_array().unwrap().len(), 1);
+    let action = &answer["actions"][0];
+    assert_eq!(
+        (&action["id"], &action["type"]),
+        (&json!("policy:P:1"), &json!("POLICY_CHANGE"))
+    );
+    assert_eq!(action["agent_id"], agent.id.as_str());
+    let policy = &action["data"]["policy"];
+    assert_eq!((&policy["id"], &policy["revision"]), (&json!("P"), &json!(1)));
+    assert_eq!(policy["agent"]["monitoring"]["enabled"], false);
+    assert_eq!(policy["outputs"]["default"]["type"], "elasticsearch");
+}
+
+#[actix_rt::test]
+async fn chk_06_c24_a_check_in_needs_a_status() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    for status in [None, Some(String::new())] {
+        let Err(refused) = house
+            .checkin(&agent.id, CheckinRequest { status, ..online() })
+            .await
+        else {
+            panic!("accepted")
+        };
+        assert_eq!(refused, FleetError::StatusMissing);
+    }
+}
+
+#[actix_rt::test]
+async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let action = actions::post(
+        &house.fleet,
+        vec![agent.id.clone()],
+        settings_action("debug"),
+        now(),
+    )
+    .await
+    .unwrap();
+    let answer = house.answer(&agent.id, house.runs(1)).await;
+    let delivered = &answer["actions"][0];
+    assert_eq!(
+        (&delivered["id"], &delivered["type"]),
+        (&json!(action.action.as_str()), &json!("SETTINGS"))
+    );
+    assert_eq!(delivered["data"], json!({"log_level": "debug"}));
+    let token = answer["ack_token"].as_str().unwrap().to_owned();
+    assert_eq!(token, action.doc.as_str());
+
+    let again = house.answer(&agent.id, house.runs(1)).await;
+    assert_eq!(
+        again["actions"][0]["id"], delivered["id"],
+        "without its token it is delivered again"
+    );
+    drop(
+        house
+            .poll(
+                &agent.id,
+                CheckinRequest {
+                    ack_token: Some(token),
+                    ..house.runs(1)
+                },
+            )
+            .await,
+    );
+    house.flush().await;
+    assert_eq!(
+        house.agent(&agent.id).await.action_position,
+        Some(action.sequence)
+    );
+    for token in [None, Some(String::new()), Some("unknown".to_owned())] {
+        drop(
+            house
+                .poll(
+                    &agent.id,
+                    CheckinRequest {
+                        ack_token: token,
+                        ..house.runs(1)
+                    },
+                )
+                .await,
+        );
+    }
+}
+
+#[actix_rt::test]
+async fn chk_23_c7_a_waiting_agent_is_answered_and_the_other_finds_it_later() {
+    let house = House::new().await;
+    let (x, y) = (house.enroll().await.agent, house.enroll().await.agent);
+    let waiting = house.poll(&x.id, house.runs(1)).await;
+    let targets = vec![x.id.clone(), y.id.clone()];
+    actions::post(&house.fleet, targets, settings_action("info"), now())
+        .await
+        .unwrap();
+    assert_eq!(answered(waiting).await["actions"][0]["type"], "SETTINGS");
+    assert_eq!(
+        house.answer(&y.id, house.runs(1)).await["actions"][0]["agent_id"],
+        y.id.as_str()
+    );
+}
+
+#[actix_rt::test]
+async fn c8_c9_starts_are_spread_over_the_targets_on_both_paths() {
+    let house = House::new().await;
+    let ids: Vec<_> = [house.enroll().await, house.enroll().await, house.enroll().await]
+        .into_iter()
+        .map(|enrolled| enrolled.agent.id)
+        .collect();
+    let waiting = house.poll(&ids[1], house.runs(1)).await;
+    let draft = actions::ActionDraft {
+        start_time: Timestamp::parse("2030-01-01T12:00:00Z"),
+        rollout_duration_seconds: Some(600),
+        ..settings_action("info")
+    };
+    actions::post(&house.fleet, ids.clone(), draft, now())
+        .await
+        .unwrap();
+    let start = |answer: serde_json::Value| answer["actions"][0]["start_time"].as_str().unwrap().to_owned();
+    assert_eq!(
+        start(house.answer(&ids[0], house.runs(1)).await),
+        "2030-01-01T12:00:00Z"
+    );
+    assert_eq!(start(answered(waiting).await), "2030-01-01T12:03:20Z");
+    assert_eq!(
+        start(house.answer(&ids[2], house.runs(1)).await),
+        "2030-01-01T12:06:40Z"
+    );
+}
+
+#[actix_rt::test]
+async fn c26_an_overlapping_poll_does_not_cut_the_other_off() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let first = house.poll(&agent.id, house.runs(1)).await;
+    let second = house.poll(&agent.id, house.runs(1)).await;
+    drop(first);
+    actions::post(
+        &house.fleet,
+        vec![agent.id.clone()],
+        settings_action("info"),
+        now(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(answered(second).await["actions"][0]["type"], "SETTINGS");
+    assert_eq!(house.fleet.waiting(), 0);
+}
+
+#[actix_rt::test]
+async fn h10_m3_an_action_appended_while_subscribing_is_delivered_exactly_once() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let mut token = None;
+    for round in 0..50 {
+        let request = CheckinRequest {
+            ack_token: token,
+            ..house.runs(1)
+        };
+        let (begun, posted) = tokio::join!(
+            house.checkin(&agent.id, request),
+            actions::post(
+                &house.fleet,
+                vec![agent.id.clone()],
+                settings_action("info"),
+                now()
+            )
+        );
+        let answer = match begun.unwrap() {
+            fleet::checkin::Begun::Reply(reply) => serde_json::from_slice(&reply.into_json()).unwrap(),
+            fleet::checkin::Begun::Wait(waiting) => answered(waiting).await,
+        };
+        let delivered: Vec<_> = answer["actions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["id"].clone())
+            .collect();
+        assert_eq!(
+            delivered,
+            vec![json!(posted.unwrap().action.as_str())],
+            "round {round}"
+        );
+        token = Some(answer["ack_token"].as_str().unwrap().to_owned());
+    }
+}
+
+#[actix_rt::test]
+async fn c17_chk_49_the_stop_answers_every_poll() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let waiting = house.poll(&agent.id, house.runs(1)).await;
+    house.fleet.release_waiters();
+    assert_eq!(
+        answered(waiting).await,
+        json!({"action": "checkin", "ack_token": ""})
+    );
+    let late = house.poll(&agent.id, house.runs(1)).await;
+    assert_eq!(
+        answered(late).await,
+        json!({"action": "checkin", "ack_token": ""})
+    );
+}
+
+#[actix_rt::test]
+async fn chk_31_to_34_48_what_is_written_with_the_batch() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let components =
+        json!([{"id": "c", "status": "FAILED", "units": [{"id": "u", "type": "input", "status": "FAILED"}]}]);
+    let request = CheckinRequest {
+        local_metadata: Some(raw(&json!({"host": {"hostname": "h"}}))),
+        components: Some(raw(&components)),
+        rollbacks: Some(raw(
+            &json!([{"version": "9.5.0", "valid_until": "2030-01-01T00:00:00Z"}]),
+        )),
+        ..house.runs(1)
+    };
+    drop(house.poll(&agent.id, request).await);
+    house.flush().await;
+    let stored = house.agent(&agent.id).await;
+    assert_eq!(stored.last_checkin_status.as_deref(), Some("online"));
+    assert_eq!(stored.last_checkin_message.as_deref(), Some("Running"));
+    assert!(stored.last_checkin.is_some());
+    assert_eq!(stored.unhealthy_reason, vec![UnhealthyReason::Input]);
+    assert_eq!(
+        stored.local_metadata.unwrap().as_str(),
+        r#"{"host":{"hostname":"h"}}"#
+    );
+    assert!(stored.rollbacks.unwrap().as_str().contains("9.5.0"));
+}
+
+#[actix_rt::test]
+async fn chk_35_36_37_d6_d8_the_reported_pair_is_stored_before_the_answer() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    house.change_policy().await;
+    drop(house.poll(&agent.id, house.runs(2)).await);
+    let stored = house.agent(&agent.id).await;
+    assert_eq!(
+        (stored.reported_policy, stored.policy_revision),
+        (Some(house.policy.clone()), Some(2))
+    );
+    for (reported, why) in [(3, "beyond the newest"), (1, "behind the newest")] {
+        let answer = house.answer(&agent.id, house.runs(reported)).await;
+        assert_eq!(answer["actions"][0]["id"], "policy:P:2", "{why}");
+        assert_eq!(house.agent(&agent.id).await.policy_revision, Some(reported));
+    }
+}
+
+#[actix_rt::test]
+async fn chk_40_d9_reported_pairs_can_be_ignored() {
+    let settings = fleet::Settings {
+        ignores_reported_policy: true,
+        ..fleet::Settings::default()
+    };
+    let house = House::with(settings).await;
+    let agent = house.enroll().await.agent;
+    assert_eq!(
+        house.answer(&agent.id, house.runs(1)).await["actions"][0]["id"],
+        "policy:P:1"
+    );
+    assert_eq!(house.agent(&agent.id).await.reported_policy, None);
+}
+
+#[actix_rt::test]
+async fn chk_41_to_46_f11_to_f15_upgrade_details() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let details = |action: &ActionId, state: &str, metadata: serde_json::Value| {
+        let details = json!({"target_version": "9.6.1", "action_id": action.as_str(), "state": state, "metadata": metadata});
+        CheckinRequest {
+            upgrade_details: Some(raw(&details)),
+            ..house.runs(1)
+        }
+    };
+    drop(
+        house
+            .poll(&agent.id, details(&"unknown".into(), "UPG_REQUESTED", json!({})))
+            .await,
+    );
+    assert_eq!(house.agent(&agent.id).await.upgrade_details, None, "F13");
+
+    let draft = actions::ActionDraft {
+        kind: "UPGRADE".into(),
+        data: Some(raw(&json!({"version": "9.6.1"}))),
+        ..actions::ActionDraft::default()
+    };
+    let action = actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
+        .await
+        .unwrap();
+    assert!(house.agent(&agent.id).await.upgrade_started_at.is_some());
+    let with_token = |request: CheckinRequest| CheckinRequest {
+        ack_token: Some(action.doc.to_string()),
+        ..request
+    };
+    let Err(refused) = house
+        .checkin(&agent.id, details(&action.action, "UPG_FAILED", json!({})))
+        .await
+    else {
+        panic!("accepted")
+    };
+    assert!(
+        matches!(refused, FleetError::InvalidUpgradeDetails { .. }),
+        "F12: {refused}"
+    );
+    let downloading = details(
+        &action.action,
+        "UPG_DOWNLOADING",
+        json!({"download_rate": "1MBps"}),
+    );
+    drop(house.poll(&agent.id, with_token(downloading)).await);
+    let stored: RawJson = house.agent(&agent.id).await.upgrade_details.unwrap();
+    assert!(stored.as_str().contains("1000000"), "F11: {stored:?}");
+    let failed = details(&action.action, "UPG_FAILED", json!({"error_msg": "e"}));
+    drop(house.poll(&agent.id, with_token(failed)).await);
+    drop(house.poll(&agent.id, with_token(house.runs(1))).await);
+    let stored = house.agent(&agent.id).await;
+    assert_eq!(
+        (stored.upgrade_details, stored.upgraded_at),
+        (None, None),
+        "F15: a failure is no success"
+    );
+    let watching = details(&action.action, "UPG_WATCHING", json!({}));
+    drop(house.poll(&agent.id, with_token(watching)).await);
+    drop(house.poll(&agent.id, with_token(house.runs(1))).await);
+    let stored = house.agent(&agent.id).await;
+    assert_eq!(stored.upgrade_details, None);
+    assert!(
+        stored.upgraded_at.is_some() && stored.upgrade_started_at.is_none(),
+        "CHK-46, F14"
+    );
+}
+
+#[actix_rt::test]
+async fn chk_50_c18_last_checkin_advances_while_an_agent_waits() {
+    let settings = fleet::Settings {
+        checkin_timestamp: Duration::ZERO,
+        ..fleet::Settings::default()
+    };
+    let house = House::with(settings).await;
+    let agent = house.enroll().await.agent;
+    let waiting = house.poll(&agent.id, house.runs(1)).await;
+    // The writer works every 10 seconds: the first batch is the check-in itself, the next its renewal.
+    eventually("a first record", async || {
+        house.agent(&agent.id).await.last_checkin.is_some()
+    })
+    .await;
+    let first = house.agent(&agent.id).await.last_checkin;
+    eventually("a renewal", async || {
+        house.agent(&agent.id).await.last_checkin > first
+    })
+    .await;
+    assert_eq!(
+        house.agent(&agent.id).await.last_checkin_status.as_deref(),
+        Some("online")
+    );
+    drop(waiting);
+}
+
+#[actix_rt::test]
+async fn b3_a_forced_unenrolment_ends_the_open_poll() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let waiting = house.poll(&agent.id, house.runs(1)).await;
+    agents::force_unenroll(&house.fleet, &agent.id, now())
+        .await
+        .unwrap();
+    let Err(ended) = actix_rt::time::timeout(crate::house::LIMIT, waiting.answer())
+        .await
+        .expect("the poll ends")
+    else {
+        panic!("answered")
+    };
+    assert!(matches!(ended, FleetError::AgentInactive { .. }));
+}

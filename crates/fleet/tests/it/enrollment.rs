@@ -1,0 +1,290 @@
+//! Cases ENR and A: who gets in, and what becomes of an earlier record.
+
+use fleet::{
+    FleetError, Secret, Settings, StaticToken, Timestamp, auth, enrollment::EnrollRequest, policies, tokens,
+};
+use serde_json::{Value, json};
+
+use crate::house::{House, named, online, raw, request};
+
+fn with_id(id: &str, token: Option<&str>) -> EnrollRequest {
+    EnrollRequest {
+        id: Some(id.into()),
+        replace_token: token.map(|token| Secret::from(token.to_owned())),
+        ..request()
+    }
+}
+
+#[actix_rt::test]
+async fn enr_01_02_a1_a_new_agent_with_sorted_tags_and_a_key_that_works() {
+    let house = House::new().await;
+    let tags = ["foo", "bar", "bar", "baz", "foo"].map(String::from).to_vec();
+    let enrolled = house
+        .try_enroll(EnrollRequest { tags, ..request() })
+        .await
+        .unwrap();
+    assert_eq!(enrolled.agent.tags, ["bar", "baz", "foo"]);
+    assert_eq!(enrolled.agent.id.as_str().len(), 36);
+    assert_eq!(enrolled.agent.policy, house.policy);
+    assert_eq!(
+        (enrolled.agent.action_position, enrolled.agent.last_checkin),
+        (None, None)
+    );
+    let agent = auth::authenticate_agent(&house.fleet, &enrolled.access_key, &enrolled.agent.id)
+        .await
+        .unwrap();
+    assert_eq!(agent.id, enrolled.agent.id);
+}
+
+#[actix_rt::test]
+async fn enr_03_a3_the_final_id_is_written_over_the_sent_one() {
+    let house = House::new().await;
+    let local_metadata = Some(raw(
+        &json!({"elastic": {"agent": {"id": "x", "version": "9.6.0"}}}),
+    ));
+    let agent = house
+        .try_enroll(EnrollRequest {
+            local_metadata,
+            ..request()
+        })
+        .await
+        .unwrap()
+        .agent;
+    let stored: Value = agent.local_metadata.unwrap().read().unwrap();
+    assert_eq!(stored["elastic"]["agent"]["id"], agent.id.as_str());
+    let local_metadata = Some(raw(&json!({"elastic": {"agent": {}}})));
+    let agent = house
+        .try_enroll(EnrollRequest {
+            local_metadata,
+            ..request()
+        })
+        .await
+        .unwrap()
+        .agent;
+    assert_eq!(
+        agent.local_metadata.unwrap().as_str(),
+        r#"{"elastic":{"agent":{}}}"#,
+        "without the key nothing is added"
+    );
+}
+
+#[actix_rt::test]
+async fn enr_04_a2_the_base_of_a_versioned_policy() {
+    let house = House::new().await;
+    let (_, token) = policies::create(&house.fleet, Some("my-policy#9.2"), named("v"), Timestamp::now())
+        .await
+        .unwrap();
+    let agent = house.try_enroll_with(&token, request()).await.unwrap().agent;
+    assert_eq!(
+        (agent.policy.as_str(), agent.policy_base.as_str()),
+        ("my-policy#9.2", "my-policy")
+    );
+}
+
+#[actix_rt::test]
+async fn enr_05_to_09_a9_to_a13_replacing_an_active_agent() {
+    let house = House::new().await;
+    let first = house.try_enroll(with_id("123456", Some("T"))).await.unwrap();
+    assert_eq!(first.agent.id.as_str(), "123456");
+    for wrong in [None, Some("U")] {
+        let refused = house.try_enroll(with_id("123456", wrong)).await.unwrap_err();
+        assert!(matches!(refused, FleetError::NotReplaceable { .. }), "{refused}");
+    }
+    let (_, other) = policies::create(&house.fleet, Some("Q"), named("Q"), Timestamp::now())
+        .await
+        .unwrap();
+    let refused = house
+        .try_enroll_with(&other, with_id("123456", Some("T")))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, FleetError::NotReplaceable { .. }), "{refused}");
+    auth::authenticate(&house.fleet, &first.access_key)
+        .await
+        .expect("a refused replacement leaves the old key alive");
+
+    let second = house.try_enroll(with_id("123456", Some("T"))).await.unwrap();
+    assert_eq!(second.agent.id, first.agent.id);
+    assert_ne!(second.agent.access_key, first.agent.access_key);
+    assert_eq!(second.agent.enrolled_at, first.agent.enrolled_at);
+    assert_eq!(second.agent.policy_revision, Some(0));
+    let dead = auth::authenticate(&house.fleet, &first.access_key)
+        .await
+        .unwrap_err();
+    assert_eq!(dead, FleetError::KeyRevoked);
+
+    house.try_enroll(with_id("plain", None)).await.unwrap();
+    let refused = house.try_enroll(with_id("plain", Some("T"))).await.unwrap_err();
+    assert!(
+        matches!(refused, FleetError::NotReplaceable { .. }),
+        "A13: {refused}"
+    );
+}
+
+#[actix_rt::test]
+async fn enr_10_a14_an_inactive_agent_makes_room() {
+    let house = House::new().await;
+    let first = house.try_enroll(with_id("123456", None)).await.unwrap();
+    fleet::agents::force_unenroll(&house.fleet, &first.agent.id, Timestamp::now())
+        .await
+        .unwrap();
+    let second = house.try_enroll(with_id("123456", None)).await.unwrap();
+    assert!(second.agent.is_active);
+    assert!(auth::authenticate(&house.fleet, &first.access_key).await.is_err());
+}
+
+#[actix_rt::test]
+async fn enr_11_12_13_a6_a7_a8_enrolling_again_with_the_same_enrollment_id() {
+    let house = House::new().await;
+    let again = || EnrollRequest {
+        enrollment_id: Some("e1".into()),
+        ..request()
+    };
+    let first = house.try_enroll(again()).await.unwrap();
+    let second = house.try_enroll(again()).await.unwrap();
+    assert_ne!(second.agent.id, first.agent.id);
+    assert!(
+        house.store.agent(&first.agent.id).await.unwrap().is_none(),
+        "the old record is gone"
+    );
+    assert_eq!(
+        auth::authenticate(&house.fleet, &first.access_key)
+            .await
+            .unwrap_err(),
+        FleetError::KeyRevoked
+    );
+
+    let (a, b) = tokio::join!(house.try_enroll(again()), house.try_enroll(again()));
+    let winners = [a, b].into_iter().filter(|outcome| match outcome {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(*error, FleetError::DuplicateEnrollment);
+            false
+        }
+    });
+    assert!(winners.count() >= 1, "one of two wins");
+
+    let live = house
+        .store
+        .agent_by_enrollment_id(&"e1".into())
+        .await
+        .unwrap()
+        .unwrap();
+    drop(house.checkin(&live.id, online()).await.unwrap());
+    house.flush().await;
+    let third = house
+        .try_enroll(again())
+        .await
+        .expect("A8: an agent that has checked in is no error");
+    assert_ne!(third.agent.id, live.id);
+    assert!(
+        house.store.agent(&live.id).await.unwrap().is_some(),
+        "the old one is kept"
+    );
+}
+
+#[actix_rt::test]
+async fn enr_14_18_a4_a5_what_does_not_admit() {
+    let house = House::new().await;
+    let refused = house
+        .try_enroll(EnrollRequest {
+            kind: "FOO".into(),
+            ..request()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(refused, FleetError::UnknownEnrollType { kind: "FOO".into() });
+    let agent = house.enroll().await;
+    let refused = house
+        .try_enroll_with(&agent.access_key, request())
+        .await
+        .unwrap_err();
+    assert_eq!(refused, FleetError::NotAnEnrollmentToken);
+    let page = fleet::PageRequest { offset: 0, limit: 10 };
+    let token = tokens::list(&house.fleet, page).await.unwrap().items.remove(0);
+    tokens::revoke(&house.fleet, &token.id, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(
+        house.try_enroll(request()).await.unwrap_err(),
+        FleetError::KeyRevoked
+    );
+    let unknown = fleet::ApiKey::generate().unwrap();
+    assert_eq!(
+        house.try_enroll_with(&unknown, request()).await.unwrap_err(),
+        FleetError::UnknownKey
+    );
+}
+
+#[actix_rt::test]
+async fn enr_19_20_a16_tokens_from_the_configuration() {
+    let token = |key: &str, policy: &str| StaticToken {
+        key: Secret::from(key.to_owned()),
+        policy: policy.into(),
+    };
+    let static_tokens = vec![token("abcdefg", "P"), token("nowhere", "missing")];
+    let house = House::with(Settings {
+        static_tokens,
+        ..Settings::default()
+    })
+    .await;
+    let presented = |secret: &str| {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("anything:{secret}"));
+        fleet::ApiKey::from_token(&text).unwrap()
+    };
+    let agent = house
+        .try_enroll_with(&presented("abcdefg"), request())
+        .await
+        .unwrap()
+        .agent;
+    assert_eq!(agent.policy, house.policy);
+    house.enroll().await;
+    let refused = house
+        .try_enroll_with(&presented("nowhere"), request())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        FleetError::UnknownStaticPolicy {
+            policy: "missing".into()
+        }
+    );
+    // §6 row 2: it opens nothing else.
+    let agent_key = presented("abcdefg");
+    assert_eq!(
+        auth::authenticate(&house.fleet, &agent_key).await.unwrap_err(),
+        FleetError::UnknownKey
+    );
+}
+
+#[actix_rt::test]
+async fn b1_b2_b3_b4_identity_is_told_apart() {
+    let house = House::new().await;
+    let (x, y) = (house.enroll().await, house.enroll().await);
+    let auth = async |key, id| auth::authenticate_agent(&house.fleet, key, id).await.unwrap_err();
+    assert!(matches!(
+        auth(&x.access_key, &y.agent.id).await,
+        FleetError::WrongIdentity { .. }
+    ));
+    assert!(
+        matches!(
+            auth(&house.token, &y.agent.id).await,
+            FleetError::WrongIdentity { .. }
+        ),
+        "CHK-17"
+    );
+    let nobody = "nobody".into();
+    assert!(matches!(
+        auth(&x.access_key, &nobody).await,
+        FleetError::UnknownAgent { .. }
+    ));
+    let random = fleet::ApiKey::generate().unwrap();
+    assert_eq!(auth(&random, &x.agent.id).await, FleetError::UnknownKey);
+    fleet::agents::force_unenroll(&house.fleet, &x.agent.id, Timestamp::now())
+        .await
+        .unwrap();
+    assert!(matches!(
+        auth(&x.access_key, &x.agent.id).await,
+        FleetError::AgentInactive { .. }
+    ));
+}
