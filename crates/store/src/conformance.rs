@@ -17,6 +17,7 @@ mod agents;
 mod feed;
 mod lists;
 mod policies;
+mod population;
 pub mod samples;
 mod times;
 

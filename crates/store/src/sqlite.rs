@@ -54,7 +54,7 @@ use fault::Outcome;
 use lock::DirectoryLock;
 use readers::Readers;
 use unit::Unit;
-use writer::{Queue, Writer};
+use writer::{Queue, Size, Writer};
 
 /// Where the store lives and how much it may queue.
 #[derive(Clone, Debug)]
@@ -127,6 +127,7 @@ impl SqliteStore {
             committed,
             metrics: metrics.clone(),
             kept_changes: options.kept_changes.into(),
+            held: None,
         };
         let work = {
             let condition = Arc::clone(&condition);
@@ -157,7 +158,15 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,
     ) -> Result<T> {
-        self.queue.run(work).await
+        self.queue.run(Size::Small, work).await
+    }
+
+    async fn write_bulk<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        self.queue.run(Size::of(rows), work).await
     }
 
     async fn read<T: Send + 'static>(

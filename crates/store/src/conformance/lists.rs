@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bench, samples::*};
+use super::{
+    Bench,
+    population::{TIMEOUTS, populate},
+    samples::*,
+};
 use crate::{
     Agent, AgentId, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, PageRequest, PolicyId,
-    SortOrder, StatusReport, Store, Timestamp, UnhealthyReason,
+    SortOrder, StatusReport, Store, Timestamp,
 };
 
 /// S17 at the size of ordinary tests.
@@ -19,7 +23,7 @@ pub async fn s17_lists_with_each_filter_and_sort_are_stable(bench: &mut impl Ben
 /// S17: each filter and sort against the plain computation, and pages that stay while agents change.
 pub async fn s17_with(bench: &mut impl Bench, agents: usize) {
     let store = bench.store();
-    let now = populate(&*store, agents).await;
+    let now = populate(&*store, agents, TIMEOUTS).await;
     let everything = store.agents(&everyone(), all(), now).await.unwrap();
     assert_eq!(everything.total, agents as u64);
     let known: Vec<_> = everything.items.into_iter().map(|report| report.agent).collect();
@@ -88,7 +92,7 @@ async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, 
 /// S18: for every query, the counts are the list's and follow every change of an agent.
 pub async fn s18_counts_agree_with_the_list(bench: &mut impl Bench) {
     let store = bench.store();
-    let now = populate(&*store, 500).await;
+    let now = populate(&*store, 500, TIMEOUTS).await;
     for now in [
         now,
         now.plus(Duration::from_secs(600)),
@@ -143,6 +147,14 @@ async fn agree(store: &dyn Store, now: Timestamp) {
         );
     }
     let everyone = store.agents(&everyone(), all(), now).await.unwrap().items;
+    for report in everyone.iter().step_by(7) {
+        let one = store.agent_status(&report.agent.id, now).await.unwrap();
+        assert_eq!(one.as_ref(), Some(report));
+    }
+    assert_eq!(
+        store.agent_status(&AgentId::from("nobody"), now).await.unwrap(),
+        None
+    );
     let of = |policy: &PolicyId| {
         let assigned = everyone
             .iter()
@@ -166,7 +178,12 @@ async fn agree(store: &dyn Store, now: Timestamp) {
 /// them for others.
 pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
     let store = bench.store();
-    let now = populate(&*store, agents).await;
+    let now = populate(
+        &*store,
+        agents,
+        [None, Some(3600), Some(24 * 3600), Some(14 * 24 * 3600)],
+    )
+    .await;
     let names: Vec<_> = (0..200)
         .map(|n| format!("agent-{:07}", n * 7919 % agents))
         .collect();
@@ -220,138 +237,6 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
         println!("S28 {agents} agents, {what}: median {median:?}, limit {limit:?} x {slack}");
         assert!(median <= limit * slack, "{what}: {median:?} at {agents} agents");
     }
-}
-
-/// Agents in every state, over four policies, in calls of a thousand at a time.
-async fn populate(store: &dyn Store, agents: usize) -> Timestamp {
-    let now = at(1_000_000);
-    for (n, timeout) in [None, Some(3600), Some(60), Some(14 * 24 * 3600)]
-        .into_iter()
-        .enumerate()
-    {
-        let mut first = revision(&format!("policy-{n}"));
-        first.inactivity_timeout = timeout.map(Duration::from_secs);
-        first.at = at(i64::try_from(n).unwrap());
-        store.append_policy_revision(None, first.clone()).await.unwrap();
-        store.append_policy_revision(Some(1), first).await.unwrap();
-    }
-    let numbers: Vec<_> = (0..agents).collect();
-    for part in numbers.chunks(1000) {
-        let enrolling = part.iter().map(|n| store.enroll(sample(*n, now)));
-        for enrolled in futures_all(enrolling.collect()).await {
-            enrolled.unwrap();
-        }
-        store
-            .record_checkins(part.iter().filter_map(|n| sample_checkin(*n, now)).collect())
-            .await
-            .unwrap();
-        let mut changes: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
-        for n in part {
-            let id = AgentId::from(format!("agent-{n:07}"));
-            if n % 7 != 0 {
-                changes.push(Box::pin(async move {
-                    let policy = PolicyId::from(format!("policy-{}", n % 4));
-                    let revision = i64::try_from(n % 3).unwrap();
-                    store
-                        .confirm_policy(&id, &policy, revision, now)
-                        .await
-                        .map(|_| ())
-                        .unwrap();
-                    match n % 41 {
-                        0 => store.unenroll(&id, None, now).await.unwrap(),
-                        1 | 2 => {
-                            let reason = if n % 41 == 1 { "uninstall" } else { "orphaned" }.to_owned();
-                            let mark = AuditMark {
-                                reason,
-                                time: String::new(),
-                            };
-                            store.mark_audit(&id, mark, now).await.unwrap();
-                        }
-                        _ => {}
-                    }
-                }));
-            }
-        }
-        futures_all(changes).await;
-        let marked: Vec<_> = part
-            .iter()
-            .filter(|n| **n % 29 == 0)
-            .map(|n| format!("agent-{n:07}"))
-            .collect();
-        let marked: Vec<_> = marked.iter().map(String::as_str).collect();
-        for (place, mark) in [
-            crate::AgentMark::UpgradeStarted,
-            crate::AgentMark::UnenrollmentStarted,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let mut one = action(&format!("d{place}-{}", part[0]), &marked);
-            one.mark = Some(mark);
-            one.expiration = Some(now.plus(Duration::from_secs(60)));
-            if place == 1 {
-                one.agents.truncate(marked.len() / 2);
-            }
-            store.append_actions(vec![one]).await.unwrap();
-        }
-    }
-    now
-}
-
-/// All of them at once, so that they share commits.
-async fn futures_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut waiting: Vec<_> = futures
-        .into_iter()
-        .map(|future| (Box::pin(future), None))
-        .collect();
-    std::future::poll_fn(|context| {
-        let mut open = false;
-        for (future, output) in &mut waiting {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => open = true,
-                }
-            }
-        }
-        if open {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, output)| output).collect()
-}
-
-fn sample(n: usize, now: Timestamp) -> crate::Enrollment {
-    let mut enrollment = enrollment(&format!("agent-{n:07}"), &format!("policy-{}", n % 4));
-    let agent = &mut enrollment.agent;
-    agent.at = now.minus(Duration::from_secs((n as u64 * 31) % 2000));
-    agent.version = format!("9.{}.0", n % 11);
-    agent.tags = [("even", 2), ("third", 3), ("tenth", 10)]
-        .into_iter()
-        .filter(|(_, divisor)| n.is_multiple_of(*divisor))
-        .map(|(tag, _)| tag.to_owned())
-        .collect();
-    agent.local_metadata = Some(json(&format!(r#"{{"host":{{"hostname":"Host-{}"}}}}"#, n % 100)));
-    enrollment
-}
-
-fn sample_checkin(n: usize, now: Timestamp) -> Option<CheckinRecord> {
-    let silent = match n % 13 {
-        0 => return None,
-        1 => 400,
-        2 => 4000,
-        3 => 200_000,
-        other => other as u64 * 7,
-    };
-    let status = ["online", "online", "error", "degraded", "starting"][n % 5].to_owned();
-    Some(CheckinRecord {
-        status: Some(status),
-        unhealthy_reason: (n % 5 == 2).then(|| vec![UnhealthyReason::Output]),
-        ..checkin(&format!("agent-{n:07}"), now.minus(Duration::from_secs(silent)))
-    })
 }
 
 /// Each filter, each sort, and some together.
@@ -481,12 +366,13 @@ fn order(one: &Agent, other: &Agent, query: &AgentQuery) -> std::cmp::Ordering {
 
 /// data-model 6.1, as plainly as it stands there.
 fn expected_status(agent: &Agent, now: Timestamp) -> AgentStatus {
-    let timeout = match agent.policy.as_str() {
-        "policy-1" => Some(3600),
-        "policy-2" => Some(60),
-        "policy-3" => Some(14 * 24 * 3600),
-        _ => None,
-    };
+    let place = agent
+        .policy
+        .as_str()
+        .rsplit('-')
+        .next()
+        .and_then(|place| place.parse::<usize>().ok());
+    let timeout = place.and_then(|place| TIMEOUTS.get(place).copied().flatten());
     let audit = agent.audit.as_ref().map(|audit| audit.reason.as_str());
     let silent_since = agent.last_checkin.unwrap_or(agent.enrolled_at);
     if !agent.is_active {

@@ -6,7 +6,7 @@ use super::{agents, columns::List, fault::Outcome, unit::Unit};
 use crate::CheckinRecord;
 
 /// Stores a batch. The newest time wins for each agent; a position only grows.
-pub(super) fn record(unit: &Unit<'_>, batch: &[CheckinRecord]) -> Outcome<()> {
+pub(super) fn record(unit: &Unit<'_>, mut batch: Vec<CheckinRecord>) -> Outcome<()> {
     let mut newest = unit.prepare_cached(
         "UPDATE presence SET last_checkin = ?2, updated_at = max(updated_at, ?2),
             last_checkin_status = coalesce(?3, last_checkin_status),
@@ -14,7 +14,9 @@ pub(super) fn record(unit: &Unit<'_>, batch: &[CheckinRecord]) -> Outcome<()> {
             action_position = coalesce(max(action_position, ?5), action_position, ?5)
          WHERE agent = ?1 AND (last_checkin IS NULL OR last_checkin <= ?2)",
     )?;
-    for record in batch {
+    // Neighbours in the table one after the other; records of one agent keep their order.
+    batch.sort_by(|one, next| one.agent.cmp(&next.agent));
+    for record in &batch {
         let stored = newest.execute(params![
             record.agent,
             record.at,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::OpenError;
 
@@ -75,6 +75,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A plan depends on the statement alone. Otherwise SQLite prepares some anew for each new parameter.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     // Sorting goes on when the disk is full.
     connection.pragma_update(None, "temp_store", "memory")?;

@@ -1,10 +1,19 @@
-//! The embedded engine under the conformance suite, and what is its own: one process, files, faults, versions.
+//! The embedded engine under the conformance suite, and what is its own: one process (S26), sudden death (S21),
+//! faults of the disk (S22), versions of the file (S27), the writer's groups.
 
-use std::sync::Arc;
+mod child;
+mod damage;
+mod death;
+mod files;
+mod full_disk;
+mod groups;
+mod versions;
+
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{OpenOptions, SqliteStore};
+use super::{OpenError, OpenOptions, SqliteStore};
 use crate::{Store, StoreMetrics, conformance::Bench};
 
 /// A store in a directory of its own.
@@ -35,7 +44,7 @@ impl Bench for Directory {
     }
 }
 
-fn open(directory: &std::path::Path) -> Result<SqliteStore, super::OpenError> {
+fn open(directory: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(OpenOptions::new(directory), StoreMetrics::unregistered())
 }
 
@@ -45,4 +54,26 @@ async fn bench() -> Directory {
 
 mod conformance {
     crate::conformance_suite!(super::bench);
+}
+
+/// S17 and S28 in sizes of their own. A debug build beside other tests is given 20 times the time.
+mod sizes {
+    use crate::conformance::{s17_with, s28_with};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn s28_a_hundred_thousand_agents() {
+        s28_with(&mut super::bench().await, 100_000, 20).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "torture: make torture"]
+    async fn s17_a_hundred_thousand_agents() {
+        s17_with(&mut super::bench().await, 100_000).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "torture: make torture (release build)"]
+    async fn s28_a_million_agents() {
+        s28_with(&mut super::bench().await, 1_000_000, 1).await;
+    }
 }

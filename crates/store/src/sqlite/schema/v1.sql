@@ -97,49 +97,63 @@ CREATE TABLE presence (
         WHEN last_checkin_status = 'error' THEN 8
         WHEN last_checkin_status = 'degraded' THEN 9
         ELSE 10
-    END) STORED
+    END) STORED,
+    -- The ten minutes in which it was last heard of, counted from the epoch (rounded down, also before it).
+    heard INTEGER NOT NULL GENERATED ALWAYS AS (
+        (coalesce(last_checkin, enrolled_at)
+            - (coalesce(last_checkin, enrolled_at) % 600000 + 600000) % 600000) / 600000
+    ) STORED
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX presence_enrolled_at ON presence (enrolled_at);
-CREATE INDEX presence_last_checkin ON presence (is_active, last_checkin);
+-- With what counting the silent ones reads, so that it needs no row.
+CREATE INDEX presence_last_checkin ON presence (is_active, last_checkin, agent, policy, state);
+CREATE INDEX presence_never_checked_in ON presence (enrolled_at, agent, policy, state)
+    WHERE is_active = 1 AND last_checkin IS NULL;
 CREATE INDEX presence_policy ON presence (policy);
 CREATE INDEX presence_version ON presence (version);
 CREATE INDEX presence_state ON presence (state);
 
--- How many agents share assigned policy, confirmed revision (-1: none) and state, kept by triggers, so that
--- counting a million agents does not read a million rows.
+-- How many agents share assigned policy, confirmed revision (-1: none), state and the ten minutes in which they
+-- were last heard of, kept by triggers, so that counting a million agents does not read a million rows.
 CREATE TABLE census (
     policy TEXT NOT NULL,
     revision INTEGER NOT NULL,
     state INTEGER NOT NULL,
+    has_checked_in INTEGER NOT NULL,
+    heard INTEGER NOT NULL,
     agents INTEGER NOT NULL,
-    PRIMARY KEY (policy, revision, state)
+    PRIMARY KEY (policy, revision, state, has_checked_in, heard)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER presence_enters AFTER INSERT ON presence BEGIN
-    INSERT INTO census (policy, revision, state, agents)
-    VALUES (new.policy, coalesce(new.policy_revision, -1), new.state, 1)
-    ON CONFLICT (policy, revision, state) DO UPDATE SET agents = agents + 1;
+    INSERT INTO census (policy, revision, state, has_checked_in, heard, agents)
+    VALUES (new.policy, coalesce(new.policy_revision, -1), new.state, new.last_checkin IS NOT NULL, new.heard, 1)
+    ON CONFLICT (policy, revision, state, has_checked_in, heard) DO UPDATE SET agents = agents + 1;
 END;
 
 CREATE TRIGGER presence_leaves AFTER DELETE ON presence BEGIN
     UPDATE census SET agents = agents - 1
-    WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state;
+    WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state
+        AND has_checked_in = (old.last_checkin IS NOT NULL) AND heard = old.heard;
     DELETE FROM census
     WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state
-        AND agents = 0;
+        AND has_checked_in = (old.last_checkin IS NOT NULL) AND heard = old.heard AND agents = 0;
 END;
 
 CREATE TRIGGER presence_moves AFTER UPDATE ON presence
-WHEN old.state <> new.state OR old.policy <> new.policy OR old.policy_revision IS NOT new.policy_revision
+WHEN old.heard <> new.heard OR old.state <> new.state OR old.policy <> new.policy
+    OR old.policy_revision IS NOT new.policy_revision
+    OR (old.last_checkin IS NULL) <> (new.last_checkin IS NULL)
 BEGIN
     UPDATE census SET agents = agents - 1
-    WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state;
+    WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state
+        AND has_checked_in = (old.last_checkin IS NOT NULL) AND heard = old.heard;
     DELETE FROM census
     WHERE policy = old.policy AND revision = coalesce(old.policy_revision, -1) AND state = old.state
-        AND agents = 0;
-    INSERT INTO census (policy, revision, state, agents)
-    VALUES (new.policy, coalesce(new.policy_revision, -1), new.state, 1)
-    ON CONFLICT (policy, revision, state) DO UPDATE SET agents = agents + 1;
+        AND has_checked_in = (old.last_checkin IS NOT NULL) AND heard = old.heard AND agents = 0;
+    INSERT INTO census (policy, revision, state, has_checked_in, heard, agents)
+    VALUES (new.policy, coalesce(new.policy_revision, -1), new.state, new.last_checkin IS NOT NULL, new.heard, 1)
+    ON CONFLICT (policy, revision, state, has_checked_in, heard) DO UPDATE SET agents = agents + 1;
 END;
 
 CREATE TABLE action (
