@@ -19,7 +19,7 @@ use std::{
 use actix_http::{HttpService, KeepAlive, Request, Response, body::MessageBody};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory};
 use actix_web::dev::AppConfig;
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -235,16 +235,16 @@ where
         .h1(fn_factory(move || ready(Ok::<_, ()>(Rc::clone(&app)))))
         .new_service(())
         .await?;
-    let name = listener.endpoint.name.clone();
+    let name: Rc<str> = Rc::from(listener.endpoint.name.as_str());
     Ok(Box::new(move |io| {
         let peer = io.connection().peer;
-        let served = service.call((io, peer));
-        let name = name.clone();
-        Box::pin(async move {
-            if let Err(error) = served.await {
+        let name = Rc::clone(&name);
+        // Not an async block: that would hold the connection twice, as captured and as awaited.
+        Box::pin(service.call((io, peer)).map(move |outcome| {
+            if let Err(error) = outcome {
                 log::debug!("{name}: connection of {peer:?}: {error}");
             }
-        })
+        }))
     }))
 }
 
