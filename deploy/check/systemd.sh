@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The unit: known keys, an executable that exists, and the exposure that systemd computes. systemd-analyze's
+# threshold is tenfold; without it the exit code is always 0, as it is for an unknown key without recursive errors.
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unit=$work/fleet-server.service
+source=$ROOT/deploy/systemd
+
+place() {
+    rm -rf "$unit" "$unit.d"
+    sed "s#^ExecStart=/usr/bin/fleet-server#ExecStart=$FLEET_SERVER#" "$source/fleet-server.service" > "$unit"
+    mkdir "$unit.d"
+    for drop_in in "$@"; do cp "$source/drop-ins/$drop_in.conf" "$unit.d/"; done
+}
+verify() { systemd-analyze --man=no --recursive-errors=yes verify "$unit"; }
+exposure() {
+    systemd-analyze --no-pager security --offline=yes --threshold="$1" "$unit" > "$work/exposure" || {
+        tail -1 "$work/exposure" >&2
+        return 1
+    }
+    sed -n "s/.*exposure level for fleet-server.service: \([0-9.]*\).*/  exposure $2: \1/p" "$work/exposure"
+}
+
+place && verify && exposure 12 "of the unit"
+place credentials && verify && exposure 12 "with credentials"
+place low-port && verify && exposure 15 "with a port below 1024"
+place low-port credentials && verify
+
+# The checks do refuse.
+place && sed -i 's/^UMask=/UMsk=/' "$unit"
+if verify 2> /dev/null; then echo "an unknown key passes" >&2; exit 1; fi
+place && sed -i 's/^NoNewPrivileges=yes//; s/^ProtectSystem=.*//; s/^CapabilityBoundingSet=$//' "$unit"
+if exposure 12 spoilt > /dev/null 2>&1; then echo "an exposed unit passes" >&2; exit 1; fi
+
+# A credential is copied once: certificate and key must not be one.
+if grep -rniE '^ *LoadCredential.*\.(crt|key|pem)\b' "$source" | grep -v admin.key; then
+    echo "certificate or key as a credential would never reload" >&2
+    exit 1
+fi
+# Longer than the drain of the configuration that is shipped (its default, 10 s).
+stop=$(sed -n 's/^TimeoutStopSec=\([0-9]*\)s$/\1/p' "$source/fleet-server.service")
+[ "$stop" -gt 10 ]
+
+# User and directories.
+SYSTEMD_LOG_LEVEL=warning systemd-sysusers --root="$work/root" --dry-run "$source/fleet-server.sysusers" 2> /dev/null \
+    || { mkdir -p "$work/root/etc" && systemd-sysusers --root="$work/root" "$source/fleet-server.sysusers"; }
