@@ -1,1 +1,43 @@
-//! api
+//! The HTTP faces of the server: extract, authorise, call the domain, render. No TLS, no listeners, no rules.
+//!
+//! ```text
+//! listener ──► App: Gate (request id, limits, metrics, access log) ──► route ──► handler ──► fleet
+//!                                                                        │
+//!              AgentApi  external and internal listener (one value each) ┤
+//!              AdminApi  the operators' listener                         ┤
+//!              Probe     the metrics listener                            ┘
+//! ```
+//!
+//! Each face is a value that the binary builds once for a listener and hands to every worker; `app()` gives the
+//! whole application. A handler gets a [`Call`](call): the request's parts, owned, so that nothing of a request
+//! outlives its use while an agent waits. What a cause means to a client is decided in one table (`error`).
+
+mod admin;
+mod agent;
+mod auth;
+mod body;
+mod call;
+mod compression;
+mod duration;
+mod error;
+mod exchange;
+mod gate;
+mod json;
+mod limits;
+mod metrics;
+mod note;
+mod probe;
+mod route;
+mod version;
+mod yaml;
+
+pub use admin::{AdminApi, AdminOptions, TlsAdmin};
+pub use agent::{AgentApi, AgentOptions, Identity};
+pub use compression::ResponseCompression;
+pub use gate::Gate;
+pub use limits::{Limits, RouteLimits};
+pub use metrics::HttpMetrics;
+pub use probe::{Probe, Readiness};
+pub use route::Route;
+pub use version::{ADMIN_API_VERSION, API_VERSION, COMPATIBLE_VERSION, Version};
+pub use yaml::{YamlError, to_json as yaml_to_json};

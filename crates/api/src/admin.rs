@@ -1,0 +1,412 @@
+//! The operators' API: Kibana's Fleet paths and JSON (data-model 7.3), on a listener of its own.
+//!
+//! Every route needs an operator's key; writes need the header `kbn-xsrf`. Spaces are not told apart in this
+//! version: the prefix `/s/default` is accepted, another space is answered 404.
+
+mod agent_actions;
+mod agent_json;
+mod agent_policies;
+mod agent_status;
+mod agents;
+mod enrollment_api_keys;
+mod kuery;
+mod query;
+mod tls;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use actix_service::ServiceFactory;
+use actix_web::{
+    App, Error, HttpRequest, HttpResponse, Resource, Route,
+    body::BoxBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{ALLOW, HeaderName, HeaderValue},
+    },
+    web::{self, Bytes, ServiceConfig},
+};
+use fleet::{Fleet, Timestamp};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use tls::TlsAdmin;
+
+use crate::{
+    agent::{Identity, status},
+    call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
+    error::{ApiError, Audience},
+    gate::Gate,
+    json::JsonError,
+    limits::{Limiter, Limits, RouteLimits},
+    metrics::HttpMetrics,
+    note::Note,
+    version::ADMIN_API_VERSION,
+};
+
+/// What the operator may choose about the operators' API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminOptions {
+    /// Requests in flight; `None`: any number.
+    pub max_connections: Option<u32>,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Time for a request's body, from its head.
+    pub body_timeout: Duration,
+    /// `server.address` in the log.
+    pub address: String,
+    /// Told by `GET /api/status`.
+    pub identity: Identity,
+}
+
+impl Default for AdminOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: Some(256),
+            body_bytes: 5 << 20,
+            body_timeout: Duration::from_secs(60),
+            address: "localhost:8222".to_owned(),
+            identity: Identity::default(),
+        }
+    }
+}
+
+/// The operators' API on one listener. Cheap to clone; all workers share it.
+#[derive(Clone)]
+pub struct AdminApi {
+    state: Arc<AdminState>,
+    gate: Gate,
+}
+
+impl fmt::Debug for AdminApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminApi")
+            .field("options", &self.state.options)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct AdminState {
+    fleet: Arc<Fleet>,
+    tls: Arc<dyn TlsAdmin>,
+    options: AdminOptions,
+}
+
+impl AdminApi {
+    /// The API of one listener.
+    #[must_use]
+    pub fn new(
+        fleet: Arc<Fleet>,
+        tls: Arc<dyn TlsAdmin>,
+        options: AdminOptions,
+        metrics: HttpMetrics,
+    ) -> Self {
+        let limits = Limits::default().with_max_connections(options.max_connections);
+        let gate = Gate::new(
+            Audience::Operator,
+            Limiter::new(limits),
+            metrics,
+            options.address.clone(),
+        );
+        Self {
+            state: Arc::new(AdminState { fleet, tls, options }),
+            gate,
+        }
+    }
+
+    /// The middleware that must be around the routes: the outermost one.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
+    /// Registers the routes, with and without the prefix of the default space.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        for prefix in ["", "/s/default"] {
+            self.register(prefix, config);
+        }
+        config.default_service(web::to(not_found));
+    }
+
+    fn register(&self, prefix: &str, config: &mut ServiceConfig) {
+        let at = |path: &str| Paths {
+            state: &self.state,
+            resource: web::resource(format!("{prefix}{path}")),
+            allowed: Vec::new(),
+        };
+        config
+            .service(at("/api/status").get(own_status).done())
+            .service(at("/api/tls").get(tls::state).done())
+            .service(at("/api/tls/reload").post(tls::reload).done())
+            .service(
+                at("/api/fleet/agent_policies")
+                    .get(agent_policies::list)
+                    .post(agent_policies::create)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/agent_policies/delete")
+                    .post(agent_policies::delete)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/agent_policies/{id}")
+                    .get(agent_policies::get)
+                    .put(agent_policies::update)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/agent_policies/{id}/full")
+                    .get(agent_policies::full)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/enrollment_api_keys")
+                    .get(enrollment_api_keys::list)
+                    .post(enrollment_api_keys::create)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/enrollment_api_keys/{id}")
+                    .get(enrollment_api_keys::get)
+                    .delete(enrollment_api_keys::revoke)
+                    .done(),
+            )
+            .service(at("/api/fleet/agent_status").get(agent_status::counts).done())
+            .service(at("/api/fleet/agents").get(agents::list).done())
+            .service(
+                at("/api/fleet/agents/actions/{id}")
+                    .get(agent_actions::progress)
+                    .done(),
+            )
+            .service(at("/api/fleet/agents/{id}").get(agents::get).done())
+            .service(
+                at("/api/fleet/agents/{id}/unenroll")
+                    .post(agents::unenroll)
+                    .done(),
+            )
+            .service(
+                at("/api/fleet/agents/{id}/actions")
+                    .post(agent_actions::create)
+                    .done(),
+            );
+    }
+
+    /// Gate and routes as one application, ready for a listener.
+    pub fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        App::new()
+            .wrap(self.gate())
+            .configure(|config| self.configure(config))
+    }
+}
+
+/// One path with its methods.
+struct Paths<'a> {
+    state: &'a Arc<AdminState>,
+    resource: Resource,
+    allowed: Vec<&'static str>,
+}
+
+impl Paths<'_> {
+    fn method<F, Fut>(mut self, method: Method, name: &'static str, handle: F) -> Self
+    where
+        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+    {
+        self.resource = self.resource.route(serve(self.state, method, handle));
+        self.allowed.push(name);
+        self
+    }
+
+    fn get<F, Fut>(self, handle: F) -> Self
+    where
+        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+    {
+        self.method(Method::GET, "GET", handle)
+    }
+
+    fn post<F, Fut>(self, handle: F) -> Self
+    where
+        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+    {
+        self.method(Method::POST, "POST", handle)
+    }
+
+    fn put<F, Fut>(self, handle: F) -> Self
+    where
+        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+    {
+        self.method(Method::PUT, "PUT", handle)
+    }
+
+    fn delete<F, Fut>(self, handle: F) -> Self
+    where
+        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+    {
+        self.method(Method::DELETE, "DELETE", handle)
+    }
+
+    fn done(self) -> Resource {
+        let allowed = self.allowed;
+        self.resource
+            .default_service(web::to(move |request: HttpRequest| {
+                let allowed = allowed.join(", ");
+                async move {
+                    let mut response = ApiError::Method {
+                        allowed: allowed.clone(),
+                    }
+                    .to_response(Audience::Operator, &id_of(&request));
+                    if let Ok(value) = HeaderValue::from_str(&allowed) {
+                        response.headers_mut().insert(ALLOW, value);
+                    }
+                    response
+                }
+            }))
+    }
+}
+
+/// A route: version of the API, operator's key, `kbn-xsrf` on writes, then the handler.
+fn serve<F, Fut>(state: &Arc<AdminState>, method: Method, handle: F) -> Route
+where
+    F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
+    let state = Arc::clone(state);
+    let writes = method != Method::GET;
+    call::route(method, move |call| {
+        let state = Arc::clone(&state);
+        let (id, key) = (call.request_id(), call.key_id());
+        async move {
+            let result = match admit(&state, &call, writes).await {
+                Ok(()) => handle(state, call).await,
+                Err(error) => Err(error),
+            };
+            let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Operator, &id));
+            let version = HeaderValue::from_static(ADMIN_API_VERSION);
+            response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
+            Note::of(&mut response, |note| note.key = key);
+            response
+        }
+    })
+}
+
+async fn admit(state: &AdminState, call: &Call, writes: bool) -> Result<(), ApiError> {
+    call.one(&REQUEST_ID, "X-Request-Id")?;
+    call.negotiate(ADMIN_API_VERSION)?;
+    let key = call
+        .key
+        .as_ref()
+        .map_err(|error| ApiError::Authorization(error.clone()))?;
+    fleet::auth::authenticate_operator(&state.fleet, key).await?;
+    if writes && !call.headers.contains_key(&XSRF) {
+        return Err(ApiError::Invalid(
+            "a request that changes something needs the header kbn-xsrf: add `kbn-xsrf: true`".into(),
+        ));
+    }
+    Ok(())
+}
+
+static XSRF: HeaderName = HeaderName::from_static("kbn-xsrf");
+
+impl AdminState {
+    async fn body(&self, call: &mut Call, what: &'static str) -> Result<Bytes, ApiError> {
+        let limits = RouteLimits {
+            body_bytes: Some(self.options.body_bytes),
+            ..RouteLimits::NONE
+        };
+        call.body(what, limits, self.options.body_timeout, false).await
+    }
+
+    /// A JSON body; an empty one counts as `{}`.
+    async fn json<T: DeserializeOwned>(&self, call: &mut Call, what: &'static str) -> Result<T, ApiError> {
+        let body = self.body(call, what).await?;
+        let text = if body.iter().all(u8::is_ascii_whitespace) {
+            b"{}"
+        } else {
+            body.as_ref()
+        };
+        serde_json::from_slice(text).map_err(|error| ApiError::Json {
+            what,
+            cause: JsonError::Syntax(error.to_string()),
+        })
+    }
+}
+
+async fn own_status(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Ok(status::answer(&state.fleet, &state.options.identity, &mut call).await)
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    let path = request.path();
+    let error = if path.starts_with("/s/") && !path.starts_with("/s/default/") {
+        ApiError::NotFound {
+            what: "the space of path",
+            id: path.to_owned(),
+        }
+    } else {
+        ApiError::NotFound {
+            what: "path",
+            id: path.to_owned(),
+        }
+    };
+    error.to_response(Audience::Operator, &id_of(&request))
+}
+
+fn id_of(request: &HttpRequest) -> String {
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+    id.unwrap_or_default()
+}
+
+fn ok<T: Serialize>(body: &T) -> Result<HttpResponse, ApiError> {
+    let body = serde_json::to_vec(body).map_err(|_| ApiError::Broken("an answer is no JSON".into()))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/json; charset=utf-8")
+        .body(body))
+}
+
+/// One object in Kibana's envelope.
+#[derive(Serialize)]
+struct One<T> {
+    item: T,
+}
+
+/// A list in Kibana's envelope.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Many<T> {
+    items: Vec<T>,
+    total: u64,
+    page: u64,
+    per_page: u32,
+}
+
+/// What a write did.
+#[derive(Serialize)]
+struct Done {
+    action: &'static str,
+}
+
+fn time(text: Option<&str>, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    text.map(|text| {
+        Timestamp::parse(text).ok_or_else(|| {
+            ApiError::Invalid(format!("{name} is no RFC 3339 time like 2026-01-02T03:04:05Z").into())
+        })
+    })
+    .transpose()
+}

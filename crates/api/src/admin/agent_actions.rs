@@ -1,0 +1,131 @@
+//! Actions for an agent, and what became of them.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use fleet::{
+    ActionId, ActionResult, AgentId, RawJson, Timestamp,
+    actions::{self, ActionDraft},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{AdminState, Many, One, ok, query::Query, time};
+use crate::{call::Call, error::ApiError};
+
+#[derive(Deserialize)]
+struct Wanted {
+    action: Draft,
+}
+
+/// Kibana's `ack_data` is not read: results come from agents.
+#[derive(Deserialize)]
+struct Draft {
+    #[serde(rename = "type")]
+    kind: String,
+    data: Option<RawJson>,
+    input_type: Option<String>,
+    expiration: Option<String>,
+    start_time: Option<String>,
+    rollout_duration_seconds: Option<u32>,
+    timeout: Option<i64>,
+    signed: Option<RawJson>,
+    user_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawJson>,
+    agents: [&'a str; 1],
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<Timestamp>,
+}
+
+pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let Wanted { action } = state.json(&mut call, "action").await?;
+    let now = Timestamp::now();
+    let draft = ActionDraft {
+        expiration: time(action.expiration.as_deref(), "expiration")?,
+        start_time: time(action.start_time.as_deref(), "start_time")?,
+        kind: action.kind,
+        data: action.data,
+        input_type: action.input_type,
+        rollout_duration_seconds: action.rollout_duration_seconds,
+        timeout: action.timeout,
+        signed: action.signed,
+        user_id: action.user_id,
+    };
+    let action = actions::post(&state.fleet, vec![AgentId::from(call.id.as_str())], draft, now).await?;
+    let item = Item {
+        id: action.action.as_str(),
+        kind: &action.kind,
+        data: action.data.as_ref(),
+        agents: [&call.id],
+        created_at: action.at,
+        expiration: action.expiration,
+    };
+    ok(&One { item })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    action_id: String,
+    nb_agents_actioned: u64,
+    nb_agents_ack: u64,
+    nb_agents_failed: u64,
+    status: &'static str,
+    results: Many<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    agent_id: String,
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    received_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<RawJson>,
+}
+
+impl From<ActionResult> for Answer {
+    fn from(result: ActionResult) -> Self {
+        Self {
+            agent_id: result.agent.to_string(),
+            timestamp: result.timestamp,
+            received_at: result.received_at,
+            error: result.error,
+            details: result.details,
+        }
+    }
+}
+
+/// `GET /api/fleet/agents/actions/{id}` is ours: Kibana lists all actions at once (`action_status`), which would
+/// walk every result on record.
+pub(super) async fn progress(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let paging = Query::read(&call.query, &["page", "perPage"])?.page()?;
+    let id = ActionId::from(call.id.as_str());
+    let progress = actions::progress(&state.fleet, &id).await?;
+    let results = actions::results(&state.fleet, &id, paging.request()).await?;
+    let is_complete = progress.succeeded + progress.failed >= progress.targets;
+    let status = match (is_complete, progress.failed) {
+        (false, _) => "IN_PROGRESS",
+        (true, 0) => "COMPLETE",
+        (true, _) => "FAILED",
+    };
+    let item = Progress {
+        action_id: call.id,
+        nb_agents_actioned: progress.targets,
+        nb_agents_ack: progress.succeeded + progress.failed,
+        nb_agents_failed: progress.failed,
+        status,
+        results: paging.envelope(results, Answer::from),
+    };
+    ok(&One { item })
+}

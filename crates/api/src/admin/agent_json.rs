@@ -1,0 +1,86 @@
+//! An agent as operators see it.
+
+use fleet::{RawJson, StatusReport, Timestamp, UnhealthyReason};
+use serde::Serialize;
+
+/// The members of data-model 7.3; absent ones are left out.
+#[derive(Serialize)]
+pub(super) struct AgentItem {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    active: bool,
+    status: &'static str,
+    policy_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_revision: Option<i64>,
+    enrolled_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_checkin: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_checkin_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_checkin_message: Option<String>,
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_metadata: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    components: Option<RawJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unhealthy_reason: Vec<UnhealthyReason>,
+    access_api_key_id: String,
+    agent: Inner,
+    namespaces: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_details: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgraded_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unenrollment_started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unenrolled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_unenrolled_reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Inner {
+    id: String,
+    version: String,
+}
+
+impl From<StatusReport> for AgentItem {
+    fn from(report: StatusReport) -> Self {
+        let StatusReport { agent, status } = report;
+        Self {
+            agent: Inner {
+                id: agent.id.to_string(),
+                version: agent.version,
+            },
+            id: agent.id.to_string(),
+            kind: agent.kind,
+            active: agent.is_active,
+            status: status.as_str(),
+            policy_id: agent.policy.to_string(),
+            policy_revision: agent.policy_revision,
+            enrolled_at: agent.enrolled_at,
+            last_checkin: agent.last_checkin,
+            last_checkin_status: agent.last_checkin_status,
+            last_checkin_message: agent.last_checkin_message,
+            tags: agent.tags,
+            local_metadata: agent.local_metadata,
+            components: agent.components,
+            unhealthy_reason: agent.unhealthy_reason,
+            access_api_key_id: agent.access_key.to_string(),
+            namespaces: agent.namespaces,
+            upgrade_details: agent.upgrade_details,
+            upgrade_started_at: agent.upgrade_started_at,
+            upgraded_at: agent.upgraded_at,
+            unenrollment_started_at: agent.unenrollment_started_at,
+            unenrolled_at: agent.unenrolled_at,
+            audit_unenrolled_reason: agent.audit.map(|mark| mark.reason),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Agent policies: from settings (JSON) or as a full policy (YAML). Every PUT makes a revision, also one that
+//! changes nothing, and waiting agents get it.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::header::CONTENT_TYPE};
+use fleet::{
+    PolicyId, PolicyRevision, PolicySummary, Timestamp,
+    policies::{self, PolicySettings},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{AdminState, One, ok, query::Query};
+use crate::{call::Call, error::ApiError, yaml};
+
+/// Named in errors.
+const WHAT: &str = "agent policy";
+
+/// Members that answers add to the settings: a policy that was read can be sent back as it is.
+const READ_ONLY: [&str; 7] = [
+    "revision",
+    "status",
+    "updated_at",
+    "created_at",
+    "agents",
+    "agents_pending",
+    "version",
+];
+
+#[derive(Serialize)]
+struct Created {
+    item: Map<String, Value>,
+    enrollment_api_key: FirstToken,
+}
+
+/// The token that the policy was made with; its text is not told again.
+#[derive(Serialize)]
+struct FirstToken {
+    api_key: String,
+    api_key_id: String,
+}
+
+pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let (id, members) = if is_yaml(&call) {
+        let named = Query::read(&call.query, &["id", "name"])?;
+        let full = full_policy(&state, &mut call).await?;
+        let inside = full.get("id").and_then(Value::as_str);
+        let id = named.text("id").or(inside).map(str::to_owned);
+        let name = named
+            .text("name")
+            .or(id.as_deref())
+            .unwrap_or("policy")
+            .to_owned();
+        (id, full_members(Some(name), full))
+    } else {
+        Query::read(&call.query, &["sys_monitoring"])?;
+        settings(&state, &mut call).await?
+    };
+    let settings: PolicySettings = serde_json::from_value(Value::Object(members))
+        .map_err(|error| ApiError::Invalid(format!("agent policy: {error}").into()))?;
+    let (revision, key) = policies::create(&state.fleet, id.as_deref(), settings, Timestamp::now()).await?;
+    let enrollment_api_key = FirstToken {
+        api_key: key.to_token(),
+        api_key_id: key.id.to_string(),
+    };
+    ok(&Created {
+        item: item(&revision),
+        enrollment_api_key,
+    })
+}
+
+pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let id = PolicyId::from(call.id.as_str());
+    let changes = if is_yaml(&call) {
+        full_members(None, full_policy(&state, &mut call).await?)
+    } else {
+        let (named, changes) = settings(&state, &mut call).await?;
+        if named.is_some_and(|named| named != id.as_str()) {
+            return Err(ApiError::Invalid(
+                "id can not be changed: it must be the one in the path".into(),
+            ));
+        }
+        changes
+    };
+    let revision = policies::update(&state.fleet, &id, changes, Timestamp::now()).await?;
+    ok(&One {
+        item: item(&revision),
+    })
+}
+
+/// Settings that hold a full policy.
+fn full_members(name: Option<String>, full: Map<String, Value>) -> Map<String, Value> {
+    let mut members = Map::new();
+    if let Some(name) = name {
+        members.insert("name".to_owned(), name.into());
+        members.insert("namespace".to_owned(), "default".into());
+    }
+    members.insert("full_policy".to_owned(), full.into());
+    members
+}
+
+pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let revision = policies::get(&state.fleet, &PolicyId::from(call.id.as_str())).await?;
+    ok(&One {
+        item: item(&revision),
+    })
+}
+
+pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let parameters = Query::read(&call.query, &["page", "perPage", "full", "noAgentCount"])?;
+    let paging = parameters.page()?;
+    let page = policies::list(&state.fleet, paging.request()).await?;
+    ok(&paging.envelope(page, |summary| summary_item(&summary)))
+}
+
+pub(super) async fn full(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let revision = policies::get(&state.fleet, &PolicyId::from(call.id.as_str())).await?;
+    ok(&One { item: revision.data })
+}
+
+/// Kibana's `force` is for policies that it manages itself, which there are none of here.
+#[derive(Deserialize)]
+struct Delete {
+    #[serde(rename = "agentPolicyId")]
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    id: String,
+    name: Value,
+}
+
+pub(super) async fn delete(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let wanted: Delete = state.json(&mut call, WHAT).await?;
+    let id = PolicyId::from(wanted.id.as_str());
+    let gone = policies::get(&state.fleet, &id).await?;
+    policies::delete(&state.fleet, &id, Timestamp::now()).await?;
+    let name = item(&gone).remove("name").unwrap_or(Value::Null);
+    ok(&Deleted { id: wanted.id, name })
+}
+
+fn is_yaml(call: &Call) -> bool {
+    let value = call
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    matches!(
+        kind.as_str(),
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml"
+    )
+}
+
+async fn full_policy(state: &AdminState, call: &mut Call) -> Result<Map<String, Value>, ApiError> {
+    let body = state.body(call, WHAT).await?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| ApiError::Invalid("the YAML is not UTF-8 text".into()))?;
+    let json = yaml::to_json(text)
+        .map_err(|error| ApiError::Invalid(format!("the YAML can not be used: {error}").into()))?;
+    json.read()
+        .map_err(|_| ApiError::Invalid("the YAML is no mapping: expected a full policy".into()))
+}
+
+/// The policy's id, if the body names one, and the members of its settings.
+async fn settings(
+    state: &AdminState,
+    call: &mut Call,
+) -> Result<(Option<String>, Map<String, Value>), ApiError> {
+    let mut members: Map<String, Value> = state.json(call, WHAT).await?;
+    for name in READ_ONLY {
+        members.remove(name);
+    }
+    let id = match members.remove("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(_) => return Err(ApiError::Invalid("id must be a string".into())),
+    };
+    Ok((id, members))
+}
+
+/// What the operator wrote, with what the server knows.
+fn item(revision: &PolicyRevision) -> Map<String, Value> {
+    // Settings are what this server stored; if they can not be read, the policy is still shown.
+    let mut item: Map<String, Value> = revision.settings.read().unwrap_or_default();
+    item.insert("id".to_owned(), revision.policy.as_str().into());
+    item.insert("revision".to_owned(), revision.revision.into());
+    item.insert("status".to_owned(), "active".into());
+    item.insert("updated_at".to_owned(), revision.at.to_millis_text().into());
+    item.insert(
+        "created_at".to_owned(),
+        revision.created_at.to_millis_text().into(),
+    );
+    item
+}
+
+fn summary_item(summary: &PolicySummary) -> Map<String, Value> {
+    let mut item = item(&summary.latest);
+    item.insert("agents".to_owned(), summary.agents.into());
+    item.insert("agents_pending".to_owned(), summary.pending.into());
+    item
+}

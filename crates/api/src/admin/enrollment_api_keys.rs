@@ -1,0 +1,91 @@
+//! Enrollment tokens. Only a salted hash of a token is stored, so its text (`api_key`) is told once: when it is
+//! made. Lists and later reads leave it out.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use fleet::{ApiKey, EnrollmentToken, PolicyId, Timestamp, TokenId, tokens};
+use serde::{Deserialize, Serialize};
+
+use super::{AdminState, Done, One, ok, query::Query, time};
+use crate::{call::Call, error::ApiError};
+
+#[derive(Deserialize)]
+struct Draft {
+    policy_id: String,
+    name: Option<String>,
+    expiration: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    id: String,
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    api_key_id: String,
+    name: String,
+    policy_id: String,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_at: Option<Timestamp>,
+}
+
+impl Item {
+    fn new(token: EnrollmentToken, key: Option<&ApiKey>) -> Self {
+        Self {
+            id: token.id.to_string(),
+            active: token.active,
+            api_key: key.map(ApiKey::to_token),
+            api_key_id: token.key.to_string(),
+            name: token.name,
+            policy_id: token.policy.to_string(),
+            created_at: token.created_at,
+            expire_at: token.expires_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Created {
+    action: &'static str,
+    item: Item,
+}
+
+pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let draft: Draft = state.json(&mut call, "enrollment token").await?;
+    let now = Timestamp::now();
+    let expiration = time(draft.expiration.as_deref(), "expiration")?;
+    if expiration.is_some_and(|at| at <= now) {
+        return Err(ApiError::Invalid("expiration lies in the past".into()));
+    }
+    let policy = PolicyId::from(draft.policy_id);
+    let (token, key) = tokens::create(&state.fleet, &policy, draft.name.as_deref(), expiration, now).await?;
+    ok(&Created {
+        action: "created",
+        item: Item::new(token, Some(&key)),
+    })
+}
+
+pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let paging = Query::read(&call.query, &["page", "perPage"])?.page()?;
+    let page = tokens::list(&state.fleet, paging.request()).await?;
+    ok(&paging.envelope(page, |token| Item::new(token, None)))
+}
+
+pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let token = tokens::get(&state.fleet, &TokenId::from(call.id.as_str())).await?;
+    ok(&One {
+        item: Item::new(token, None),
+    })
+}
+
+pub(super) async fn revoke(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    if Query::read(&call.query, &["forceDelete"])?.flag("forceDelete")? {
+        return Err(ApiError::Invalid(
+            "forceDelete is not supported: a revoked token stays on record; leave the parameter out".into(),
+        ));
+    }
+    tokens::revoke(&state.fleet, &TokenId::from(call.id.as_str()), Timestamp::now()).await?;
+    ok(&Done { action: "deleted" })
+}

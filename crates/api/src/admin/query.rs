@@ -1,0 +1,138 @@
+//! Query parameters: known names only, so that a misspelt filter never shows more than was asked for.
+
+use std::collections::HashMap;
+
+use actix_web::web;
+use fleet::PageRequest;
+
+use crate::error::ApiError;
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub(super) struct Query(HashMap<String, String>);
+
+/// Items of a page if nobody asks otherwise.
+const PER_PAGE: u32 = 20;
+/// Items of a page at most.
+const MAX_PER_PAGE: u32 = 10_000;
+
+impl Query {
+    /// Reads the parameters, all of which must be among `known`.
+    pub(super) fn read(text: &str, known: &[&str]) -> Result<Self, ApiError> {
+        let map = web::Query::<HashMap<String, String>>::from_query(text)
+            .map_err(|_| ApiError::Invalid("the query can not be read: expected name=value pairs".into()))?
+            .into_inner();
+        match map.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(Self(map)),
+            Some(name) => Err(ApiError::Invalid(
+                format!("parameter {name} is not known: use {}", known.join(", ")).into(),
+            )),
+        }
+    }
+
+    /// A parameter with text in it.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// A parameter that is on or off.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.0.get(name).map(String::as_str) {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(_) => Err(ApiError::Invalid(
+                format!("parameter {name} must be true or false").into(),
+            )),
+        }
+    }
+
+    fn number(&self, name: &str, default: u32, max: u32) -> Result<u32, ApiError> {
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
+        match text.parse::<u32>() {
+            Ok(number) if (1..=max).contains(&number) => Ok(number),
+            _ => Err(ApiError::Invalid(
+                format!("parameter {name} must be a number from 1 to {max}").into(),
+            )),
+        }
+    }
+
+    /// The wanted page.
+    pub(super) fn page(&self) -> Result<Paging, ApiError> {
+        Ok(Paging {
+            page: self.number("page", 1, u32::MAX)?,
+            per_page: self.number("perPage", PER_PAGE, MAX_PER_PAGE)?,
+        })
+    }
+}
+
+/// Which page, as Kibana counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Paging {
+    /// From 1.
+    pub page: u32,
+    /// Items of a page.
+    pub per_page: u32,
+}
+
+impl Paging {
+    /// As the store counts.
+    pub(super) fn request(self) -> PageRequest {
+        let skipped = u64::from(self.page.saturating_sub(1)) * u64::from(self.per_page);
+        PageRequest {
+            offset: skipped,
+            limit: self.per_page,
+        }
+    }
+
+    /// A list in Kibana's envelope.
+    pub(super) fn envelope<T, U>(self, page: fleet::Page<T>, each: impl FnMut(T) -> U) -> super::Many<U> {
+        super::Many {
+            items: page.items.into_iter().map(each).collect(),
+            total: page.total,
+            page: u64::from(self.page),
+            per_page: self.per_page,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_count_from_one() {
+        let query = Query::read("page=3&perPage=50", &["page", "perPage"]).unwrap();
+        assert_eq!(
+            query.page().unwrap().request(),
+            PageRequest {
+                offset: 100,
+                limit: 50
+            }
+        );
+        let query = Query::read("", &["page"]).unwrap();
+        assert_eq!(
+            query.page().unwrap().request(),
+            PageRequest { offset: 0, limit: 20 }
+        );
+        for bad in ["page=0", "perPage=0", "perPage=10001", "page=x", "page=-1"] {
+            assert!(
+                Query::read(bad, &["page", "perPage"]).unwrap().page().is_err(),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_refused() {
+        assert!(Query::read("polcy=x", &["policy"]).is_err());
+        let query = Query::read("a=true&b=&c=%20x", &["a", "b", "c"]).unwrap();
+        assert!(query.flag("a").unwrap() && query.flag("b").unwrap() && !query.flag("d").unwrap());
+        assert!(query.flag("c").is_err());
+        assert_eq!((query.text("b"), query.text("c")), (None, Some(" x")));
+    }
+}

@@ -1,0 +1,29 @@
+//! `GET /api/tls`, `POST /api/tls/reload`: what the listeners serve, through a face that the binary implements.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{AdminState, ok};
+use crate::{call::Call, error::ApiError};
+
+/// What operators see of the certificates and ask of them.
+#[async_trait]
+pub trait TlsAdmin: Send + Sync {
+    /// The served set, its state, the last attempts: public facts only.
+    fn state(&self) -> Value;
+
+    /// Reads the files again now and answers how that ended: outcome and fingerprint. If what is on disk was
+    /// refused, the last good set is served on and the outcome says why.
+    async fn reload(&self) -> Value;
+}
+
+pub(super) async fn state(state: Arc<AdminState>, _: Call) -> Result<HttpResponse, ApiError> {
+    ok(&state.tls.state())
+}
+
+pub(super) async fn reload(state: Arc<AdminState>, _: Call) -> Result<HttpResponse, ApiError> {
+    ok(&state.tls.reload().await)
+}

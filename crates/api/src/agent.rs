@@ -1,0 +1,259 @@
+//! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
+//!
+//! Routes of the contract that this version does not have yet (audit, artifacts, uploads, files, PGP, OpAMP)
+//! answer 404 like any unknown path; their limits count all the same.
+
+mod acks;
+mod checkin;
+mod enroll;
+pub(crate) mod status;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use actix_service::ServiceFactory;
+use actix_web::{
+    App, Error, HttpResponse, Route,
+    body::BoxBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, HeaderValue, USER_AGENT},
+    },
+    web::{self, ServiceConfig},
+};
+use fleet::Fleet;
+
+use crate::{
+    call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
+    compression::ResponseCompression,
+    error::{ApiError, Audience},
+    gate::Gate,
+    limits::{Limiter, Limits},
+    metrics::HttpMetrics,
+    note::Note,
+    version::{self, API_VERSION, COMPATIBLE_VERSION, Version},
+};
+
+/// What the server says about its build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Commit.
+    pub build_hash: String,
+    /// When it was built, RFC 3339.
+    pub build_time: String,
+}
+
+impl Default for Identity {
+    /// What the contract says for a build that knows nothing about itself.
+    fn default() -> Self {
+        Self {
+            build_hash: "unknown".to_owned(),
+            build_time: "0001-01-01T00:00:00Z".to_owned(),
+        }
+    }
+}
+
+/// What the operator may choose about the agents' API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentOptions {
+    /// Limits, body sizes included.
+    pub limits: Limits,
+    /// When answers are compressed.
+    pub compression: ResponseCompression,
+    /// Time for a request's body, from its head.
+    pub body_timeout: Duration,
+    /// `server.address` in the log.
+    pub address: String,
+    /// Told by `GET /api/status`.
+    pub identity: Identity,
+}
+
+impl Default for AgentOptions {
+    /// The defaults of http-api 3.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            compression: ResponseCompression::default(),
+            body_timeout: Duration::from_secs(60),
+            address: "localhost:8220".to_owned(),
+            identity: Identity::default(),
+        }
+    }
+}
+
+/// The agents' API on one listener. Cheap to clone; all workers of the listener share it.
+#[derive(Clone)]
+pub struct AgentApi {
+    state: Arc<AgentState>,
+    gate: Gate,
+}
+
+impl fmt::Debug for AgentApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentApi")
+            .field("options", &self.state.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What handlers need.
+pub(crate) struct AgentState {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) options: AgentOptions,
+}
+
+impl AgentApi {
+    /// The API of one listener, its limits unspent.
+    #[must_use]
+    pub fn new(fleet: Arc<Fleet>, options: AgentOptions, metrics: HttpMetrics) -> Self {
+        let limiter = Limiter::new(options.limits.clone());
+        let gate = Gate::new(Audience::Agent, limiter, metrics, options.address.clone());
+        Self {
+            state: Arc::new(AgentState { fleet, options }),
+            gate,
+        }
+    }
+
+    /// The middleware that must be around the routes: the outermost one.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
+    /// Registers the routes.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        let state = &self.state;
+        config
+            .service(
+                web::resource("/api/status")
+                    .route(serve(state, Method::GET, Binding::NONE, status::serve))
+                    .default_service(not_allowed("GET")),
+            )
+            .service(
+                web::resource("/api/fleet/agents/enroll")
+                    .route(serve(state, Method::POST, Binding::AGENT, enroll::serve))
+                    .default_service(not_allowed("POST")),
+            )
+            .service(
+                web::resource("/api/fleet/agents/{id}/checkin")
+                    .route(serve(state, Method::POST, Binding::CHECKIN, checkin::serve))
+                    .default_service(not_allowed("POST")),
+            )
+            .service(
+                web::resource("/api/fleet/agents/{id}/acks")
+                    .route(serve(state, Method::POST, Binding::NONE, acks::serve))
+                    .default_service(not_allowed("POST")),
+            )
+            .default_service(web::to(not_found));
+    }
+
+    /// Gate and routes as one application, ready for a listener.
+    pub fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        App::new()
+            .wrap(self.gate())
+            .configure(|config| self.configure(config))
+    }
+}
+
+impl AgentState {
+    /// The version of the agent that calls (http-api 1.5).
+    fn agent_version(&self, call: &Call) -> Result<Version, ApiError> {
+        let value = call.required(&USER_AGENT, "User-Agent")?;
+        version::accept_user_agent(&value, COMPATIBLE_VERSION).map_err(ApiError::UserAgent)
+    }
+}
+
+/// Which headers a route declares.
+#[derive(Clone, Copy)]
+struct Binding {
+    needs_user_agent: bool,
+    has_encodings: bool,
+}
+
+impl Binding {
+    const NONE: Self = Self {
+        needs_user_agent: false,
+        has_encodings: false,
+    };
+    const AGENT: Self = Self {
+        needs_user_agent: true,
+        ..Self::NONE
+    };
+    const CHECKIN: Self = Self {
+        has_encodings: true,
+        ..Self::AGENT
+    };
+
+    fn check(self, call: &Call) -> Result<(), ApiError> {
+        call.one(&REQUEST_ID, "X-Request-Id")?;
+        call.one(&API_VERSION_HEADER, "elastic-api-version")?;
+        if self.needs_user_agent {
+            call.required(&USER_AGENT, "User-Agent")?;
+        }
+        if self.has_encodings {
+            call.one(&ACCEPT_ENCODING, "Accept-Encoding")?;
+            call.one(&CONTENT_ENCODING, "Content-Encoding")?;
+        }
+        Ok(())
+    }
+}
+
+/// A route: binding, then the version of the API, then the handler (http-api 1.3).
+fn serve<F, Fut>(state: &Arc<AgentState>, method: Method, binding: Binding, handle: F) -> Route
+where
+    F: Fn(Arc<AgentState>, Call) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
+    let state = Arc::clone(state);
+    call::route(method, move |call| {
+        let state = Arc::clone(&state);
+        let (id, key) = (call.request_id(), call.key_id());
+        async move {
+            let mut response = match binding.check(&call) {
+                Err(error) => error.to_response(Audience::Agent, &id),
+                Ok(()) => {
+                    let result = match call.negotiate(API_VERSION) {
+                        Ok(()) => handle(state, call).await,
+                        Err(error) => Err(error),
+                    };
+                    let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Agent, &id));
+                    let version = HeaderValue::from_static(API_VERSION);
+                    response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
+                    response
+                }
+            };
+            Note::of(&mut response, |note| note.key = key);
+            response
+        }
+    })
+}
+
+/// A method that the path does not take: 405 with `Allow`, no body.
+fn not_allowed(allowed: &'static str) -> Route {
+    web::to(move || async move {
+        HttpResponse::MethodNotAllowed()
+            .insert_header((ALLOW, allowed))
+            .finish()
+    })
+}
+
+async fn not_found() -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type("text/plain; charset=utf-8")
+        .body("404 page not found\n")
+}
+
+/// A successful JSON answer (http-api 1.4).
+fn json(body: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(body)
+}

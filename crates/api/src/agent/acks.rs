@@ -1,0 +1,150 @@
+//! `POST /api/fleet/agents/{id}/acks` (http-api 2.4).
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::StatusCode};
+use fleet::{
+    AgentId, Timestamp,
+    acks::{self, AckEvent, AckOutcome},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::AgentState;
+use crate::{
+    call::Call,
+    error::ApiError,
+    json::{self as read, JsonError, Object},
+    route::Route,
+};
+
+/// Named in errors.
+const WHAT: &str = "ack";
+
+/// Events of one request. An agent's batch holds a handful; each event is a look-up.
+const MAX_EVENTS: usize = 10_000;
+
+pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let key = call.take_key()?;
+    let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
+    let limits = state.options.limits.of(Route::Acks);
+    let body = call.body(WHAT, limits, state.options.body_timeout, false).await?;
+    let events = read::decode(body, events)
+        .await
+        .map_err(|cause| ApiError::Json { what: WHAT, cause })?;
+    let Some(events) = events else {
+        return Err(ApiError::Invalid(
+            format!("an ack request takes at most {MAX_EVENTS} events").into(),
+        ));
+    };
+    let outcomes = acks::apply(&state.fleet, agent, events, Timestamp::now()).await;
+    answer(outcomes, &call.request_id())
+}
+
+/// The events; `None` if there are too many.
+fn events(text: &str) -> Result<Option<Vec<AckEvent>>, JsonError> {
+    let body = Object::body(text, &["events"])?;
+    if body.count("events").is_some_and(|count| count > MAX_EVENTS) {
+        return Ok(None);
+    }
+    let items = body.items("events")?.unwrap_or_default();
+    Ok(Some(items.into_iter().map(event).collect()))
+}
+
+/// An event is decoded as far as possible, never refused: what is mistyped counts as absent.
+fn event(raw: &RawValue) -> AckEvent {
+    let event = read::item(
+        raw,
+        &[
+            "action_id",
+            "agent_id",
+            "timestamp",
+            "error",
+            "payload",
+            "data",
+            "action_input_type",
+            "action_data",
+            "action_response",
+            "started_at",
+            "completed_at",
+        ],
+    );
+    let text = |name| event.text(name).ok().flatten();
+    let raw = |name| event.raw(name).ok().flatten();
+    let payload = event.object("payload", "payload", &["retry"]).ok().flatten();
+    AckEvent {
+        action_id: text("action_id").unwrap_or_default(),
+        agent_id: text("agent_id").unwrap_or_default(),
+        timestamp: text("timestamp"),
+        error: text("error"),
+        retries: payload.map(|payload| payload.boolean("retry").ok().flatten().unwrap_or(false)),
+        data: raw("data"),
+        action_input_type: text("action_input_type"),
+        action_data: raw("action_data"),
+        action_response: raw("action_response"),
+        started_at: text("started_at"),
+        completed_at: text("completed_at"),
+    }
+}
+
+fn answer(outcomes: Vec<AckOutcome>, request_id: &str) -> Result<HttpResponse, ApiError> {
+    let items: Vec<Item> = outcomes
+        .into_iter()
+        .map(|outcome| item(outcome, request_id))
+        .collect();
+    // The highest item status is the answer's (http-api 2.4.5).
+    let status = items
+        .iter()
+        .map(|item| item.status)
+        .max()
+        .unwrap_or(StatusCode::OK.as_u16());
+    let errors = status >= 400;
+    let body = serde_json::to_vec(&Answer {
+        action: "acks",
+        errors,
+        items,
+    })
+    .map_err(|_| ApiError::Broken("the acks answer is no JSON".into()))?;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(HttpResponse::build(status)
+        .content_type("application/json")
+        .body(body))
+}
+
+fn item(outcome: AckOutcome, request_id: &str) -> Item {
+    let plain = |status: StatusCode| Item {
+        status: status.as_u16(),
+        message: status.canonical_reason().unwrap_or_default().to_owned(),
+    };
+    match outcome {
+        AckOutcome::Done => plain(StatusCode::OK),
+        AckOutcome::WrongAgent => plain(StatusCode::BAD_REQUEST),
+        AckOutcome::UnknownAction => plain(StatusCode::NOT_FOUND),
+        AckOutcome::Failed(error) => {
+            log::warn!(
+                "http.request.id" = request_id, "error.message" = error.to_string();
+                "An acknowledgement was not stored: the agent sends it again"
+            );
+            let (status, message) = ApiError::Fleet(error).to_item();
+            Item {
+                status: status.as_u16(),
+                message: message.into_owned(),
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer {
+    action: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    errors: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<Item>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    status: u16,
+    message: String,
+}

@@ -1,0 +1,152 @@
+//! `POST /api/fleet/agents/{id}/checkin` (http-api 2.3): the long poll.
+//!
+//! Everything up to the wait is one boxed future, gone before the wait begins: a waiting agent costs neither
+//! headers nor body nor the parsed request.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpResponse,
+    http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue},
+};
+use fleet::{
+    AgentId, Timestamp,
+    checkin::{self, Begun, CheckinReply, CheckinRequest},
+};
+
+use super::{AgentState, json};
+use crate::{
+    call::Call,
+    compression::accepts_gzip,
+    duration,
+    error::ApiError,
+    json::{self as read, JsonError, Object},
+    route::Route,
+};
+
+/// Named in errors.
+const WHAT: &str = "checkin";
+
+pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let accepts = call
+        .headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(accepts_gzip);
+    let reply = match Box::pin(begin(Arc::clone(&state), call)).await? {
+        Begun::Reply(reply) => reply,
+        Begun::Wait(waiting) => waiting.answer().await?,
+    };
+    Box::pin(answer(state, reply, accepts)).await
+}
+
+async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<Begun, ApiError> {
+    let key = call.take_key()?;
+    let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
+    let version = state.agent_version(&call)?.to_string();
+    let limits = state.options.limits.of(Route::Checkin);
+    let is_gzip = call
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|value| value.as_bytes() == b"gzip");
+    let body = call
+        .body(WHAT, limits, state.options.body_timeout, is_gzip)
+        .await?;
+    let (mut request, poll_timeout) = read::decode(body, request)
+        .await
+        .map_err(|cause| ApiError::Json { what: WHAT, cause })?;
+    request.poll_timeout = poll_timeout.as_deref().map(poll_time).transpose()?;
+    Ok(checkin::begin(
+        &state.fleet,
+        agent,
+        &version,
+        request,
+        call.started.elapsed(),
+        Timestamp::now(),
+    )
+    .await?)
+}
+
+/// The request and its `poll_timeout` as it was written.
+fn request(text: &str) -> Result<(CheckinRequest, Option<String>), JsonError> {
+    let body = Object::body(
+        text,
+        &[
+            "status",
+            "message",
+            "ack_token",
+            "local_metadata",
+            "components",
+            "poll_timeout",
+            "upgrade_details",
+            "upgrade",
+            "agent_policy_id",
+            "policy_revision_idx",
+        ],
+    )?;
+    let request = CheckinRequest {
+        status: body.text("status")?,
+        message: body.text("message")?,
+        ack_token: body.text("ack_token")?,
+        local_metadata: body.raw("local_metadata")?,
+        components: body.raw("components")?,
+        poll_timeout: None,
+        upgrade_details: body.raw("upgrade_details")?,
+        rollbacks: rollbacks(&body),
+        agent_policy_id: body.text("agent_policy_id")?,
+        policy_revision_idx: body.integer("policy_revision_idx")?,
+    };
+    Ok((request, body.text("poll_timeout")?))
+}
+
+/// CHK-47: what is malformed here is ignored.
+fn rollbacks<const N: usize>(body: &Object<'_, N>) -> Option<fleet::RawJson> {
+    match body
+        .object("upgrade", "upgrade", &["rollbacks"])
+        .and_then(|upgrade| {
+            upgrade
+                .map(|upgrade| upgrade.raw("rollbacks"))
+                .transpose()
+                .map(Option::flatten)
+        }) {
+        Ok(rollbacks) => rollbacks,
+        Err(error) => {
+            log::warn!("error.message" = error.to_string(); "A check-in's list of rollbacks was ignored");
+            None
+        }
+    }
+}
+
+/// A negative time counts as the shortest one; zero as none at all (http-api 2.3.2).
+fn poll_time(text: &str) -> Result<Duration, ApiError> {
+    match duration::parse(text) {
+        Some(parsed) if parsed.is_negative => Ok(Duration::from_nanos(1)),
+        Some(parsed) => Ok(parsed.length),
+        None => {
+            let shown: String = text.chars().take(64).collect();
+            Err(ApiError::Invalid(
+                format!("poll_timeout cannot be parsed as duration: \"{shown}\" is none like 5m or 90s")
+                    .into(),
+            ))
+        }
+    }
+}
+
+async fn answer(
+    state: Arc<AgentState>,
+    reply: CheckinReply,
+    accepts_gzip: bool,
+) -> Result<HttpResponse, ApiError> {
+    let (body, is_compressed) = state
+        .options
+        .compression
+        .apply(reply.into_json(), accepts_gzip)
+        .await;
+    let mut response = json(body);
+    if is_compressed {
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}

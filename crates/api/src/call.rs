@@ -1,0 +1,152 @@
+//! One request as a handler gets it: its parts taken out of actix's request, which keeps neither headers nor body
+//! while the handler runs (an agent waits for minutes; its header map alone would be 7 KB).
+
+use std::{
+    borrow::Cow,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpMessage as _, HttpResponse, Route,
+    dev::{Payload, ServiceRequest, ServiceResponse, fn_service},
+    http::{
+        Method,
+        header::{HeaderMap, HeaderName},
+    },
+    web::Bytes,
+};
+use fleet::{ApiKey, KeyId};
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    auth::{self, AuthorizationError},
+    body::{self, BodyLimits},
+    error::ApiError,
+    limits::RouteLimits,
+    version,
+};
+
+/// The request id's header.
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that names the version of the API.
+pub(crate) static API_VERSION: HeaderName = HeaderName::from_static("elastic-api-version");
+
+/// The parts of a request.
+pub(crate) struct Call {
+    pub headers: HeaderMap,
+    pub payload: Payload,
+    /// The path's `{id}`, decoded; empty if it has none.
+    pub id: String,
+    pub query: String,
+    pub started: Instant,
+    /// The presented key.
+    pub key: Result<ApiKey, AuthorizationError>,
+}
+
+impl Call {
+    fn take(request: &mut ServiceRequest) -> Self {
+        let encoded = request.match_info().get("id").unwrap_or_default();
+        // The router decoded all but the characters that would change the path's shape.
+        let id = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
+        let query = request.query_string().to_owned();
+        let payload = request.take_payload();
+        let headers = std::mem::take(request.headers_mut());
+        let key = auth::api_key(&headers);
+        Self {
+            headers,
+            payload,
+            id,
+            query,
+            started: Instant::now(),
+            key,
+        }
+    }
+
+    /// Public half of the presented key.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.key.as_ref().ok().map(|key| key.id.clone())
+    }
+
+    /// The presented key, if there is a usable one.
+    pub(crate) fn take_key(&mut self) -> Result<ApiKey, ApiError> {
+        std::mem::replace(&mut self.key, Err(AuthorizationError::Missing)).map_err(ApiError::Authorization)
+    }
+
+    /// The request id: the gate has made sure that there is one.
+    pub(crate) fn request_id(&self) -> String {
+        let value = self
+            .headers
+            .get(&REQUEST_ID)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        value.map(Cow::into_owned).unwrap_or_default()
+    }
+
+    /// A header that may come once at most.
+    pub(crate) fn one(&self, name: &HeaderName, shown: &'static str) -> Result<Option<String>, ApiError> {
+        let mut lines = self.headers.get_all(name);
+        let first = lines
+            .next()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        match lines.count() {
+            0 => Ok(first),
+            more => Err(ApiError::HeaderRepeated {
+                name: shown,
+                count: more + 1,
+            }),
+        }
+    }
+
+    /// A header that must come once and have text.
+    pub(crate) fn required(&self, name: &HeaderName, shown: &'static str) -> Result<String, ApiError> {
+        match self.one(name, shown)? {
+            None => Err(ApiError::HeaderMissing { name: shown }),
+            Some(value) if value.is_empty() => Err(ApiError::HeaderEmpty { name: shown }),
+            Some(value) => Ok(value),
+        }
+    }
+
+    /// Binding and version negotiation (http-api 1.3, steps 7 and 8) that all routes share.
+    pub(crate) fn negotiate(&self, supported: &'static str) -> Result<(), ApiError> {
+        let asked = self.one(&API_VERSION, "elastic-api-version")?;
+        version::negotiate(asked.as_deref(), supported).map_err(|reason| ApiError::ApiVersion {
+            asked: asked.unwrap_or_default(),
+            supported,
+            reason,
+        })
+    }
+
+    /// Reads the body, inflated if `is_gzip`; answers it and how many bytes it has.
+    pub(crate) async fn body(
+        &mut self,
+        what: &'static str,
+        limits: RouteLimits,
+        within: Duration,
+        is_gzip: bool,
+    ) -> Result<Bytes, ApiError> {
+        let limits = BodyLimits {
+            wire: limits.body_bytes,
+            inflated: limits.decompressed_bytes,
+            within,
+        };
+        let payload = std::mem::replace(&mut self.payload, Payload::None);
+        body::read(&self.headers, payload, limits, is_gzip)
+            .await
+            .map_err(|cause| ApiError::Body { what, cause })
+    }
+}
+
+/// A route of one method whose handler gets a [`Call`].
+pub(crate) fn route<F, Fut>(method: Method, handle: F) -> Route
+where
+    F: Fn(Call) -> Fut + Clone + 'static,
+    Fut: Future<Output = HttpResponse> + 'static,
+{
+    Route::new()
+        .method(method)
+        .service(fn_service(move |mut request: ServiceRequest| {
+            let answer = handle(Call::take(&mut request));
+            let (bare, _) = request.into_parts();
+            async move { Ok::<_, actix_web::Error>(ServiceResponse::new(bare, answer.await)) }
+        }))
+}

@@ -1,0 +1,309 @@
+//! The record of one request at the gate: what the answer's headers, the metrics and the log need of it.
+
+use std::{any::Any, fmt, net::IpAddr, sync::Arc, time::Instant};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    body::{BodySize, BoxBody, MessageBody as _},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode, Version,
+        header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    },
+};
+use log::{Level, log_enabled};
+use uuid::Uuid;
+
+use crate::{
+    call::REQUEST_ID,
+    error::{ApiError, Audience},
+    gate::{Inner, Places},
+    limits::Refusal,
+    metrics::Reason,
+    note::{ErrorNote, Note},
+    route::Route,
+};
+
+/// One request between its head and its answer. Dropped without an answer, it counts as 499: the client went away.
+pub(crate) struct Exchange {
+    gate: Arc<Inner>,
+    places: Option<Places>,
+    route: Route,
+    started: Instant,
+    id: HeaderValue,
+    method: Method,
+    /// Path and query as they were asked for.
+    target: String,
+    version: Version,
+    peer: Option<IpAddr>,
+    is_tls: bool,
+    is_answered: bool,
+}
+
+impl Exchange {
+    /// Makes sure that the request has an id, which handlers find in its header.
+    pub(crate) fn begin(request: &mut ServiceRequest, gate: Arc<Inner>) -> Self {
+        let id = match request.headers().get(&REQUEST_ID) {
+            Some(id) if !id.is_empty() => id.clone(),
+            _ => {
+                let id = fresh_id();
+                request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
+                id
+            }
+        };
+        let head = request.head();
+        let target = head
+            .uri
+            .path_and_query()
+            .map(|target| target.as_str().to_owned())
+            .unwrap_or_default();
+        let exchange = Self {
+            route: gate.route(head.uri.path()),
+            gate,
+            places: None,
+            started: Instant::now(),
+            id,
+            method: head.method.clone(),
+            target,
+            version: head.version,
+            peer: request.peer_addr().map(|peer| peer.ip()),
+            is_tls: request.app_config().secure(),
+            is_answered: false,
+        };
+        exchange.log_start();
+        exchange
+    }
+
+    /// Takes the places that the listener and the route have, without waiting.
+    pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
+        self.places = Some(self.gate.admit(self.route, self.started)?);
+        Ok(())
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
+        let mut response = match (refusal, self.gate.audience) {
+            // http-api 1.11: the soft cap answers in plain text.
+            (Refusal::Capacity, Audience::Agent) => {
+                let mut response = HttpResponse::TooManyRequests()
+                    .content_type("text/plain; charset=utf-8")
+                    .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                    .insert_header((RETRY_AFTER, "2"))
+                    .body("Server capacity exceeded.\n");
+                let rejection = Some(Reason::Capacity);
+                response.extensions_mut().insert(Note {
+                    rejection,
+                    ..Note::default()
+                });
+                response
+            }
+            (refusal, audience) => ApiError::Refused(refusal).to_response(audience, &self.id_text()),
+        };
+        let mut extensions = response.extensions_mut();
+        if let Some(ErrorNote { level, .. }) =
+            extensions.get_mut::<Note>().and_then(|note| note.error.as_mut())
+        {
+            // http-api 1.11: limit hits of the check-in are worth a warning.
+            *level = if self.route == Route::Checkin {
+                Level::Warn
+            } else {
+                Level::Debug
+            };
+        }
+        drop(extensions);
+        response
+    }
+
+    /// Completes an answer: header, metrics, log.
+    pub(crate) fn finish(mut self, mut response: ServiceResponse) -> ServiceResponse {
+        let note = response
+            .response_mut()
+            .extensions_mut()
+            .remove::<Note>()
+            .unwrap_or_default();
+        let bytes = match response.response().body().size() {
+            BodySize::Sized(bytes) => bytes,
+            BodySize::None | BodySize::Stream => 0,
+        };
+        self.stamp(response.headers_mut());
+        self.close(response.status(), &note, bytes);
+        response
+    }
+
+    /// A failure below the handlers, which actix turns into an answer.
+    pub(crate) fn finish_error(mut self, error: &actix_web::Error) -> actix_web::Error {
+        let status = error.as_response_error().status_code();
+        let detail = Some(error.to_string());
+        let error = Some(ErrorNote {
+            name: "Unanswered",
+            level: Level::Error,
+            detail,
+        });
+        self.close(
+            status,
+            &Note {
+                error,
+                ..Note::default()
+            },
+            0,
+        );
+        Unanswered {
+            status,
+            id: self.id.clone(),
+        }
+        .into()
+    }
+
+    /// A handler panicked: 500 without a body (http-api 1.12).
+    pub(crate) fn finish_panic(mut self, panic: &(dyn Any + Send)) -> actix_web::Error {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without a message".to_owned());
+        self.gate.metrics.panicked();
+        log::error!(
+            "http.request.id" = self.id_text(), "http.route" = self.route.as_str(), "error.message" = said;
+            "A request ended in a panic and was answered 500: please report it with the lines before this one"
+        );
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        self.close(status, &Note::default(), 0);
+        Unanswered {
+            status,
+            id: self.id.clone(),
+        }
+        .into()
+    }
+
+    fn stamp(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID.clone(), self.id.clone());
+    }
+
+    fn close(&mut self, status: StatusCode, note: &Note, bytes: u64) {
+        self.is_answered = true;
+        self.places = None;
+        self.gate
+            .metrics
+            .answered(self.route, status.as_u16(), self.started.elapsed());
+        if let Some(reason) = note.rejection {
+            self.gate.metrics.rejected(self.route, reason);
+        }
+        if let Some(error) = &note.error {
+            self.log_error(error, note);
+        }
+        self.log_access(status.as_u16(), note, bytes);
+    }
+
+    fn id_text(&self) -> String {
+        String::from_utf8_lossy(self.id.as_bytes()).into_owned()
+    }
+
+    fn log_start(&self) {
+        if log_enabled!(Level::Debug) {
+            log::debug!(
+                "http.request.id" = self.id_text(),
+                "server.address" = self.gate.address.as_str(),
+                "url.full" = self.target.as_str(),
+                "http.request.method" = self.method.as_str(),
+                "client.address" = self.peer.map(|peer| peer.to_string()),
+                "tls.established" = self.is_tls;
+                "HTTP start"
+            );
+        }
+    }
+
+    fn log_error(&self, error: &ErrorNote, note: &Note) {
+        log::log!(
+            error.level,
+            "http.request.id" = self.id_text(),
+            "server.address" = self.gate.address.as_str(),
+            "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
+            "error.type" = error.name,
+            "error.message" = error.detail.as_deref();
+            "HTTP request error"
+        );
+    }
+
+    /// http-api 3.5: at info only what was no success.
+    fn log_access(&self, status: u16, note: &Note, bytes: u64) {
+        let is_success = (200..300).contains(&status);
+        // A client that goes away is ordinary: ten thousand of them after a network fault are no news each.
+        let level = if is_success || status == CLIENT_GONE {
+            Level::Debug
+        } else {
+            Level::Info
+        };
+        if !log_enabled!(level) {
+            return;
+        }
+        log::log!(
+            level,
+            "http.request.id" = self.id_text(),
+            "server.address" = self.gate.address.as_str(),
+            "url.full" = self.target.as_str(),
+            "http.version" = version_text(self.version),
+            "http.request.method" = self.method.as_str(),
+            "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
+            "client.address" = self.peer.map(|peer| peer.to_string()),
+            "tls.established" = self.is_tls,
+            "http.request.body.bytes" = note.body_bytes,
+            "http.response.body.bytes" = bytes,
+            "http.response.status_code" = status,
+            "event.duration" = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            "HTTP Request"
+        );
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.gate
+                .metrics
+                .answered(self.route, CLIENT_GONE, self.started.elapsed());
+            self.log_access(CLIENT_GONE, &Note::default(), 0);
+        }
+    }
+}
+
+/// The contract's code for a client that did not wait for the answer.
+const CLIENT_GONE: u16 = 499;
+
+fn fresh_id() -> HeaderValue {
+    let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
+    let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+const fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
+}
+
+/// A request that no handler answered.
+#[derive(Debug)]
+struct Unanswered {
+    status: StatusCode,
+    id: HeaderValue,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request was not answered by its handler ({})", self.status)
+    }
+}
+
+impl ResponseError for Unanswered {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut response = HttpResponse::new(self.status);
+        response.headers_mut().insert(REQUEST_ID.clone(), self.id.clone());
+        response.headers_mut().remove(CONTENT_TYPE);
+        response
+    }
+}

@@ -1,0 +1,155 @@
+//! What every request of a listener passes, in this order: request id, catching of panics, soft cap, limits; and on
+//! the way back the request id's header, the metrics and the access log (http-api 1.3).
+//!
+//! It keeps a small record of the request, never a handle on it: handlers take the headers out, which actix
+//! allows only while nobody else holds the request.
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_service::{Service, Transform, forward_ready};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
+
+use crate::{
+    error::Audience,
+    exchange::Exchange,
+    limits::{Limiter, Permit, Refusal},
+    metrics::HttpMetrics,
+    route::Route,
+};
+
+/// The gate of one listener. Workers share it.
+#[derive(Clone)]
+pub struct Gate {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    limiter: Limiter,
+    /// The limiter's time counts from here, on all workers.
+    epoch: Instant,
+    pub(crate) metrics: HttpMetrics,
+    /// `server.address` in the log: the listener as it is configured.
+    pub(crate) address: String,
+    pub(crate) audience: Audience,
+}
+
+impl Inner {
+    /// What a request to `path` counts as.
+    pub(crate) fn route(&self, path: &str) -> Route {
+        match self.audience {
+            Audience::Agent => Route::of(path),
+            Audience::Operator => Route::Admin,
+        }
+    }
+
+    /// Soft cap, then the route's limits. The places are free again when the permits are dropped.
+    pub(crate) fn admit(&self, route: Route, now: Instant) -> Result<Places, Refusal> {
+        let place = self.limiter.enter()?;
+        let since: Duration = now.saturating_duration_since(self.epoch);
+        let of_route = self.limiter.admit(route, since)?;
+        Ok((place, of_route))
+    }
+}
+
+/// A place on the listener and one of the route.
+pub(crate) type Places = (Permit, Option<Permit>);
+
+impl Gate {
+    pub(crate) fn new(audience: Audience, limiter: Limiter, metrics: HttpMetrics, address: String) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                limiter,
+                epoch: Instant::now(),
+                metrics,
+                address,
+                audience,
+            }),
+        }
+    }
+
+    /// Requests in flight on the listener.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.inner.limiter.in_flight()
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("address", &self.inner.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Transform<S, ServiceRequest> for Gate
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = actix_web::Error> + 'static,
+    S::Future: 'static,
+{
+    type Response = ServiceResponse;
+    type Error = actix_web::Error;
+    type Transform = Gated<S>;
+    type InitError = ();
+    type Future = Ready<Result<Gated<S>, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(Gated {
+            service: Rc::new(service),
+            gate: Arc::clone(&self.inner),
+        }))
+    }
+}
+
+/// A worker's service behind the gate.
+pub struct Gated<S> {
+    service: Rc<S>,
+    gate: Arc<Inner>,
+}
+
+impl<S> fmt::Debug for Gated<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gated")
+            .field("address", &self.gate.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Service<ServiceRequest> for Gated<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = actix_web::Error> + 'static,
+    S::Future: 'static,
+{
+    type Response = ServiceResponse;
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>;
+
+    forward_ready!(service);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let mut exchange = Exchange::begin(&mut request, Arc::clone(&self.gate));
+        if let Err(refusal) = exchange.admit() {
+            let response = exchange.refuse(refusal);
+            return Box::pin(ready(Ok(exchange.finish(request.into_response(response)))));
+        }
+        let service = Rc::clone(&self.service);
+        Box::pin(async move {
+            // A panic ends this request, not the process: nothing that outlives the request is left half done, for
+            // the state behind is the store's (transactions) or the actors' (messages).
+            let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();
+            match work.await {
+                Ok(Ok(response)) => Ok(exchange.finish(response)),
+                Ok(Err(error)) => Err(exchange.finish_error(&error)),
+                Err(panic) => Err(exchange.finish_panic(&*panic)),
+            }
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! The metrics listener: Prometheus text, liveness, readiness. No key, no TLS, nothing secret.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use actix_service::ServiceFactory;
+use actix_web::{
+    App, Error, HttpResponse,
+    body::BoxBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{StatusCode, header::ALLOW},
+    web::{self, ServiceConfig},
+};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use serde::Serialize;
+
+use crate::metrics::{HttpMetrics, RouteStats};
+
+/// Whether the server takes work. Shared with the binary, which knows.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    inner: Arc<Conditions>,
+}
+
+#[derive(Debug, Default)]
+struct Conditions {
+    is_store_open: AtomicBool,
+    do_listeners_accept: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+impl Readiness {
+    /// The store was opened, or closed.
+    pub fn set_store_open(&self, is_open: bool) {
+        self.inner.is_store_open.store(is_open, Ordering::Release);
+    }
+
+    /// Both API listeners accept, or no longer do.
+    pub fn set_listeners_accept(&self, accept: bool) {
+        self.inner.do_listeners_accept.store(accept, Ordering::Release);
+    }
+
+    /// Shutdown has begun: not ready any more, for good.
+    pub fn drain(&self) {
+        self.inner.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether all conditions hold.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.conditions().iter().all(|(_, holds)| *holds)
+    }
+
+    fn conditions(&self) -> [(&'static str, bool); 3] {
+        let of = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        [
+            ("store", of(&self.inner.is_store_open)),
+            ("listeners", of(&self.inner.do_listeners_accept)),
+            ("not draining", !of(&self.inner.is_draining)),
+        ]
+    }
+}
+
+/// The metrics listener's routes. Cheap to clone; all workers share it.
+#[derive(Clone)]
+pub struct Probe {
+    state: Arc<ProbeState>,
+}
+
+struct ProbeState {
+    registry: Arc<Registry>,
+    metrics: HttpMetrics,
+    readiness: Readiness,
+    version: String,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe")
+            .field("readiness", &self.state.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// `version` is the program's own.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, metrics: HttpMetrics, readiness: Readiness, version: String) -> Self {
+        Self {
+            state: Arc::new(ProbeState {
+                registry,
+                metrics,
+                readiness,
+                version,
+            }),
+        }
+    }
+
+    /// Registers the routes.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        config
+            .app_data(web::Data::from(Arc::clone(&self.state)))
+            .service(resource("/metrics").route(web::get().to(metrics)))
+            .service(resource("/livez").route(web::get().to(livez)))
+            .service(resource("/readyz").route(web::get().to(readyz)))
+            .service(resource("/stats").route(web::get().to(stats)))
+            .service(resource("/").route(web::get().to(root)))
+            .default_service(web::to(not_found));
+    }
+
+    /// The whole application, ready for a listener.
+    pub fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
+        App::new().configure(|config| self.configure(config))
+    }
+}
+
+fn resource(path: &str) -> actix_web::Resource {
+    web::resource(path).default_service(web::to(|| async {
+        HttpResponse::MethodNotAllowed()
+            .insert_header((ALLOW, "GET"))
+            .finish()
+    }))
+}
+
+async fn not_found() -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type("text/plain; charset=utf-8")
+        .body("404 page not found\n")
+}
+
+async fn metrics(state: web::Data<ProbeState>) -> HttpResponse {
+    let mut text = String::new();
+    match encode(&mut text, &state.registry) {
+        Ok(()) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(text),
+        Err(error) => {
+            log::error!("error.message" = error.to_string(); "The metrics can not be written");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}
+
+async fn livez() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body("ok\n")
+}
+
+#[derive(serde::Deserialize)]
+struct Verbose {
+    verbose: Option<String>,
+}
+
+async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> HttpResponse {
+    let conditions = state.readiness.conditions();
+    let is_ready = conditions.iter().all(|(_, holds)| *holds);
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let mut text = String::new();
+    for (name, holds) in conditions {
+        // A failure is told in any case; what is well only to those who ask.
+        if query.verbose.is_some() || !holds {
+            text.push_str(if holds { "[+] " } else { "[-] " });
+            text.push_str(name);
+            text.push_str(if holds { ": ok\n" } else { ": no\n" });
+        }
+    }
+    text.push_str(if is_ready { "ok\n" } else { "not ready\n" });
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(text)
+}
+
+#[derive(Serialize)]
+struct Root<'a> {
+    name: &'static str,
+    version: &'a str,
+}
+
+async fn root(state: web::Data<ProbeState>) -> HttpResponse {
+    HttpResponse::Ok().json(Root {
+        name: "fleet-server",
+        version: &state.version,
+    })
+}
+
+#[derive(Serialize)]
+struct Stats {
+    http_server: Routes,
+}
+
+#[derive(Serialize)]
+struct Routes {
+    routes: std::collections::BTreeMap<&'static str, RouteStats>,
+}
+
+async fn stats(state: web::Data<ProbeState>) -> HttpResponse {
+    HttpResponse::Ok().json(Stats {
+        http_server: Routes {
+            routes: state.metrics.stats(),
+        },
+    })
+}

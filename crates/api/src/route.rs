@@ -1,0 +1,207 @@
+//! Which route a request means, told from the shape of its path alone.
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+/// A route of the agents' API as limits and metrics know it, or one of the other faces.
+///
+/// Routes that this version does not serve have their place here all the same, so that limits and dashboards
+/// keep their names when they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// `GET /api/status`
+    Status,
+    /// `POST /api/fleet/agents/enroll`
+    Enroll,
+    /// `POST /api/fleet/agents/{id}/checkin`
+    Checkin,
+    /// `POST /api/fleet/agents/{id}/acks`
+    Acks,
+    /// `POST /api/fleet/agents/{id}/audit/unenroll`
+    AuditUnenroll,
+    /// `GET /api/fleet/artifacts/{id}/{sha2}`
+    Artifact,
+    /// `POST /api/fleet/uploads`
+    UploadStart,
+    /// `PUT /api/fleet/uploads/{id}/{chunk}`
+    UploadChunk,
+    /// `POST /api/fleet/uploads/{id}`
+    UploadEnd,
+    /// `GET /api/fleet/file/{id}`
+    FileDelivery,
+    /// `GET /api/agents/upgrades/{version}/pgp-public-key`
+    PgpRetrieval,
+    /// `/v1/opamp`
+    OpAmp,
+    /// Any path of the operators' API.
+    Admin,
+    /// Any other path.
+    Other,
+}
+
+impl Route {
+    /// The routes that have limits, in the order of [`Route::index`].
+    pub const LIMITED: [Self; 12] = [
+        Self::Status,
+        Self::Enroll,
+        Self::Checkin,
+        Self::Acks,
+        Self::AuditUnenroll,
+        Self::Artifact,
+        Self::UploadStart,
+        Self::UploadChunk,
+        Self::UploadEnd,
+        Self::FileDelivery,
+        Self::PgpRetrieval,
+        Self::OpAmp,
+    ];
+
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Status,
+        Self::Enroll,
+        Self::Checkin,
+        Self::Acks,
+        Self::AuditUnenroll,
+        Self::Artifact,
+        Self::UploadStart,
+        Self::UploadChunk,
+        Self::UploadEnd,
+        Self::FileDelivery,
+        Self::PgpRetrieval,
+        Self::OpAmp,
+        Self::Admin,
+        Self::Other,
+    ];
+
+    /// http-api 1.1: chosen before routing, for any method, after one trailing slash is trimmed. The path is
+    /// still encoded, so an encoded slash does not split a segment.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let Some(path) = path.strip_prefix('/') else {
+            return Self::Other;
+        };
+        let mut parts = path.split('/');
+        let mut next = || parts.next();
+        let shape = [next(), next(), next(), next(), next(), next(), next()];
+        match shape {
+            [Some("api"), Some("status"), None, ..] => Self::Status,
+            [Some("v1"), Some("opamp"), None, ..] => Self::OpAmp,
+            [
+                Some("api"),
+                Some("agents"),
+                Some("upgrades"),
+                Some(_),
+                Some("pgp-public-key"),
+                None,
+                _,
+            ] => Self::PgpRetrieval,
+            [
+                Some("api"),
+                Some("fleet"),
+                Some(area),
+                fourth,
+                fifth,
+                sixth,
+                seventh,
+            ] => Self::of_fleet(area, fourth, fifth, sixth, seventh),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_fleet(
+        area: &str,
+        fourth: Option<&str>,
+        fifth: Option<&str>,
+        sixth: Option<&str>,
+        seventh: Option<&str>,
+    ) -> Self {
+        match (area, fourth, fifth, sixth, seventh) {
+            ("agents", Some(_), None, ..) => Self::Enroll,
+            ("agents", Some(_), Some("acks"), None, _) => Self::Acks,
+            ("agents", Some(_), Some("checkin"), None, _) => Self::Checkin,
+            ("agents", Some(_), Some("audit"), Some("unenroll"), None) => Self::AuditUnenroll,
+            ("artifacts", Some(_), Some(_), None, _) => Self::Artifact,
+            ("uploads", None, ..) => Self::UploadStart,
+            ("uploads", Some(_), None, ..) => Self::UploadEnd,
+            ("uploads", Some(_), Some(_), None, _) => Self::UploadChunk,
+            ("file", Some(_), None, ..) => Self::FileDelivery,
+            _ => Self::Other,
+        }
+    }
+
+    /// Its place among [`Route::LIMITED`], if it has limits.
+    #[must_use]
+    pub fn index(self) -> Option<usize> {
+        Self::LIMITED.iter().position(|route| *route == self)
+    }
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Enroll => "enroll",
+            Self::Checkin => "checkin",
+            Self::Acks => "acks",
+            Self::AuditUnenroll => "audit_unenroll",
+            Self::Artifact => "artifacts",
+            Self::UploadStart => "upload_start",
+            Self::UploadChunk => "upload_chunk",
+            Self::UploadEnd => "upload_end",
+            Self::FileDelivery => "file_delivery",
+            Self::PgpRetrieval => "pgp_retrieval",
+            Self::OpAmp => "opamp",
+            Self::Admin => "admin",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_of_http_api_1_1() {
+        for (path, route) in [
+            ("/api/status", Route::Status),
+            ("/api/status/", Route::Status),
+            ("/api/fleet/agents/enroll", Route::Enroll),
+            ("/api/fleet/agents/temporary", Route::Enroll),
+            ("/api/fleet/agents/a1/checkin", Route::Checkin),
+            ("/api/fleet/agents/a%2F1/checkin/", Route::Checkin),
+            ("/api/fleet/agents/a1/acks", Route::Acks),
+            ("/api/fleet/agents/a1/audit/unenroll", Route::AuditUnenroll),
+            ("/api/fleet/artifacts/x/y", Route::Artifact),
+            ("/api/fleet/uploads", Route::UploadStart),
+            ("/api/fleet/uploads/u", Route::UploadEnd),
+            ("/api/fleet/uploads/u/0", Route::UploadChunk),
+            ("/api/fleet/file/f", Route::FileDelivery),
+            ("/api/agents/upgrades/9.6.0/pgp-public-key", Route::PgpRetrieval),
+            ("/v1/opamp", Route::OpAmp),
+            ("/api/fleet/agents/a1/b/checkin", Route::Other),
+            ("/api/fleet/agents", Route::Other),
+            ("/api/status//", Route::Other),
+            ("/nope", Route::Other),
+            ("", Route::Other),
+            ("*", Route::Other),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_limited_route_knows_its_place() {
+        for (place, route) in Route::LIMITED.iter().enumerate() {
+            assert_eq!(route.index(), Some(place));
+        }
+        assert_eq!(Route::Other.index(), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! The HTTP faces against the real domain on the real embedded store, without sockets.
+//!
+//! A new case belongs to the module named after its face or flow; `house.rs` starts a domain and speaks HTTP.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acks;
+mod admin;
+mod admin_policies;
+mod checkin;
+mod enroll;
+mod general;
+mod house;
+mod limits;
+mod probe;
+mod status;

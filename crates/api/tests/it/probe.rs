@@ -1,0 +1,82 @@
+//! The metrics listener.
+
+use std::sync::Arc;
+
+use actix_web::test::{TestRequest, init_service};
+use api::{HttpMetrics, Probe, Readiness};
+use prometheus_client::registry::Registry;
+
+use crate::house::Face;
+
+async fn probe(readiness: &Readiness) -> Face {
+    let mut registry = Registry::with_prefix("fleet_server");
+    let metrics = HttpMetrics::register(&mut registry);
+    let probe = Probe::new(Arc::new(registry), metrics, readiness.clone(), "0.1.0".to_owned());
+    Face::of(init_service(probe.app()).await).await
+}
+
+#[actix_rt::test]
+async fn readiness_is_all_of_its_conditions() {
+    let readiness = Readiness::default();
+    let face = probe(&readiness).await;
+    let answer = face.send(TestRequest::with_uri("/readyz")).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.text(), "[-] store: no\n[-] listeners: no\nnot ready\n");
+    readiness.set_store_open(true);
+    readiness.set_listeners_accept(true);
+    let answer = face.send(TestRequest::with_uri("/readyz")).await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "ok\n"));
+    let verbose = face.send(TestRequest::with_uri("/readyz?verbose")).await;
+    assert_eq!(
+        verbose.text(),
+        "[+] store: ok\n[+] listeners: ok\n[+] not draining: ok\nok\n"
+    );
+    readiness.drain();
+    let answer = face.send(TestRequest::with_uri("/readyz")).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text().as_str()),
+        (503, "[-] not draining: no\nnot ready\n")
+    );
+    assert_eq!(
+        face.send(TestRequest::with_uri("/livez")).await.text(),
+        "ok\n",
+        "alive while it drains"
+    );
+}
+
+#[actix_rt::test]
+async fn metrics_are_prometheus_text() {
+    let face = probe(&Readiness::default()).await;
+    let answer = face.send(TestRequest::with_uri("/metrics")).await;
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    let text = answer.text();
+    for part in [
+        "# TYPE fleet_server_http_panics counter",
+        "# TYPE fleet_server_rejected counter",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(
+        text.contains("fleet_server_rejected_total{route=\"checkin\",reason=\"max_limit\"} 0\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[actix_rt::test]
+async fn name_and_numbers() {
+    let face = probe(&Readiness::default()).await;
+    let root = face.send(TestRequest::with_uri("/")).await.ok();
+    assert_eq!(
+        root,
+        serde_json::json!({"name": "fleet-server", "version": "0.1.0"})
+    );
+    let stats = face.send(TestRequest::with_uri("/stats?pretty")).await.ok();
+    assert_eq!(stats["http_server"]["routes"]["checkin"]["limit_max"], 0);
+    assert_eq!(face.send(TestRequest::with_uri("/state")).await.status, 404);
+    assert_eq!(face.send(TestRequest::post().uri("/metrics")).await.status, 405);
+}
