@@ -7,7 +7,8 @@
 //! cargo run --release -p test-support --example idle_fleet -- --url https://localhost:PORT --ca /tmp/ca.pem \
 //!     --token x --agents 10000 --pid $!
 //! ```
-//! With `keep-headers` as second argument the request's headers are not dropped while it waits.
+//! With `keep-headers` as second argument the request's headers are not dropped while it waits; a third one is
+//! the size of the policy in bytes.
 #![expect(clippy::print_stdout, reason = "a program for people to read")]
 #![expect(
     clippy::unwrap_used,
@@ -91,7 +92,10 @@ async fn checkin(request: HttpRequest, body: web::Bytes, shutdown: web::Data<Shu
         shutdown.notified().await;
         return HttpResponse::Ok().json(json!({"action": "checkin", "ack_token": ""}));
     }
-    let policy = json!({"id": "p", "revision": 1, "filler": "x".repeat(2000)});
+    let filler = std::env::args()
+        .nth(3)
+        .map_or(2000, |bytes| bytes.parse().unwrap());
+    let policy = json!({"id": "p", "revision": 1, "filler": "x".repeat(filler)});
     let action = json!({"id": "policy:p:1", "type": "POLICY_CHANGE", "data": {"policy": policy}});
     HttpResponse::Ok().json(json!({"action": "checkin", "ack_token": "", "actions": [action]}))
 }

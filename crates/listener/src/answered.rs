@@ -156,15 +156,24 @@ where
             },
         };
         let in_flight = this.in_flight.take();
-        Poll::Ready(Ok(response.map_body(|_, body| AnswerBody { body, in_flight })))
+        Poll::Ready(Ok(response.map_body(|_, body| AnswerBody {
+            body,
+            rest: Bytes::new(),
+            in_flight,
+        })))
     }
 }
 
 pin_project! {
     /// A response's body; the request is in flight until it is dropped.
+    ///
+    /// A body of moderate size is handed on in pieces of [`PIECE`]: actix-http keeps the largest output buffer
+    /// a connection ever needed (up to 128 KiB), so a policy of 60 KB would cost every waiting agent as much.
     pub(crate) struct AnswerBody<B> {
         #[pin]
         body: EitherBody<B, BoxBody>,
+        // What is left of the body's last chunk.
+        rest: Bytes,
         in_flight: Option<InFlight>,
     }
 }
@@ -177,10 +186,20 @@ impl<B: MessageBody + 'static> MessageBody for AnswerBody<B> {
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let is_split = matches!(self.size(), BodySize::Sized(length) if length <= LARGEST_SPLIT);
         let this = self.project();
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(this.rest.split_to(this.rest.len().min(PIECE)))));
+        }
         let body = this.body;
         // The head has left already, so a panic here can only end the connection, but not the worker's task.
         match catch_unwind(AssertUnwindSafe(|| body.poll_next(cx))) {
+            Ok(Poll::Ready(Some(Ok(mut chunk)))) => {
+                if is_split && chunk.len() > PIECE {
+                    *this.rest = chunk.split_off(PIECE);
+                }
+                Poll::Ready(Some(Ok(chunk)))
+            }
             Ok(chunk) => chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(Into::into))),
             Err(panic) => {
                 if let Some(in_flight) = this.in_flight.as_ref() {
@@ -224,6 +243,12 @@ fn note_panic(in_flight: &InFlight, panic: &(dyn Any + Send)) {
         "a request handler ended in a {kind}: its client gets a 500; report it with the lines printed before"
     );
 }
+
+/// With a usual head this fills one page of the output buffer.
+const PIECE: usize = 3584;
+
+/// Larger bodies are files, on connections that do not wait: they go in the chunks they come in.
+const LARGEST_SPLIT: u64 = 1024 * 1024;
 
 /// Spaces, version and line end of a request line.
 const REQUEST_LINE_REST: usize = 12;

@@ -224,6 +224,8 @@ where
         .client_disconnect_timeout(timeouts.disconnect)
         // A client that closes its side has gone: its handler is dropped at once.
         .h1_allow_half_closed(false)
+        // Send each piece of a body before the next is taken, so that the output buffer stays small.
+        .h1_write_buffer_size(1)
         .local_addr(listener.address)
         .on_connect_ext(|io: &GuardedIo<T>, data| {
             data.insert(ConnectionInfo::new(Rc::clone(io.connection())));

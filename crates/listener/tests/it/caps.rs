@@ -110,6 +110,6 @@ async fn requests_in_flight_are_counted_while_they_wait() {
     server.routes.release.notify_one();
     assert_eq!(response(&mut io).await.unwrap(), (200, "released".into()));
     assert_eq!(get(&mut io, "/hello").await.0, 200);
-    assert_eq!(server.metric("requests_active"), 0);
+    server.until("requests_active", 0).await;
     server.stop().await;
 }

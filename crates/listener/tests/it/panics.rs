@@ -23,6 +23,6 @@ async fn a_panic_is_an_empty_500_and_the_connection_goes_on() {
         );
     }
     assert_eq!(server.metric("handler_panics_total"), 4);
-    assert_eq!(server.metric("requests_active"), 0);
+    server.until("requests_active", 0).await;
     server.stop().await;
 }

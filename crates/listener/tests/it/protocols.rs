@@ -69,6 +69,24 @@ async fn h2_carries_bodies_both_ways_and_many_streams() {
 }
 
 #[actix_rt::test]
+async fn bodies_of_every_size_arrive_whole() {
+    let identity = identity();
+    let server = start(identity.endpoint()).await;
+    let mut http1 = tls(server.port, &identity.roots, &[]).await.unwrap();
+    let mut http2 = Http2::open(tls(server.port, &identity.roots, &["h2"]).await.unwrap()).await;
+    for bytes in [0, 1, 3584, 3585, 60_000, 1024 * 1024, 3 * 1024 * 1024] {
+        let expected: String = (0..bytes).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+        let path = format!("/large/{bytes}");
+        assert!(
+            get(&mut http1, &path).await == (200, expected.clone()),
+            "{bytes} over HTTP/1.1"
+        );
+        assert!(http2.get(&path).await == (200, expected), "{bytes} over HTTP/2");
+    }
+    server.stop().await;
+}
+
+#[actix_rt::test]
 async fn h2_heads_above_the_limit_are_refused() {
     let identity = identity();
     let mut endpoint = identity.endpoint();

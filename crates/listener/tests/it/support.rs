@@ -83,6 +83,7 @@ impl Routes {
             .route("/hello", web::to(async || "hello"))
             .route("/wait", web::to(wait))
             .route("/count", web::to(count))
+            .route("/large/{bytes}", web::to(large))
             .route("/endless", web::to(endless))
             .route("/who", web::to(who))
             .route("/ignore-body", web::to(async || "not read"))
@@ -108,6 +109,11 @@ async fn wait(routes: web::Data<Routes>) -> &'static str {
 
 async fn count(body: web::Bytes) -> String {
     body.len().to_string()
+}
+
+/// A body of that many bytes with a known length, in one chunk.
+async fn large(bytes: web::Path<usize>) -> Vec<u8> {
+    (0..*bytes).map(|at| b'a' + (at % 23) as u8).collect()
 }
 
 async fn endless(routes: web::Data<Routes>) -> HttpResponse {
@@ -170,14 +176,19 @@ impl Started {
 
     /// Waits until the workers have taken in exactly `count` connections.
     pub(crate) async fn until_open(&self, count: i64) {
+        self.until("connections_open", count).await;
+    }
+
+    /// Waits until a metric has that value.
+    pub(crate) async fn until(&self, name: &str, value: i64) {
         let reached = async {
-            while self.metric("connections_open") != count {
+            while self.metric(name) != value {
                 tokio::task::yield_now().await;
             }
         };
         timeout(LIMIT, reached)
             .await
-            .unwrap_or_else(|_| panic!("{} connections, not {count}", self.metric("connections_open")));
+            .unwrap_or_else(|_| panic!("{name} is {}, not {value}", self.metric(name)));
     }
 
     pub(crate) async fn stop(self) {
