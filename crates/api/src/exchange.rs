@@ -8,7 +8,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
-        header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
     },
 };
 use log::{Level, log_enabled};
@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
     version: Version,
     peer: Option<IpAddr>,
     is_tls: bool,
+    /// The body's length as it was announced; agents always do.
+    body_bytes: Option<u64>,
     is_answered: bool,
 }
 
@@ -44,7 +46,11 @@ impl Exchange {
     /// Makes sure that the request has an id, which handlers find in its header.
     pub(crate) fn begin(request: &mut ServiceRequest, gate: Arc<Inner>) -> Self {
         let id = match request.headers().get(&REQUEST_ID) {
-            Some(id) if !id.is_empty() => id.clone(),
+            // Copied: a header's value is a slice of the connection's read buffer and would keep all of it alive
+            // for as long as an agent waits.
+            Some(id) if !id.is_empty() => {
+                HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| fresh_id())
+            }
             _ => {
                 let id = fresh_id();
                 request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
@@ -68,6 +74,7 @@ impl Exchange {
             version: head.version,
             peer: request.peer_addr().map(|peer| peer.ip()),
             is_tls: request.app_config().secure(),
+            body_bytes: announced(&head.headers),
             is_answered: false,
         };
         exchange.log_start();
@@ -245,7 +252,7 @@ impl Exchange {
             "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
             "client.address" = self.peer.map(|peer| peer.to_string()),
             "tls.established" = self.is_tls,
-            "http.request.body.bytes" = note.body_bytes,
+            "http.request.body.bytes" = self.body_bytes,
             "http.response.body.bytes" = bytes,
             "http.response.status_code" = status,
             "event.duration" = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -267,6 +274,10 @@ impl Drop for Exchange {
 
 /// The contract's code for a client that did not wait for the answer.
 const CLIENT_GONE: u16 = 499;
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
 
 fn fresh_id() -> HeaderValue {
     let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];

@@ -16,8 +16,6 @@ pub(crate) struct Note {
     pub error: Option<ErrorNote>,
     /// Which limit refused the request.
     pub rejection: Option<Reason>,
-    /// Bytes of the request's body.
-    pub body_bytes: usize,
 }
 
 impl Note {

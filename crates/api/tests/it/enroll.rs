@@ -280,7 +280,9 @@ async fn enr_17_an_oversized_body_is_413_and_ends_the_connection() {
         200
     );
     let over = with_key("/api/fleet/agents/enroll", &house.token).set_payload("a".repeat(524_289));
-    face.send(over).await.assert_error(413, "ErrPayloadSizeTooLarge");
+    let answer = face.send(over).await;
+    answer.assert_error(413, "ErrPayloadSizeTooLarge");
+    assert!(!answer.keeps_alive, "the rest of the body is not read");
     assert!(
         house
             .scrape()

@@ -30,6 +30,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The connection may be used again.
+    pub(crate) keeps_alive: bool,
 }
 
 impl Answer {
@@ -85,6 +87,7 @@ impl Face {
                     Ok(response) => response.into_parts().1,
                     Err(error) => error.error_response(),
                 };
+                let keeps_alive = response.keep_alive();
                 let (status, headers) = (response.status(), response.headers().clone());
                 let body = response
                     .into_body()
@@ -95,6 +98,7 @@ impl Face {
                     status,
                     headers,
                     body,
+                    keeps_alive,
                 }
             })
         }))

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod access_log;
 mod acks;
 mod admin;
 mod admin_policies;
