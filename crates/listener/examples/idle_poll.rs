@@ -3,8 +3,8 @@
 //! Serves just enough of the agents' routes for the `idle_fleet` example of `test-support`:
 //!
 //! ```sh
-//! cargo run --release -p listener --example idle_poll -- /tmp/ca.pem &
-//! cargo run --release -p test-support --example idle_fleet -- --url https://localhost:PORT --ca /tmp/ca.pem \
+//! cargo run --release -p listener --example idle_poll -- ca.pem &
+//! cargo run --release -p test-support --example idle_fleet -- --url https://localhost:PORT --ca ca.pem \
 //!     --token x --agents 10000 --pid $!
 //! ```
 //! With `keep-headers` as second argument the request's headers are not dropped while it waits; a third one is
