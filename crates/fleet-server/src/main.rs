@@ -1,2 +1,22 @@
-//! fleet-server
-fn main() {}
+//! Parses the command and calls it; the only place that ends the process.
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use fleet_server::cli::{Cli, dispatch};
+
+/// Idle polls are many small blocks that live long: jemalloc keeps them dense and gives memory back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli, &mut std::io::stdout().lock()) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            // Nowhere is left to report a closed standard error to.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

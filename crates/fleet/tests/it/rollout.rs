@@ -85,7 +85,7 @@ async fn d7_chk_39_a_reassigned_agent_gets_its_new_policy_while_it_waits() {
     let waiting = house.poll(&agent.id, house.runs(1)).await;
     house
         .store
-        .reassign(&[agent.id.clone()], &"Q".into(), Timestamp::now())
+        .reassign(std::slice::from_ref(&agent.id), &"Q".into(), Timestamp::now())
         .await
         .unwrap();
     assert_eq!(answered(waiting).await["actions"][0]["id"], "policy:Q:1");

@@ -1,0 +1,202 @@
+//! The command line: one declaration an option, one file a sub-command.
+
+pub mod cert;
+pub mod config;
+pub mod quickstart;
+pub mod run;
+pub mod status;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    build,
+    config::{Config, Notice, Overlay, Sources, load},
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// All is well.
+    Success,
+    /// It did not work, or the answer is no.
+    Failure,
+    /// It works, with warnings that were asked to count.
+    Warnings,
+}
+
+impl Exit {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Warnings => 2,
+        }
+    }
+}
+
+/// The control plane for Elastic Agents: enrolment, check-in, policies and actions, on one machine.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "fleet-server",
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = false
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    /// Print version, commit and build time
+    #[arg(short = 'v', long)]
+    version: bool,
+    /// Run under an Elastic Agent (not built in this version)
+    #[arg(long)]
+    agent_mode: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options of every sub-command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct GlobalArgs {
+    /// Configuration file; may be repeated, later files win [run: fleet-server.yml]
+    #[arg(short = 'c', long = "config", value_name = "FILE", global = true)]
+    files: Vec<PathBuf>,
+    /// Set a configuration key, above all files; may be repeated
+    #[arg(short = 'E', value_name = "KEY=VALUE", global = true)]
+    settings: Vec<String>,
+    /// Directory of the store and everything else the server keeps [default: ./data]
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Run the server (also without any sub-command)
+    Run,
+    /// Run with certificates, store, policy and token of its own, and print how to begin
+    Quickstart,
+    /// Ask a running server for its status; exits 0 only if it is healthy
+    Status(status::StatusArgs),
+    /// Show and check certificates
+    Cert(cert::CertArgs),
+    /// Check, show and explain the configuration
+    Config(config::ConfigArgs),
+}
+
+impl GlobalArgs {
+    /// What the configuration is read from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources {
+            files: self.files.clone(),
+            flags: self.settings.clone(),
+            data_dir: self.data_dir.clone(),
+            ..Sources::default()
+        }
+    }
+
+    /// The data directory as the command line names it: for commands that read no configuration.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from("./data"))
+    }
+
+    /// The configuration of the given files and flags; without a file the one that `run` would take, if it exists.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config> {
+        let mut sources = self.sources();
+        if sources.files.is_empty() && Path::new(run::DEFAULT_FILE).exists() {
+            sources.files.push(PathBuf::from(run::DEFAULT_FILE));
+        }
+        Ok(load(&sources)?.0)
+    }
+
+    pub(crate) fn load_with(&self, files: Vec<PathBuf>, overlay: Overlay) -> Result<(Config, Vec<Notice>)> {
+        Ok(load(&Sources {
+            files,
+            overlay,
+            ..self.sources()
+        })?)
+    }
+}
+
+/// Runs the command that was given.
+///
+/// # Errors
+/// What stopped it, for people.
+pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
+    if cli.version {
+        writeln!(
+            out,
+            "{} [{} built {}] (FIPS-distribution: false)",
+            build::VERSION,
+            build::commit(),
+            build::time()
+        )?;
+        return Ok(Exit::Success);
+    }
+    if cli.agent_mode {
+        anyhow::bail!(
+            "--agent-mode is not built in this version: run the server with -c FILE, or try quickstart"
+        );
+    }
+    match &cli.command {
+        None | Some(Command::Run) => run::run(&cli.global),
+        Some(Command::Quickstart) => quickstart::run(&cli.global, out),
+        Some(Command::Status(args)) => status::run(args, &cli.global, out),
+        Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
+        Some(Command::Config(args)) => config::run(args, &cli.global, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_and_after_the_sub_command() {
+        for line in [
+            ["fleet-server", "-E", "a=b", "quickstart"].as_slice(),
+            ["fleet-server", "quickstart", "-E", "a=b"].as_slice(),
+            ["fleet-server", "-E", "a=b"].as_slice(),
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.global.settings, ["a=b"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_says_so() {
+        let cli = Cli::try_parse_from(["fleet-server", "--agent-mode"]).unwrap();
+        let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
+        assert!(refused.contains("not built in this version"), "{refused}");
+    }
+
+    #[test]
+    fn version_has_the_originals_form() {
+        let cli = Cli::try_parse_from(["fleet-server", "-v"]).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(dispatch(&cli, &mut out).unwrap(), Exit::Success);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with(build::VERSION) && text.ends_with("(FIPS-distribution: false)\n"),
+            "{text}"
+        );
+    }
+}

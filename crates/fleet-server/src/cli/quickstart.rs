@@ -1,0 +1,135 @@
+//! `fleet-server quickstart`: `run` with certificates of its own, and printed help for the first ten minutes.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
+
+use tls_reload::PemSource;
+
+use super::{
+    Exit, GlobalArgs,
+    run::{begin_log, end_log},
+};
+use crate::{
+    config::{Config, Overlay},
+    lifecycle,
+    local_ca::LocalCa,
+    planning,
+    quickstart_facts::QuickstartFacts,
+    server::{self, Running},
+};
+
+/// Serves until a signal ends it; once it listens, writes `quickstart.json` and prints the help to `out`.
+///
+/// # Errors
+/// The configuration is wrong, the server could not start, or did not stop in good order.
+pub fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+    // The data directory decides where the certificates are, so it is asked for first.
+    let (first, _) = global.load_with(global.files.clone(), below())?;
+    let ca = LocalCa::under(&first.path.data);
+    let path = |path: &Path| path.display().to_string();
+    let overlay = below()
+        .set("inputs.0.server.ssl.certificate", path(&ca.certificate))
+        .set("inputs.0.server.ssl.key", path(&ca.key));
+    let (config, notices) = global.load_with(global.files.clone(), overlay)?;
+    let logs = begin_log(&config, &notices)?;
+    end_log(logs, serve(&config, &ca, out))
+}
+
+/// What quickstart chooses where nobody else does.
+fn below() -> Overlay {
+    Overlay::new("quickstart")
+        .set("http.enabled", "true")
+        .set("logging.to_stderr", "true")
+}
+
+fn serve(config: &Config, ca: &LocalCa, out: &mut dyn Write) -> Result<()> {
+    let plan = planning::plan(config)?;
+    let own = PemSource::Path(ca.certificate.clone());
+    if plan
+        .agents
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.pairs.first().is_some_and(|pair| pair.certificate == own))
+    {
+        ca.ensure(&server::host_name(), time::OffsetDateTime::now_utc())?;
+    }
+    let data = absolute(&plan.data)?;
+    lifecycle::block_on(lifecycle::run(plan, |running| {
+        let facts = facts(&data, running)?;
+        let path = data.join("quickstart.json");
+        facts
+            .write(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(out, "{facts}")?;
+        Ok(out.flush()?)
+    }))
+}
+
+fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {
+    let state = running.tls().agents().map(|handle| handle.state());
+    let pair = state.as_ref().and_then(|state| state.generation.pairs.first());
+    let file = |shown: &str| {
+        Path::new(shown)
+            .exists()
+            .then(|| absolute(Path::new(shown)))
+            .transpose()
+    };
+    let certificate = pair
+        .map(|pair| file(&pair.certificate_file))
+        .transpose()?
+        .flatten();
+    let key = pair.map(|pair| file(&pair.key_file)).transpose()?.flatten();
+    let (ca_file, ca_sha256) = match certificate.as_deref() {
+        Some(served) => authority(data, served)?,
+        None => (None, None),
+    };
+    let text = |path: PathBuf| path.display().to_string();
+    let enrollment = running.secrets.enrollment.as_ref();
+    Ok(QuickstartFacts {
+        url: running.addresses.url.clone(),
+        internal_url: running.addresses.internal_url.clone(),
+        admin_url: running.addresses.admin_url.clone(),
+        http_url: running.addresses.http_url.clone(),
+        ca_file: ca_file.map(text),
+        ca_sha256,
+        certificate: certificate.map(text),
+        key: key.map(text),
+        policy_id: enrollment.map(|(policy, _)| policy.clone()),
+        enrollment_token: enrollment.map(|(_, token)| token.to_token()),
+        admin_api_key: Some(running.secrets.admin_key.to_token()),
+    })
+}
+
+/// The CA that agents have to trust: quickstart's own, or the last certificate of a chain that brings it along.
+fn authority(data: &Path, served: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
+    let own = LocalCa::under(data);
+    let file = if served == own.certificate {
+        own.ca_file
+    } else {
+        served.to_owned()
+    };
+    let pem = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.with_context(|| format!("{} is not PEM", file.display()))?;
+    let Some(last) = chain.last() else {
+        return Ok((None, None));
+    };
+    let is_authority = x509_parser::parse_x509_certificate(last).is_ok_and(|(_, last)| last.is_ca());
+    if !is_authority {
+        return Ok((None, None));
+    }
+    let digest = Sha256::digest(last);
+    let hex = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((Some(file), Some(hex)))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))
+}

@@ -1,0 +1,53 @@
+//! `fleet-server run`, and the program without a sub-command.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Exit, GlobalArgs};
+use crate::{
+    config::{Config, Notice, Overlay},
+    lifecycle, logging, planning,
+};
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// The configuration is wrong, the server could not start, or did not stop in good order.
+pub fn run(global: &GlobalArgs) -> Result<Exit> {
+    let files = if global.files.is_empty() {
+        vec![PathBuf::from(DEFAULT_FILE)]
+    } else {
+        global.files.clone()
+    };
+    let (config, notices) = global.load_with(files, Overlay::default())?;
+    let logs = begin_log(&config, &notices)?;
+    let outcome =
+        planning::plan(&config).and_then(|plan| lifecycle::block_on(lifecycle::run(plan, |_| Ok(()))));
+    end_log(logs, outcome)
+}
+
+/// Opens the log and says what is worth knowing about the configuration.
+pub(super) fn begin_log(config: &Config, notices: &[Notice]) -> Result<logging::Logs> {
+    let logs = logging::start(&config.logging)?;
+    log::info!(
+        "process.pid" = std::process::id(), "service.version" = crate::build::VERSION, "commit" = crate::build::commit();
+        "Boot fleet-server"
+    );
+    for notice in notices {
+        log::warn!("{notice}");
+    }
+    Ok(logs)
+}
+
+/// Logs why it ended, if it failed, and closes the log.
+pub(super) fn end_log(logs: logging::Logs, outcome: Result<()>) -> Result<Exit> {
+    if let Err(error) = &outcome {
+        log::error!("event.action" = "exit", "error.message":% = format!("{error:#}"); "fleet-server ends: {error:#}");
+    }
+    logs.close();
+    outcome.map(|()| Exit::Success)
+}
+
+/// What `run` reads without `-c`.
+pub const DEFAULT_FILE: &str = "fleet-server.yml";

@@ -1,0 +1,35 @@
+//! `fleet-server status`: asks a running server, for people and for health checks.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+
+use super::{Exit, GlobalArgs};
+use crate::client::{Client, ClientArgs, Target};
+
+/// Options of `status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Prints `STATUS` and exits 0 only if the server answered 200.
+///
+/// # Errors
+/// The server can not be reached or answers what is no status.
+pub fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+    let client = Client::new(&args.client, &global.data_dir(), Target::Agents)?;
+    let (code, body) = client.get("/api/status", false)?;
+    let status = serde_json::from_str::<serde_json::Value>(&body)
+        .ok()
+        .and_then(|body| Some(body.get("status")?.as_str()?.to_owned()))
+        .with_context(|| {
+            format!(
+                "{} is no Fleet Server: it answered {code} without a status",
+                client.url()
+            )
+        })?;
+    writeln!(out, "{status}")?;
+    Ok(if code == 200 { Exit::Success } else { Exit::Failure })
+}

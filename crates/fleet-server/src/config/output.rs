@@ -1,0 +1,176 @@
+//! `output.*`. With the embedded store only the hosts count: they name the output of the default policy.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    choice::choice,
+    declare::{INERT, State, section},
+    secret::Secret,
+    setting::Names,
+    size::ByteSize,
+    ssl::PathOrPem,
+};
+
+use tls_reload::VerificationMode;
+
+const NAMES_THE_OUTPUT: State = State::Partly("names the output of the default policy");
+
+choice! {
+    /// How a host without a scheme is reached.
+    pub enum Protocol {
+        /// Plain.
+        Http = "http",
+        /// Over TLS.
+        Https = "https",
+    }
+}
+
+section! {
+    /// Where agents' data goes.
+    pub struct Output {
+        keys {}
+        sections {
+            /// Elasticsearch. The embedded store needs none; the hosts become the output of the default policy.
+            elasticsearch: Elasticsearch;
+        }
+    }
+}
+
+section! {
+    /// Elasticsearch.
+    pub struct Elasticsearch {
+        keys {
+            /// Scheme of hosts that name none: http or https.
+            protocol: Protocol = Protocol::Http => NAMES_THE_OUTPUT;
+            /// The nodes; a host without a port has port 9200.
+            hosts: Vec<String> = vec!["localhost:9200".to_owned()] => NAMES_THE_OUTPUT;
+            /// Path of hosts that name none.
+            path: Option<String> = None => NAMES_THE_OUTPUT;
+            /// Further request headers.
+            headers: Names = Names::default() => INERT;
+            /// The cluster's service token for Fleet Server.
+            service_token: Option<Secret> = None => INERT;
+            /// File that holds the service token; used if `service_token` is empty.
+            service_token_path: Option<PathBuf> = None => INERT;
+            /// Proxy for requests to the cluster; unset: from the environment.
+            proxy_url: Option<String> = None => INERT;
+            /// No proxy, whatever the environment says.
+            proxy_disable: bool = false => INERT;
+            /// Headers for the proxy.
+            proxy_headers: Names = Names::default() => INERT;
+            /// How often a failed request is tried again.
+            max_retries: u32 = 3 => INERT, unit "retries";
+            /// Connections to one host.
+            max_conn_per_host: u32 = 128 => INERT, unit "connections";
+            /// How long a response may let wait for itself.
+            timeout: Duration = Duration::from_secs(90) => INERT;
+            /// Largest bulk request that updates API keys.
+            max_content_length: ByteSize = ByteSize(104_857_600) => INERT;
+        }
+        sections {
+            /// TLS towards the cluster.
+            ssl: Option<ClientSsl>;
+        }
+    }
+}
+
+section! {
+    /// TLS towards the cluster.
+    pub struct ClientSsl {
+        keys {
+            /// Whether TLS is used.
+            enabled: bool = true => INERT;
+            /// What is checked of the cluster's certificate: full, certificate, strict or none.
+            verification_mode: VerificationMode = VerificationMode::Full => INERT;
+            /// TLS versions; unset: 1.2 and 1.3.
+            supported_protocols: Vec<String> = Vec::new() => INERT;
+            /// Cipher suites; unset: the library's.
+            cipher_suites: Vec<String> = Vec::new() => INERT;
+            /// Curves; unset: the library's.
+            curve_types: Vec<String> = Vec::new() => INERT;
+            /// CAs that the cluster's certificate may come from, paths or PEM.
+            certificate_authorities: Vec<PathOrPem> = Vec::new() => INERT;
+            /// Client certificate, path or PEM.
+            certificate: Option<PathOrPem> = None => INERT;
+            /// Its key, path or PEM.
+            key: Option<PathOrPem> = None => INERT;
+            /// Passphrase of the key.
+            key_passphrase: Option<Secret> = None => INERT;
+            /// File that holds the passphrase.
+            key_passphrase_path: Option<PathBuf> = None => INERT;
+            /// TLS renegotiation: never, once or freely.
+            renegotiation: Option<Renegotiation> = None => INERT;
+            /// Pins of the CAs, base64 of the SHA-256 of the public key.
+            ca_sha256: Vec<String> = Vec::new() => INERT;
+            /// Fingerprint of a CA that is trusted, hex SHA-256.
+            ca_trusted_fingerprint: Option<String> = None => INERT;
+        }
+        sections {}
+    }
+}
+
+choice! {
+    /// Whether the cluster may renegotiate.
+    pub enum Renegotiation {
+        /// Not.
+        Never = "never",
+        /// One time.
+        Once = "once",
+        /// Any time.
+        Freely = "freely",
+    }
+}
+
+impl Elasticsearch {
+    /// The hosts as URLs: scheme, port and path filled in.
+    pub fn urls(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| self.url(host.trim())).collect()
+    }
+
+    fn url(&self, host: &str) -> String {
+        let (scheme, rest) = host.split_once("://").unwrap_or((self.protocol.word(), host));
+        let (authority, path) = match rest.split_once('/') {
+            Some((authority, path)) => (authority, path),
+            None => (
+                rest,
+                self.path.as_deref().unwrap_or_default().trim_start_matches('/'),
+            ),
+        };
+        // What stands after the last bracket of an IPv6 address may be a port.
+        let has_port = authority
+            .rsplit(']')
+            .next()
+            .is_some_and(|tail| tail.contains(':'));
+        let port = if has_port { "" } else { ":9200" };
+        let slash = if path.is_empty() { "" } else { "/" };
+        format!("{scheme}://{authority}{port}{slash}{path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_become_urls() {
+        let output = Elasticsearch {
+            protocol: Protocol::Https,
+            hosts: ["es", "es:1", "http://es/x", "[::1]", "https://[::1]:9", "es/own"]
+                .map(str::to_owned)
+                .to_vec(),
+            path: Some("/prefix".to_owned()),
+            ..Elasticsearch::default()
+        };
+        assert_eq!(
+            output.urls(),
+            [
+                "https://es:9200/prefix",
+                "https://es:1/prefix",
+                "http://es:9200/x",
+                "https://[::1]:9200/prefix",
+                "https://[::1]:9/prefix",
+                "https://es:9200/own",
+            ]
+        );
+    }
+}

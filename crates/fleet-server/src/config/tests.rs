@@ -1,0 +1,175 @@
+//! Loading, as the command line does it. The environment and the memory are the test's own.
+
+mod errors;
+mod layering;
+mod presets;
+mod substitution;
+
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+
+use super::*;
+
+/// A file in a directory of its own, flags, an environment.
+pub(super) struct Given {
+    directory: tempfile::TempDir,
+    sources: Sources,
+}
+
+/// Nothing but a file.
+pub(super) fn given(yaml: &str) -> Given {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fleet.yml");
+    fs::write(&file, yaml).unwrap();
+    let surroundings = Surroundings {
+        environment: Arc::new(|_| None),
+        memory_mib: Some(128),
+    };
+    Given {
+        directory,
+        sources: Sources {
+            files: vec![file],
+            surroundings,
+            ..Sources::default()
+        },
+    }
+}
+
+impl Given {
+    pub(super) fn flag(mut self, flag: &str) -> Self {
+        self.sources.flags.push(flag.to_owned());
+        self
+    }
+
+    pub(super) fn overlay(mut self, overlay: Overlay) -> Self {
+        self.sources.overlay = overlay;
+        self
+    }
+
+    pub(super) fn data_dir(mut self, directory: &str) -> Self {
+        self.sources.data_dir = Some(PathBuf::from(directory));
+        self
+    }
+
+    pub(super) fn environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: HashMap<String, String> = variables.iter().map(owned).collect();
+        self.sources.surroundings.environment = Arc::new(move |name| variables.get(name).cloned());
+        self
+    }
+
+    pub(super) fn memory(mut self, mib: u64) -> Self {
+        self.sources.surroundings.memory_mib = Some(mib);
+        self
+    }
+
+    pub(super) fn load(self) -> Result<(Config, Vec<Notice>), String> {
+        let file = self.directory.path().join("fleet.yml").display().to_string();
+        load(&self.sources).map_err(|errors| errors.to_string().replace(&file, "fleet.yml"))
+    }
+
+    pub(super) fn config(self) -> Config {
+        self.load().unwrap_or_else(|errors| panic!("{errors}")).0
+    }
+
+    pub(super) fn errors(self) -> String {
+        self.load().map(|(config, _)| panic!("{config:?}")).unwrap_err()
+    }
+
+    pub(super) fn notices(self) -> Vec<String> {
+        let (_, notices) = self.load().unwrap_or_else(|errors| panic!("{errors}"));
+        notices
+            .iter()
+            .map(ToString::to_string)
+            .filter(|notice| !notice.contains("plain HTTP"))
+            .collect()
+    }
+}
+
+fn committed_reference() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fleet-server.reference.yml")
+}
+
+#[test]
+fn the_reference_file_is_what_the_declarations_say() {
+    let committed = fs::read_to_string(committed_reference()).unwrap();
+    assert!(
+        committed == reference::yaml(),
+        "run `fleet-server config reference` (or `make reference`)"
+    );
+}
+
+#[test]
+fn the_reference_file_loads_as_the_built_in_defaults() {
+    let mut expected = Config::default();
+    expected
+        .inputs
+        .input
+        .server
+        .limits
+        .apply_preset(Some(128), &mut Vec::new());
+    let yaml = fs::read_to_string(committed_reference()).unwrap();
+    assert_eq!(given(&yaml).config(), expected);
+    assert_eq!(given("").config(), expected);
+}
+
+#[test]
+fn every_key_of_the_reference_is_known_also_behind_its_comment_sign() {
+    let uncommented: String = reference::yaml()
+        .lines()
+        .map(|line| {
+            let text = line.trim_start();
+            let indent = line.len() - text.len();
+            match text
+                .strip_prefix('#')
+                .filter(|rest| !rest.is_empty() && !rest.starts_with(' '))
+            {
+                Some(key) => format!("{}{key}\n", &line[..indent]),
+                None => format!("{line}\n"),
+            }
+        })
+        .collect();
+    let errors = given(&uncommented).errors();
+    let unexpected: Vec<&str> = errors
+        .lines()
+        .filter(|line| !line.contains(" is missing: "))
+        .collect();
+    assert_eq!(unexpected, Vec::<&str>::new());
+    let keys = Schema::of::<Config>();
+    let lines = |name: &str| {
+        uncommented
+            .lines()
+            .filter(|line| line.trim_start_matches([' ', '-']).starts_with(name))
+            .count()
+    };
+    for key in keys.keys() {
+        let name = key.path.rsplit('.').next().unwrap();
+        let declared = keys
+            .keys()
+            .filter(|other| other.path.ends_with(&format!(".{name}")))
+            .count();
+        assert!(lines(&format!("{name}:")) >= declared, "{}", key.path);
+    }
+}
+
+#[test]
+fn what_is_shown_loads_to_the_same() {
+    let yaml = "http.enabled: true\nlogging.files.permissions: 0640\nstore.type: embedded\n\
+                inputs.0.server.ssl: {certificate: /a b/c.pem, ca_sha256: []}\npath.data: /x$$y\n";
+    let config = given(yaml).config();
+    let shown = show::effective(&config);
+    assert_eq!(given(&shown).config(), config, "{shown}");
+}
+
+#[test]
+fn t80_secrets_are_redacted() {
+    let yaml = "output.elasticsearch:\n  service_token: hush-1\n  headers: {X-Auth: hush-2, Plain: seen}\n\
+                inputs:\n- type: fleet-server\n  server:\n    instrumentation: {api_key: hush-3, secret_token: hush-4}\n\
+                \x20   static_policy_tokens.policy_tokens: [{token_key: hush-5, policy_id: p}]\n\
+                \x20   ssl:\n      key_passphrase: hush-6\n      certificate: /c\n\
+                \x20     key: |\n        -----BEGIN PRIVATE KEY-----\n        hush-7\n        -----END PRIVATE KEY-----\n";
+    let config = given(yaml).config();
+    for text in [show::effective(&config), format!("{config:?}")] {
+        assert!(!text.contains("hush-"), "{text}");
+        assert!(text.contains("[redacted]") && text.contains("seen"), "{text}");
+    }
+}

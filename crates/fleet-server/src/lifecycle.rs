@@ -1,0 +1,67 @@
+//! From start to stop: runs a server until a signal ends it, and tells the service manager on the way.
+
+use anyhow::{Result, bail};
+use tokio::time::{Interval, interval};
+
+use crate::{
+    plan::Plan,
+    sd_notify::ServiceManager,
+    server::{self, Running},
+    signals::{Request, Signals},
+};
+
+/// Runs the server until it is asked to stop. `on_ready` is called once all listeners accept.
+///
+/// # Errors
+/// The server could not start, or did not stop in good order.
+pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> Result<()> {
+    let manager = ServiceManager::from_environment();
+    // Before anything is started: a signal during the start is not lost and not fatal.
+    let mut signals = Signals::listen()?;
+    let running = server::start(plan).await?;
+    on_ready(&running)?;
+    manager.ready("serving");
+    let mut beat = manager.watchdog().map(interval);
+    loop {
+        let request = tokio::select! {
+            request = signals.next() => request,
+            () = tick(&mut beat) => {
+                manager.alive();
+                continue;
+            }
+            () = running.ended() => {
+                running.stop().await?;
+                bail!("the listeners ended on their own; the log says why");
+            }
+        };
+        match request {
+            Request::Reload => {
+                manager.reloading();
+                running.reload_certificates().await;
+                manager.ready("serving");
+            }
+            Request::Stop(signal) => {
+                log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping");
+                manager.stopping();
+                running.stop().await?;
+                log::info!("event.action" = "stopped"; "stopped");
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn tick(beat: &mut Option<Interval>) {
+    match beat {
+        Some(beat) => drop(beat.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs async code the way the server needs it: an actix system on this thread.
+///
+/// # Errors
+/// Those of `work`.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    actix_rt::System::new().block_on(work)
+}

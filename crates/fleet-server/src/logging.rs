@@ -1,0 +1,109 @@
+//! The log: ECS JSON lines to files or standard error, or a short form for people.
+//!
+//! `log` records with key-values come in; `env_logger` filters and formats; a sink writes. A line is handed to
+//! the operating system before the call returns, so that nothing is lost when the process dies. A sink that
+//! fails (a full disk) never stops the server: the lines are dropped and counted, and standard error hears of it.
+
+mod ecs;
+mod files;
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, Result};
+use env_logger::{Builder, Target, WriteStyle};
+
+use crate::config::logging::Logging;
+use files::RotatingFiles;
+
+/// The open log.
+#[derive(Debug)]
+pub struct Logs {
+    files: Option<Arc<Mutex<RotatingFiles>>>,
+}
+
+impl Logs {
+    /// Brings everything to the disk.
+    pub fn close(self) {
+        log::logger().flush();
+        if let Some(files) = self.files {
+            files.lock().unwrap_or_else(PoisonError::into_inner).sync();
+        }
+    }
+}
+
+/// Opens the log as the configuration says. Once per process.
+///
+/// # Errors
+/// The log files can not be made.
+pub fn start(config: &Logging) -> Result<Logs> {
+    let mut builder = Builder::new();
+    builder
+        .filter_level(config.level.0)
+        .write_style(WriteStyle::Never);
+    // What libraries say at debug and below is about themselves.
+    for noisy in [
+        "actix_server",
+        "actix_http",
+        "h2",
+        "mio",
+        "rustls",
+        "notify",
+        "ureq",
+        "ureq_proto",
+    ] {
+        builder.filter_module(noisy, config.level.0.min(log::LevelFilter::Warn));
+    }
+    let files = if config.to_stderr {
+        builder.target(Target::Stderr);
+        None
+    } else if config.to_files {
+        let opened = RotatingFiles::open(&config.files).with_context(|| {
+            let directory = config.files.path.clone().unwrap_or_else(|| ".".into());
+            format!(
+                "cannot write log files in {} (logging.files.path)",
+                directory.display()
+            )
+        })?;
+        let shared = Arc::new(Mutex::new(opened));
+        builder.target(Target::Pipe(Box::new(FileSink(Arc::clone(&shared)))));
+        Some(shared)
+    } else {
+        builder.filter_level(log::LevelFilter::Off);
+        None
+    };
+    if config.pretty && config.to_stderr {
+        builder.format(|out, record| ecs::write_pretty(out, record));
+    } else {
+        builder.format(|out, record| ecs::write_json(out, record));
+    }
+    builder.try_init().context("the log is open already")?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let text = panic.payload().downcast_ref::<&str>().copied();
+        let text = text
+            .or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("?");
+        log::error!("event.action" = "panic", "log.origin.file.name" = place.as_str(); "panicked at {place}: {text}");
+    }));
+    Ok(Logs { files })
+}
+
+/// `env_logger` writes each record with one call.
+struct FileSink(Arc<Mutex<RotatingFiles>>);
+
+impl Write for FileSink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_line(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

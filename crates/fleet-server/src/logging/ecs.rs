@@ -1,0 +1,117 @@
+//! A record as a line: ECS JSON for programs, or a short form for people (http-api 3.5).
+
+use std::io::{self, Write};
+
+use fleet::Timestamp;
+use log::{
+    Record,
+    kv::{self, Key, Value, VisitSource},
+};
+use serde_json::{Map, Value as Json, json};
+
+/// One JSON object and a line feed.
+pub(super) fn write_json(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+    let mut line = Map::new();
+    line.insert("@timestamp".into(), Timestamp::now().to_millis_text().into());
+    line.insert("log.level".into(), level(record).into());
+    line.insert("message".into(), record.args().to_string().into());
+    line.insert("ecs.version".into(), "8.11.0".into());
+    line.insert("service.name".into(), "fleet-server".into());
+    line.insert("service.type".into(), "fleet-server".into());
+    line.insert("log.logger".into(), record.target().into());
+    members(record, &mut line);
+    let mut text = serde_json::to_vec(&line).map_err(io::Error::other)?;
+    text.push(b'\n');
+    out.write_all(&text)
+}
+
+/// Time, level, text, and what comes with it.
+pub(super) fn write_pretty(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+    let mut members_of = Map::new();
+    members(record, &mut members_of);
+    write!(
+        out,
+        "{} {:5} {}",
+        Timestamp::now().to_millis_text(),
+        level(record),
+        record.args()
+    )?;
+    for (key, value) in &members_of {
+        match value {
+            Json::String(text) => write!(out, " {key}={text}")?,
+            other => write!(out, " {key}={other}")?,
+        }
+    }
+    writeln!(out)
+}
+
+fn level(record: &Record<'_>) -> &'static str {
+    match record.level() {
+        log::Level::Error => "error",
+        log::Level::Warn => "warn",
+        log::Level::Info => "info",
+        log::Level::Debug => "debug",
+        log::Level::Trace => "trace",
+    }
+}
+
+fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
+    struct Members<'a>(&'a mut Map<String, Json>);
+    impl<'kvs> VisitSource<'kvs> for Members<'_> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+            // A key-value never takes the place of what every line has.
+            if !self.0.contains_key(key.as_str()) {
+                self.0.insert(key.as_str().to_owned(), typed(&value));
+            }
+            Ok(())
+        }
+    }
+    // Visiting fails only if `visit_pair` does.
+    let _ = record.key_values().visit(&mut Members(line));
+}
+
+/// Numbers and booleans stay what they are.
+fn typed(value: &Value<'_>) -> Json {
+    if let Some(number) = value.to_u64() {
+        return number.into();
+    }
+    if let Some(number) = value.to_i64() {
+        return number.into();
+    }
+    if let Some(number) = value.to_f64() {
+        return json!(number);
+    }
+    if let Some(flag) = value.to_bool() {
+        return flag.into();
+    }
+    value.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_object_with_typed_members() {
+        let pairs: &[(&str, Value<'_>)] = &[
+            ("fleet.revision_idx", Value::from(3_i64)),
+            ("fleet.agent.id", Value::from("a\"1")),
+            ("message", Value::from("no")),
+        ];
+        let mut line = Vec::new();
+        let args = format_args!("two\nlines");
+        let record = Record::builder()
+            .args(args)
+            .level(log::Level::Warn)
+            .key_values(&pairs)
+            .build();
+        write_json(&mut line, &record).unwrap();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let line: Json = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["log.level"], "warn");
+        assert_eq!(line["message"], "two\nlines");
+        assert_eq!(line["fleet.revision_idx"], 3);
+        assert_eq!(line["fleet.agent.id"], "a\"1");
+        assert_eq!(line["service.name"], "fleet-server");
+    }
+}

@@ -1,0 +1,61 @@
+//! What the server is told to be: plain values, decided, nothing to be checked again.
+//!
+//! The configuration layer makes it from files and flags; `server` carries it out.
+
+use std::{path::PathBuf, time::Duration};
+
+/// A server to be started.
+pub struct Plan {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The agents' listeners.
+    pub agents: AgentsPlan,
+    /// The admin listener, unless it is off.
+    pub admin: Option<AdminPlan>,
+    /// Metrics and probes, unless they are off: host and port.
+    pub http: Option<(String, u16)>,
+    /// What the first start makes.
+    pub bootstrap: BootstrapPlan,
+    /// The domain. Without `fleet_hosts` the agents' own address is taken.
+    pub fleet: fleet::Settings,
+    /// How long requests may take to finish after the stop was asked for.
+    pub drain: Duration,
+}
+
+/// The agents' listeners: external and internal, with the same routes and certificates.
+pub struct AgentsPlan {
+    /// Host of the external listener.
+    pub host: String,
+    /// Its port; 0: a free one.
+    pub port: u16,
+    /// Port of the internal listener on `localhost`; 0: a free one.
+    pub internal_port: u16,
+    /// Certificates; `None`: plain HTTP.
+    pub tls: Option<tls_reload::Settings>,
+    /// Caps of each listener.
+    pub limits: listener::Limits,
+    /// Time-outs of each listener.
+    pub timeouts: listener::Timeouts,
+    /// Limits, body time-outs and compression of the routes.
+    pub options: api::AgentOptions,
+}
+
+/// The admin listener.
+pub struct AdminPlan {
+    /// Host.
+    pub host: String,
+    /// Port; 0: a free one.
+    pub port: u16,
+    /// Certificates of its own; `None`: the agents'.
+    pub tls: Option<tls_reload::Settings>,
+}
+
+/// What the first start makes.
+pub struct BootstrapPlan {
+    /// File of the admin API key.
+    pub admin_key: PathBuf,
+    /// A store without policies gets the default policy and one token.
+    pub is_enabled: bool,
+    /// A token that the operator chose.
+    pub preset_token: Option<PathBuf>,
+}

@@ -1,0 +1,293 @@
+//! Builds store, certificates, domain and listeners in order, and takes them down in reverse.
+//!
+//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides nothing.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Readiness};
+use fleet::{Fleet, Store, Timestamp};
+use listener::{Bound, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle};
+use prometheus_client::{metrics::info::Info, registry::Registry};
+use store::{
+    StoreMetrics,
+    sqlite::{OpenOptions, SqliteStore},
+};
+use tls_reload::{ReloadMetrics, Trigger};
+
+use crate::{
+    build,
+    first_start::{FirstStart, Secrets},
+    plan::Plan,
+    private_file,
+    tls::{ListenerTls, TlsSets},
+};
+
+/// A server whose listeners accept.
+pub struct Running {
+    server: ServerHandle,
+    fleet: Arc<Fleet>,
+    store: Arc<dyn Store>,
+    tls: TlsSets,
+    readiness: Readiness,
+    drain: Duration,
+    /// What a client needs to know of it.
+    pub addresses: Addresses,
+    /// Keys of the first start.
+    pub secrets: Secrets,
+}
+
+/// URLs of the listeners, with real ports.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Agents.
+    pub url: String,
+    /// Agents, from this host.
+    pub internal_url: String,
+    /// Admin API, unless it is off.
+    pub admin_url: Option<String>,
+    /// Metrics and probes, unless they are off.
+    pub http_url: Option<String>,
+}
+
+/// Starts everything. When this returns, every listener accepts and has said so in the log.
+///
+/// # Errors
+/// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
+pub async fn start(plan: Plan) -> Result<Running> {
+    private_file::ensure_directory(&plan.data)
+        .with_context(|| format!("cannot create the data directory {}", plan.data.display()))?;
+    let mut registry = Registry::with_prefix("fleet_server");
+    let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
+    registry.register(
+        "build",
+        "The program and the release that agents see",
+        Info::new(version),
+    );
+    let readiness = Readiness::default();
+
+    let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
+    let store = open_store(plan.data.clone(), store_metrics).await?;
+    readiness.set_store_open(true);
+
+    let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
+    let mut tls = TlsSets::default();
+    let agents_tls = match plan.agents.tls.clone() {
+        Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
+        None => {
+            log::warn!(
+                "the agents' listeners speak plain HTTP: everything is readable on the way; set inputs.0.server.ssl"
+            );
+            None
+        }
+    };
+    let admin_tls = match plan.admin.as_ref().and_then(|admin| admin.tls.clone()) {
+        Some(settings) => Some(
+            tls.add("admin", settings, reload_metrics.for_set("admin"))
+                .await?,
+        ),
+        None => agents_tls.clone(),
+    };
+
+    let external = bind(agents_endpoint(
+        &plan,
+        "agents",
+        &plan.agents.host,
+        plan.agents.port,
+        agents_tls.as_ref(),
+    ))?;
+    let internal = bind(agents_endpoint(
+        &plan,
+        "internal",
+        INTERNAL_HOST,
+        plan.agents.internal_port,
+        agents_tls.as_ref(),
+    ))?;
+    let admin = plan.admin.as_ref().map(|admin| {
+        let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
+        bind(with_tls(endpoint, admin_tls.as_ref()))
+    });
+    let admin = admin.transpose()?;
+    let http = plan
+        .http
+        .as_ref()
+        .map(|(host, port)| bind(Endpoint::new("http", host.as_str(), *port)));
+    let http = http.transpose()?;
+    let scheme = if agents_tls.is_some() { "https" } else { "http" };
+    let addresses = Addresses {
+        url: url(scheme, &reachable(&plan.agents.host), external.port()),
+        internal_url: url(scheme, INTERNAL_HOST, internal.port()),
+        admin_url: admin.as_ref().map(|bound| {
+            let scheme = if admin_tls.is_some() { "https" } else { "http" };
+            url(scheme, &reachable(&bound.endpoint().host), bound.port())
+        }),
+        http_url: http
+            .as_ref()
+            .map(|bound| url("http", &reachable(&bound.endpoint().host), bound.port())),
+    };
+
+    let mut settings = plan.fleet;
+    if settings.fleet_hosts.is_empty() {
+        settings
+            .fleet_hosts
+            .push(url(scheme, &host_name(), external.port()));
+    }
+    let fleet = Fleet::start(Arc::clone(&store), settings, &mut registry).await?;
+    let first_start = FirstStart {
+        admin_key: plan.bootstrap.admin_key,
+        bootstraps: plan.bootstrap.is_enabled,
+        preset_token: plan.bootstrap.preset_token,
+        made_token: plan.data.join("enrollment_token"),
+    };
+    let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
+
+    let http_metrics = HttpMetrics::register(&mut registry);
+    let mut builder = ServerBuilder::new(ListenerMetrics::register(&mut registry));
+    for bound in [external, internal] {
+        let options = AgentOptions {
+            address: bound.display_address(),
+            ..plan.agents.options.clone()
+        };
+        let api = AgentApi::new(Arc::clone(&fleet), options, http_metrics.clone());
+        builder = builder.listen(bound, move || api.app())?;
+    }
+    if let Some(bound) = admin {
+        let options = AdminOptions {
+            address: bound.display_address(),
+            identity: plan.agents.options.identity.clone(),
+            ..AdminOptions::default()
+        };
+        let api = AdminApi::new(
+            Arc::clone(&fleet),
+            Arc::new(tls.clone()),
+            options,
+            http_metrics.clone(),
+        );
+        builder = builder.listen(bound, move || api.app())?;
+    }
+    if let Some(bound) = http {
+        let registry = Arc::new(registry);
+        let probe = Probe::new(
+            registry,
+            http_metrics,
+            readiness.clone(),
+            build::VERSION.to_owned(),
+        );
+        builder = builder.listen(bound, move || probe.app())?;
+    }
+    let server = builder.start().await?;
+    for listening in server.listening() {
+        log::info!("server.address":% = listening.address, "listener" = listening.name.as_str(); "Listening on {}", listening.address);
+    }
+    readiness.set_listeners_accept(true);
+    Ok(Running {
+        server,
+        fleet,
+        store,
+        tls,
+        readiness,
+        drain: plan.drain,
+        addresses,
+        secrets,
+    })
+}
+
+impl Running {
+    /// Reads the certificates now.
+    pub async fn reload_certificates(&self) {
+        let outcome = self.tls.reload(Trigger::Signal).await;
+        log::info!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request");
+    }
+
+    /// The served certificate and key as paths, if TLS is on and they are files.
+    #[must_use]
+    pub fn tls(&self) -> &TlsSets {
+        &self.tls
+    }
+
+    /// Resolves when the listeners have ended on their own, which only a fault does.
+    pub async fn ended(&self) {
+        self.server.ended().await;
+    }
+
+    /// Stops in good order: long polls are answered, requests finish within the grace, everything is written.
+    ///
+    /// # Errors
+    /// The store could not be closed in good order.
+    pub async fn stop(self) -> Result<()> {
+        self.readiness.drain();
+        self.fleet.release_waiters();
+        let drained = self.server.drain(self.drain).await;
+        if drained.cut > 0 {
+            log::warn!("connections" = drained.cut; "the drain of {:?} was over before all requests were", self.drain);
+        }
+        self.fleet.stop().await;
+        self.tls.shutdown().await;
+        self.store
+            .close()
+            .await
+            .context("the store was not closed in good order")?;
+        Ok(())
+    }
+}
+
+async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<Arc<dyn Store>> {
+    let opened =
+        actix_rt::task::spawn_blocking(move || SqliteStore::open(OpenOptions::new(data), metrics)).await?;
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(anyhow!("{error}\nhint: {}", error.hint())),
+    }
+}
+
+fn agents_endpoint(plan: &Plan, name: &str, host: &str, port: u16, tls: Option<&ListenerTls>) -> Endpoint {
+    let mut endpoint = Endpoint::new(name, host, port);
+    endpoint.limits = plan.agents.limits;
+    endpoint.timeouts = plan.agents.timeouts;
+    with_tls(endpoint, tls)
+}
+
+fn with_tls(endpoint: Endpoint, tls: Option<&ListenerTls>) -> Endpoint {
+    match tls {
+        Some(tls) => endpoint
+            .with_tls(tls.resolver.clone())
+            .with_handshake_metrics(tls.handshakes.clone()),
+        None => endpoint,
+    }
+}
+
+fn bind(endpoint: Endpoint) -> Result<Bound> {
+    Ok(listener::bind(&endpoint)?)
+}
+
+/// A host that a client on this machine can connect to.
+fn reachable(host: &str) -> String {
+    match host {
+        "" | "0.0.0.0" | "::" | "[::]" => "localhost".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+fn url(scheme: &str, host: &str, port: u16) -> String {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{port}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+/// This machine's name, as agents elsewhere may know it.
+#[must_use]
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+/// Where the internal listener is: only programs on this host reach it.
+const INTERNAL_HOST: &str = "localhost";
+const COMPATIBLE: &str = "9.6.0";

@@ -1,0 +1,89 @@
+//! The certificates of all listeners: one reloader for the agents' set, a second only for an admin set of its own.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use api::TlsAdmin;
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use tls_reload::{HandshakeMetrics, ReloadHandle, ReloadMetrics, Reloader, Resolver, Settings, Trigger};
+
+/// The running reloaders by the name of their set.
+#[derive(Clone, Default)]
+pub struct TlsSets {
+    sets: Vec<(&'static str, ReloadHandle)>,
+}
+
+/// What a listener needs of its set.
+#[derive(Clone)]
+pub struct ListenerTls {
+    /// Gives each new connection its generation.
+    pub resolver: Resolver,
+    /// Counts handshakes.
+    pub handshakes: HandshakeMetrics,
+}
+
+impl TlsSets {
+    /// Loads a set and begins to watch it.
+    ///
+    /// # Errors
+    /// The set can not be served: file, reason and remedy (R29).
+    pub async fn add(
+        &mut self,
+        name: &'static str,
+        settings: Settings,
+        metrics: ReloadMetrics,
+    ) -> Result<ListenerTls> {
+        let handshakes = metrics.handshakes();
+        // The actor lives on a thread of its own: nothing that a listener does can hold it up.
+        let start = move || Reloader::new(settings).metrics(metrics).spawn_system();
+        let handle = actix_rt::task::spawn_blocking(start)
+            .await?
+            .map_err(|error| anyhow!("{error}\nhint: {}", error.hint()))?;
+        let resolver = handle.resolver();
+        self.sets.push((name, handle));
+        Ok(ListenerTls { resolver, handshakes })
+    }
+
+    /// The first set, which the agents see.
+    #[must_use]
+    pub fn agents(&self) -> Option<&ReloadHandle> {
+        self.sets.first().map(|(_, handle)| handle)
+    }
+
+    /// Reads every set now and says how that went.
+    pub async fn reload(&self, trigger: Trigger) -> Value {
+        let outcomes = join_all(self.sets.iter().map(async |(name, handle)| {
+            let outcome = handle.reload_now(trigger).await;
+            (
+                (*name).to_owned(),
+                serde_json::to_value(outcome).unwrap_or_default(),
+            )
+        }));
+        Value::Object(Map::from_iter(outcomes.await))
+    }
+
+    /// Stops watching.
+    pub async fn shutdown(&self) {
+        join_all(self.sets.iter().map(|(_, handle)| handle.shutdown())).await;
+    }
+}
+
+#[async_trait]
+impl TlsAdmin for TlsSets {
+    fn state(&self) -> Value {
+        let sets = self.sets.iter().map(|(name, handle)| {
+            let state: Arc<_> = handle.state();
+            (
+                (*name).to_owned(),
+                serde_json::to_value(&*state).unwrap_or_default(),
+            )
+        });
+        json!({"sets": Map::from_iter(sets)})
+    }
+
+    async fn reload(&self) -> Value {
+        json!({"sets": Self::reload(self, Trigger::Api).await})
+    }
+}

@@ -1,0 +1,165 @@
+//! Bad input: the contract's answer, nothing stored, the process alive.
+
+use std::time::Duration;
+
+use serde_json::json;
+use test_support::{LIMIT, Request};
+
+use crate::agents::Scene;
+
+#[actix_rt::test]
+async fn bodies_that_are_not_what_they_should_be() {
+    let scene = Scene::start();
+    let mut agent = scene.enroll().await;
+    let first = agent.checkin().await.unwrap();
+    agent.apply(&first).await.unwrap();
+    let client = scene.facts.client(scene.facts.url());
+    let path = format!("/api/fleet/agents/{}/checkin?", agent.id);
+    let bomb = Request::new("POST", "/").body(vec![b' '; 30 << 20]).gzip();
+    let deep = "[".repeat(100_000);
+    for (what, request, status) in [
+        ("no JSON", agent.request(&path).body("not a json"), 400),
+        ("a wrong type", agent.request(&path).body(r#"{"status": 5}"#), 400),
+        ("no status", agent.request(&path).body("{}"), 400),
+        (
+            "bad gzip",
+            agent
+                .request(&path)
+                .header("Content-Encoding", "gzip")
+                .body("plain"),
+            400,
+        ),
+        ("deep nesting", agent.request(&path).body(deep), 400),
+        (
+            "a large body",
+            agent.request(&path).body(vec![b' '; 2 << 20]),
+            413,
+        ),
+        (
+            "no poll time",
+            agent
+                .request(&path)
+                .body(r#"{"status":"online","poll_timeout":"soon"}"#),
+            400,
+        ),
+    ] {
+        let answer = client
+            .request(&request)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        assert_eq!(answer.json()["statusCode"], status, "{what}");
+    }
+    let mut inflated = agent.request(&path).body(vec![b' '; 30 << 20]).gzip();
+    assert!(
+        inflated.to_bytes().len() < 1 << 20 && bomb.to_bytes().len() < 1 << 20,
+        "a bomb is small on the wire"
+    );
+    inflated = inflated.header("Accept", "application/json");
+    let answer = client.request(&inflated).await.unwrap();
+    assert!(matches!(answer.status, 400 | 413), "CHK-14: {}", answer.text());
+    assert_eq!(
+        client.request(&Request::get("/api/status")).await.unwrap().status,
+        200
+    );
+}
+
+#[actix_rt::test]
+async fn who_is_not_let_in() {
+    let scene = Scene::start();
+    let agent = scene.enroll().await;
+    let client = scene.facts.client(scene.facts.url());
+    let checkin = |authorization: Option<String>| {
+        let request = Request::post_json(
+            &format!("/api/fleet/agents/{}/checkin", agent.id),
+            &json!({"status": "online"}),
+        )
+        .header("User-Agent", "Elastic Agent v9.6.0");
+        match authorization {
+            Some(value) => request.header("Authorization", &value),
+            None => request,
+        }
+    };
+    for (authorization, status, name) in [
+        (None, 401, "ErrNoAuthHeader"),
+        (Some("Bearer x".to_owned()), 400, "ErrMalformedHeader"),
+        (Some("ApiKey invalidbase64".to_owned()), 401, "ErrInvalidToken"),
+        (Some("ApiKey dGVzdA==".to_owned()), 400, "ErrMalformedToken"),
+        (Some("ApiKey YTpi".to_owned()), 401, "ErrUnauthorized"),
+        (
+            Some(format!("ApiKey {}", scene.facts.enrollment_token())),
+            403,
+            "ErrAgentIdentity",
+        ),
+    ] {
+        let answer = client.request(&checkin(authorization.clone())).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.error_name().as_str()),
+            (status, name),
+            "{authorization:?}"
+        );
+    }
+    let admin = scene.facts.client(scene.facts.get("admin_url"));
+    let answer = admin
+        .request(&Request::get("/api/fleet/agent_policies"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 401, "the admin API needs its key");
+    let with_agent_key = Request::get("/api/fleet/agent_policies")
+        .header("Authorization", &format!("ApiKey {}", agent.access_key));
+    assert!(matches!(
+        admin.request(&with_agent_key).await.unwrap().status,
+        401 | 403
+    ));
+}
+
+#[actix_rt::test]
+async fn silent_and_slow_clients_are_let_go_and_hinder_nobody() {
+    let scene = Scene::of(
+        test_support::server_command!()
+            .quickstart()
+            .set("inputs.0.server.timeouts.read_header", "1s")
+            .set("inputs.0.server.timeouts.read", "2s")
+            .start(),
+    );
+    let client = scene.facts.client(scene.facts.url());
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(client.connect_tcp().await.unwrap());
+    }
+    let mut slow = client.connect().await.unwrap();
+    slow.send_raw(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        .await
+        .unwrap();
+    let mut stalled = client.connect().await.unwrap();
+    let head = "POST /api/fleet/agents/enroll HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Elastic Agent v9.6.0\r\n\
+                Content-Length: 1000\r\nAuthorization: ApiKey ";
+    let head = format!("{head}{}\r\n\r\n{{", scene.facts.enrollment_token());
+    stalled.send_raw(head.as_bytes()).await.unwrap();
+    assert_eq!(
+        client.request(&Request::get("/api/status")).await.unwrap().status,
+        200
+    );
+
+    let answer = slow.receive_within(LIMIT).await;
+    assert!(
+        answer.is_err() || answer.is_ok_and(|answer| answer.status == 408),
+        "slow headers"
+    );
+    let answer = stalled.receive_within(LIMIT).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.error_name().as_str()),
+        (408, "RequestTimeout")
+    );
+    for mut socket in silent {
+        let mut buffer = [0; 1];
+        let closed = tokio::io::AsyncReadExt::read(&mut socket, &mut buffer);
+        let closed = actix_rt::time::timeout(LIMIT, closed)
+            .await
+            .expect("a silent handshake is ended");
+        assert!(matches!(closed, Ok(0) | Err(_)));
+    }
+    actix_rt::time::timeout(Duration::from_secs(20), scene.enroll())
+        .await
+        .expect("and agents still get in");
+}

@@ -1,0 +1,18 @@
+//! Black box: the real binary over real TLS sockets.
+//!
+//! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
+//! load), `durability` (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way),
+//! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod agents;
+mod certificates;
+mod durability;
+mod hostile;
+mod outside;
+mod quickstart;

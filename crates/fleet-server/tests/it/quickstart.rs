@@ -1,0 +1,112 @@
+//! The first ten minutes, and what may stand in their way.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+
+use test_support::{Request, server_command};
+
+use crate::agents::Scene;
+
+#[actix_rt::test]
+async fn prints_and_writes_what_a_new_user_needs() {
+    let scene = Scene::start();
+    let out = scene.server.stdout();
+    let facts = &scene.facts;
+    for shown in [
+        facts.url(),
+        facts.get("ca_file"),
+        facts.get("ca_sha256"),
+        facts.enrollment_token(),
+        "elastic-agent enroll --url",
+        "--certificate-authorities",
+        "/api/status",
+        "/api/fleet/agent_policies",
+    ] {
+        assert!(out.contains(shown), "{shown} is not in\n{out}");
+    }
+    let data = scene.server.data();
+    for private in [
+        "quickstart.json",
+        "admin.key",
+        "enrollment_token",
+        "certs/ca.key",
+        "certs/server.key",
+        "fleet.db",
+    ] {
+        let mode = fs::metadata(data.join(private)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{private}");
+    }
+    let status = facts
+        .client(facts.url())
+        .request(&Request::get("/api/status"))
+        .await
+        .unwrap();
+    assert_eq!(
+        status.json(),
+        serde_json::json!({"name": "fleet-server", "status": "HEALTHY"})
+    );
+    let internal = facts
+        .client(facts.get("internal_url"))
+        .request(&Request::get("/api/status"))
+        .await
+        .unwrap();
+    assert_eq!(internal.status, 200);
+    let (code, said, _) = server_command!()
+        .sub_command("status")
+        .arg("--data-dir")
+        .arg(&data)
+        .output();
+    assert_eq!((code, said.trim()), (0, "HEALTHY"));
+}
+
+#[test]
+fn a_busy_port_is_one_clear_sentence_and_exit_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (code, _, err) = server_command!()
+        .quickstart()
+        .set("inputs.0.server.host", "127.0.0.1")
+        .set("inputs.0.server.port", &port.to_string())
+        .output();
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains(&format!("127.0.0.1:{port}")) && err.contains("in use"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_store_in_use_names_its_holder() {
+    let server = server_command!().quickstart().start();
+    let (code, _, err) = server_command!()
+        .directory(server.directory())
+        .quickstart()
+        .output();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains(&server.pid().to_string()), "{err}");
+}
+
+#[test]
+fn files_of_others_are_left_alone() {
+    let command = server_command!();
+    let data = command.path().join("data");
+    fs::create_dir_all(data.join("certs")).unwrap();
+    fs::write(data.join("notes.txt"), "mine").unwrap();
+    fs::write(data.join("certs/ca.crt"), "somebody else's").unwrap();
+    let (code, _, err) = command.quickstart().output();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("ca.crt"), "{err}");
+    assert_eq!(fs::read_to_string(data.join("notes.txt")).unwrap(), "mine");
+    assert_eq!(
+        fs::read_to_string(data.join("certs/ca.crt")).unwrap(),
+        "somebody else's"
+    );
+}
+
+#[test]
+fn a_data_directory_that_can_not_be_made_is_named() {
+    let command = server_command!();
+    fs::write(command.path().join("data"), "a file").unwrap();
+    let (code, _, err) = command.quickstart().output();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("data"), "{err}");
+}
