@@ -224,6 +224,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// O23: committed changes after `after` in order, without gaps or repeats, at most `limit`. If there is
     /// none, waits at most `wait` for one and then answers an empty list. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Trimmed`]: changes after `after` are no longer kept; the reader takes
+    /// [`Store::last_change`], reads everything it follows anew, and goes on from there.
     async fn changes(&self, after: ChangeSequence, limit: u32, wait: Duration) -> Result<Vec<Change>>;
 
     /// O23: the newest committed change, where a new reader starts.

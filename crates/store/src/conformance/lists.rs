@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Bench,
-    population::{TIMEOUTS, populate},
+    population::{TIMEOUTS, populate, settle},
     samples::*,
 };
 use crate::{
@@ -178,7 +178,7 @@ async fn agree(store: &dyn Store, now: Timestamp) {
 /// them for others.
 pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
     let store = bench.store();
-    let now = populate(
+    let now = settle(
         &*store,
         agents,
         [None, Some(3600), Some(24 * 3600), Some(14 * 24 * 3600)],

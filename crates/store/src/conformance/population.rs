@@ -5,8 +5,19 @@ use std::time::Duration;
 use super::samples::*;
 use crate::{AgentId, AuditMark, CheckinRecord, Enrollment, PolicyId, Store, Timestamp, UnhealthyReason};
 
-/// Agents in every state, over four policies, in calls of a thousand at a time.
+/// Agents in every state, over four policies.
 pub(super) async fn populate(store: &dyn Store, agents: usize, timeouts: [Option<u64>; 4]) -> Timestamp {
+    let now = settle(store, agents, timeouts).await;
+    let numbers: Vec<_> = (0..agents).collect();
+    for part in numbers.chunks(1000) {
+        vary(store, part, now).await;
+    }
+    now
+}
+
+/// Agents that enrolled, checked in at various times and confirmed nothing yet: the quicker half, in calls of a
+/// thousand at a time.
+pub(super) async fn settle(store: &dyn Store, agents: usize, timeouts: [Option<u64>; 4]) -> Timestamp {
     let now = at(1_000_000);
     for (n, timeout) in timeouts.into_iter().enumerate() {
         let mut first = revision(&format!("policy-{n}"));
@@ -25,57 +36,61 @@ pub(super) async fn populate(store: &dyn Store, agents: usize, timeouts: [Option
             .record_checkins(part.iter().filter_map(|n| sample_checkin(*n, now)).collect())
             .await
             .unwrap();
-        let mut changes: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
-        for n in part {
-            let id = AgentId::from(format!("agent-{n:07}"));
-            if n % 7 != 0 {
-                changes.push(Box::pin(async move {
-                    let policy = PolicyId::from(format!("policy-{}", n % 4));
-                    let revision = i64::try_from(n % 3).unwrap();
-                    store
-                        .confirm_policy(&id, &policy, revision, now)
-                        .await
-                        .map(|_| ())
-                        .unwrap();
-                    match n % 41 {
-                        0 => store.unenroll(&id, None, now).await.unwrap(),
-                        1 | 2 => {
-                            let reason = if n % 41 == 1 { "uninstall" } else { "orphaned" }.to_owned();
-                            let mark = AuditMark {
-                                reason,
-                                time: String::new(),
-                            };
-                            store.mark_audit(&id, mark, now).await.unwrap();
-                        }
-                        _ => {}
-                    }
-                }));
-            }
-        }
-        futures_all(changes).await;
-        let marked: Vec<_> = part
-            .iter()
-            .filter(|n| **n % 29 == 0)
-            .map(|n| format!("agent-{n:07}"))
-            .collect();
-        let marked: Vec<_> = marked.iter().map(String::as_str).collect();
-        for (place, mark) in [
-            crate::AgentMark::UpgradeStarted,
-            crate::AgentMark::UnenrollmentStarted,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let mut one = action(&format!("d{place}-{}", part[0]), &marked);
-            one.mark = Some(mark);
-            one.expiration = Some(now.plus(Duration::from_secs(60)));
-            if place == 1 {
-                one.agents.truncate(marked.len() / 2);
-            }
-            store.append_actions(vec![one]).await.unwrap();
-        }
     }
     now
+}
+
+/// Everything else that can happen to agents.
+async fn vary(store: &dyn Store, part: &[usize], now: Timestamp) {
+    let mut changes: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+    for n in part {
+        let id = AgentId::from(format!("agent-{n:07}"));
+        if n % 7 != 0 {
+            changes.push(Box::pin(async move {
+                let policy = PolicyId::from(format!("policy-{}", n % 4));
+                let revision = i64::try_from(n % 3).unwrap();
+                store
+                    .confirm_policy(&id, &policy, revision, now)
+                    .await
+                    .map(|_| ())
+                    .unwrap();
+                match n % 41 {
+                    0 => store.unenroll(&id, None, now).await.unwrap(),
+                    1 | 2 => {
+                        let reason = if n % 41 == 1 { "uninstall" } else { "orphaned" }.to_owned();
+                        let mark = AuditMark {
+                            reason,
+                            time: String::new(),
+                        };
+                        store.mark_audit(&id, mark, now).await.unwrap();
+                    }
+                    _ => {}
+                }
+            }));
+        }
+    }
+    futures_all(changes).await;
+    let marked: Vec<_> = part
+        .iter()
+        .filter(|n| **n % 29 == 0)
+        .map(|n| format!("agent-{n:07}"))
+        .collect();
+    let marked: Vec<_> = marked.iter().map(String::as_str).collect();
+    for (place, mark) in [
+        crate::AgentMark::UpgradeStarted,
+        crate::AgentMark::UnenrollmentStarted,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut one = action(&format!("d{place}-{}", part[0]), &marked);
+        one.mark = Some(mark);
+        one.expiration = Some(now.plus(Duration::from_secs(60)));
+        if place == 1 {
+            one.agents.truncate(marked.len() / 2);
+        }
+        store.append_actions(vec![one]).await.unwrap();
+    }
 }
 
 /// All of them at once, so that they share commits.
@@ -121,9 +136,9 @@ fn sample(n: usize, now: Timestamp) -> Enrollment {
 fn sample_checkin(n: usize, now: Timestamp) -> Option<CheckinRecord> {
     let silent = match n % 13 {
         0 => return None,
-        1 => 400,
-        2 => 4000,
-        3 => 200_000,
+        1 => 301 + (n as u64 * 37) % 3000,
+        2 => 3601 + (n as u64 * 53) % 40_000,
+        3 => 200_000 + (n as u64 % 1000) * 600,
         other => other as u64 * 7,
     };
     let status = ["online", "online", "error", "degraded", "starting"][n % 5].to_owned();

@@ -32,6 +32,10 @@ pub(super) fn page(
     let counts = counts_within(&snapshot, query, now)?;
     let total = wanted.iter().filter_map(|status| counts.get(status)).sum();
     let mut items = Vec::new();
+    if page.offset >= total {
+        // Nothing to walk for.
+        return Ok(Page { items, total });
+    }
     for (id, status) in ids(&snapshot, query, &wanted, total, page, now)? {
         let agent = agents::by_id(&snapshot, &id)?.ok_or_else(|| StoreError::Corrupt {
             detail: format!("agent {id} has no record"),
@@ -215,26 +219,33 @@ fn ids(
         AgentSort::Version => "presence.version",
     };
     let is_filtered = !query.tags.is_empty() || query.search.is_some();
+    let select = |way: Way| {
+        format!(
+            "SELECT agent, {status} AS status, {key} AS sorted FROM presence{index}{policy}{agent}
+             WHERE {filters}{only} AND status IN (SELECT value FROM json_each(:states))",
+            status = status_sql!(),
+            index = way.index,
+            policy = join_policy!(),
+            agent = if is_filtered { JOIN_AGENT } else { "" },
+            filters = filters(query),
+            only = way.only,
+        )
+    };
+    let ways = ways(query, wanted, total)
+        .into_iter()
+        .map(select)
+        .collect::<Vec<_>>();
     let sql = format!(
-        "SELECT agent, {status} AS status FROM presence{index}{policy}{agent}
-         WHERE {filters}{active} AND status IN (SELECT value FROM json_each(:states))
-         ORDER BY {key} {direction}, agent {direction} LIMIT :limit OFFSET :offset",
-        status = status_sql!(),
-        index = index(query, wanted, total),
-        policy = join_policy!(),
-        agent = if is_filtered { JOIN_AGENT } else { "" },
-        filters = filters(query),
-        active = if wanted.contains(&AgentStatus::Unenrolled) {
-            ""
-        } else {
-            " AND is_active = 1"
-        },
+        "{} ORDER BY sorted {direction}, agent {direction} LIMIT :limit OFFSET :offset",
+        ways.join(" UNION ALL ")
     );
     let mut statement = snapshot.prepare_cached(&sql)?;
+    let silent = silent_before(snapshot, now)?;
     let (policies, tags, search) = (List(&query.policies), List(&query.tags), query.search.as_deref());
     let offset = pages::offset(page);
-    let parameters: [(&str, &dyn ToSql); 8] = [
+    let parameters: [(&str, &dyn ToSql); 9] = [
         (":now", &now),
+        (":silent", &silent),
         (":states", &states),
         (":only", &states),
         (":policies", &policies),
@@ -253,27 +264,82 @@ fn ids(
     Ok(ids)
 }
 
-/// Few agents are found through what makes them few and then sorted; many by a walk along the order.
-fn index(query: &AgentQuery, wanted: &[AgentStatus], total: u64) -> &'static str {
-    let clock_decides = wanted
-        .iter()
-        .any(|status| matches!(status, AgentStatus::Inactive | AgentStatus::Offline));
+/// How the agents of a list are found.
+struct Way {
+    /// The index to go by.
+    index: &'static str,
+    /// What the index, or the list as a whole, implies. A `+` keeps the planner from going by it.
+    only: &'static str,
+}
+
+/// Few agents are found through what makes them few and then sorted; many by a walk along the order. Several
+/// ways are merged, each in order.
+fn ways(query: &AgentQuery, wanted: &[AgentStatus], total: u64) -> Vec<Way> {
+    let active = if wanted.contains(&AgentStatus::Unenrolled) {
+        ""
+    } else {
+        " AND +is_active = 1"
+    };
+    let by = |index| vec![Way { index, only: active }];
+    let clocked = wanted.iter().filter(|status| is_clocked(**status)).count();
     if total > FEW {
         return match query.sort {
-            AgentSort::EnrolledAt => " INDEXED BY presence_enrolled_at",
-            AgentSort::Policy => " INDEXED BY presence_policy",
-            AgentSort::Version => " INDEXED BY presence_version",
-            // By id: the table itself. By last check-in: the index needs `is_active`, the planner knows it.
-            AgentSort::Id | AgentSort::LastCheckin => "",
+            AgentSort::EnrolledAt => by(" INDEXED BY presence_enrolled_at"),
+            AgentSort::Policy => by(" INDEXED BY presence_policy"),
+            AgentSort::Version => by(" INDEXED BY presence_version"),
+            // The table itself.
+            AgentSort::Id => by(""),
+            AgentSort::LastCheckin => {
+                let index = " INDEXED BY presence_last_checkin";
+                let mut ways = vec![Way {
+                    index,
+                    only: " AND is_active = 1",
+                }];
+                if active.is_empty() {
+                    ways.push(Way {
+                        index,
+                        only: " AND is_active = 0",
+                    });
+                }
+                ways
+            }
         };
     }
     if !query.policies.is_empty() {
-        " INDEXED BY presence_policy"
-    } else if !query.statuses.is_empty() && !clock_decides {
-        " INDEXED BY presence_state"
+        by(" INDEXED BY presence_policy")
+    } else if query.statuses.is_empty() {
+        let only = if active.is_empty() {
+            ""
+        } else {
+            " AND is_active = 1"
+        };
+        vec![Way { index: "", only }]
+    } else if clocked == 0 {
+        by(" INDEXED BY presence_state")
+    } else if clocked == wanted.len() {
+        let only = " AND agent IN (
+            SELECT agent FROM presence WHERE is_active = 1 AND last_checkin < :silent
+            UNION ALL
+            SELECT agent FROM presence WHERE is_active = 1 AND last_checkin IS NULL AND enrolled_at < :silent)";
+        vec![Way { index: "", only }]
     } else {
-        ""
+        by("")
     }
+}
+
+/// Whether the clock alone makes an agent so.
+fn is_clocked(status: AgentStatus) -> bool {
+    matches!(status, AgentStatus::Inactive | AgentStatus::Offline)
+}
+
+/// Agents heard of since are neither offline nor inactive, whatever their policy.
+fn silent_before(snapshot: &Connection, now: Timestamp) -> Outcome<i64> {
+    let shortest: Option<i64> = snapshot
+        .prepare_cached("SELECT min(inactivity_timeout) FROM policy")?
+        .query_row([], |row| row.get(0))?;
+    Ok(now
+        .millis()
+        .saturating_sub(shortest.unwrap_or(OFFLINE_AFTER).min(OFFLINE_AFTER)))
 }
 
 /// What the query asks of an agent besides its status.
@@ -282,12 +348,7 @@ fn filters(query: &AgentQuery) -> String {
     if !query.policies.is_empty() {
         filters.push_str(" AND presence.policy IN (SELECT value FROM json_each(:policies))");
     }
-    if !query.statuses.is_empty()
-        && !query
-            .statuses
-            .iter()
-            .any(|status| matches!(status, AgentStatus::Inactive | AgentStatus::Offline))
-    {
+    if !query.statuses.is_empty() && !query.statuses.iter().any(|status| is_clocked(*status)) {
         // Implied by the status, but an index knows it.
         filters.push_str(" AND state IN (SELECT value FROM json_each(:only))");
     }
