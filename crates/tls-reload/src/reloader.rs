@@ -8,6 +8,8 @@ mod actor;
 mod job;
 mod report;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;

@@ -237,16 +237,22 @@ impl Snapshot {
         }
     }
 
-    /// The newest change time among what differs from `before`.
+    /// The newest change time among what differs from `before`. `None` if anything differs without a newer
+    /// time: a file in the middle of being truncated shows its new size before its new time.
     pub(crate) fn newest_change_since(&self, before: &Self) -> Option<SystemTime> {
         let differing = self
             .marks
             .iter()
             .filter(|(path, mark)| before.marks.get(*path) != Some(mark));
-        differing
-            .filter_map(|(_, mark)| mark.changed())
-            .max()
-            .map(system_time)
+        let mut newest = None;
+        for (path, mark) in differing {
+            let Some(changed) = mark.changed() else { continue };
+            if before.marks.get(path).and_then(Mark::changed) == Some(changed) {
+                return None;
+            }
+            newest = newest.max(Some(changed));
+        }
+        newest.map(system_time)
     }
 
     /// Whether something changed so close to `looked_at` that a later change could bear the same times: file

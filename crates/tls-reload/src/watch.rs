@@ -60,6 +60,8 @@ pub(crate) struct Signals {
     first: AtomicU64,
     last: AtomicU64,
     failure: AtomicU8,
+    /// Set once the watch is armed: a watcher that fails before tells it by its result.
+    is_live: AtomicBool,
     wake: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -126,6 +128,7 @@ impl Signals {
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
             failure: AtomicU8::new(0),
+            is_live: AtomicBool::new(false),
             wake: Box::new(wake),
         })
     }
@@ -149,14 +152,24 @@ impl Signals {
         self.pending.store(false, Ordering::Release);
     }
 
+    /// From now on failures are told; one that came before is found by the next [`take_failure`](Self::take_failure).
+    pub(crate) fn go_live(&self) {
+        self.is_live.store(true, Ordering::Release);
+    }
+
     pub(crate) fn take_failure(&self) -> Option<WatchFailure> {
+        if !self.is_live.load(Ordering::Acquire) {
+            return None;
+        }
         WatchFailure::from_code(self.failure.swap(0, Ordering::AcqRel))
     }
 
     fn failed(&self, failure: WatchFailure) {
         self.failure.store(failure.code(), Ordering::Release);
-        // If nobody hears it now, the next tick of the poll finds it.
-        let _heard = (self.wake)();
+        if self.is_live.load(Ordering::Acquire) {
+            // If nobody hears it now, the next tick of the poll finds it.
+            let _heard = (self.wake)();
+        }
     }
 
     fn nanos(&self, at: Instant) -> u64 {
@@ -421,6 +434,12 @@ mod tests {
         sink.changed();
         assert_eq!(sent.load(Ordering::Relaxed), 2);
         drop(sink);
+        assert_eq!(
+            signals.take_failure(),
+            None,
+            "not armed yet: the result of arming tells"
+        );
+        signals.go_live();
         assert_eq!(signals.take_failure(), Some(WatchFailure::Died));
         assert_eq!(signals.take_failure(), None);
     }

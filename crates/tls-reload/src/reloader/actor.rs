@@ -42,6 +42,21 @@ pub(super) struct ReloadNow {
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
+/// Breaks the actor, to see it healed.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Panic;
+
+#[cfg(test)]
+impl Handler<Panic> for CertReloader {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("as the test wants");
+    }
+}
+
 /// The last word of an actor that ends on purpose.
 pub(super) struct Exit;
 
@@ -118,16 +133,13 @@ impl Actor for CertReloader {
         }
     }
 
+    /// Also runs when a panic unwinds, so it must not say the last word: see `Stop`.
     fn stopped(&mut self, _: &mut Self::Context) {
         match self.watches.try_lock() {
             Ok(mut watches) => watches.close(),
             Err(TryLockError::Poisoned(watches)) => watches.into_inner().close(),
             // A job holds it: it ends with the job, which owns the last reference then.
             Err(TryLockError::WouldBlock) => {}
-        }
-        if let Some(exit) = self.exit.take() {
-            // A supervisor that is gone needs no last word.
-            let _heard = exit.send(Exit);
         }
     }
 }
@@ -162,6 +174,10 @@ impl Handler<Stop> for CertReloader {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        if let Some(exit) = self.exit.take() {
+            // A supervisor that is gone needs no last word.
+            let _heard = exit.send(Exit);
+        }
         ctx.stop();
     }
 }
@@ -258,6 +274,8 @@ impl CertReloader {
                     Found::Confirmed(picture) => self.seen = Some(*picture),
                     Found::Changed { age } if self.quiet.due().is_none() => {
                         self.burst_trigger = Trigger::Poll;
+                        // A look that follows a read found what was written meanwhile: that is fresh.
+                        let age = if arm == Arm::All { Duration::ZERO } else { age };
                         let due = self.quiet.found(Instant::now(), age);
                         self.wait_until(ctx, due);
                     }
@@ -270,6 +288,11 @@ impl CertReloader {
 
     fn armed(&mut self, ctx: &mut Context<Self>, armed: Armed) {
         if let Some(failure) = armed.failure {
+            self.watch_failed(ctx, failure);
+            return;
+        }
+        self.signals.go_live();
+        if let Some(failure) = self.signals.take_failure() {
             self.watch_failed(ctx, failure);
             return;
         }

@@ -1,0 +1,73 @@
+//! R31: the actor panics, and nobody but the counter notices.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+use super::actor::Panic;
+use super::{ReloadHandle, Reloader};
+use crate::metrics::ReloadMetrics;
+use crate::source::{PemSource, ReloadSettings, Settings};
+use crate::state::{ReloadResult, Trigger};
+
+fn write(directory: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
+    fs::write(directory.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+}
+
+async fn until(handle: &ReloadHandle, is_so: impl FnMut(&std::sync::Arc<crate::state::ReloadState>) -> bool) {
+    let mut states = handle.subscribe();
+    let found = tokio::time::timeout(Duration::from_secs(20), states.wait_for(is_so)).await;
+    assert!(found.is_ok(), "{:#?}", handle.state());
+}
+
+#[tokio::test]
+async fn r31_a_panic_in_the_actor_is_counted_and_healed() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path());
+    let source = |name: &str| PemSource::Path(directory.path().join(name));
+    let mut settings = Settings::single(source("tls.crt"), Some(source("tls.key")));
+    settings.reload = ReloadSettings {
+        debounce: Duration::from_millis(50),
+        reload_interval: Duration::ZERO,
+        ..ReloadSettings::default()
+    };
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let handle = Reloader::new(settings).metrics(metrics).spawn_system().unwrap();
+    let config = handle.resolver().server_config();
+    for panics in 1..=2u64 {
+        let mut addresses = handle.actor.clone();
+        let address = addresses
+            .wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .clone()
+            .unwrap();
+        // Files change in the same moment: the next actor must find it without an event.
+        write(directory.path());
+        let broken = address.send(Panic).await;
+        assert!(broken.is_err(), "a caller gets a typed error");
+        assert!(
+            !config.alpn_protocols.iter().any(Vec::is_empty),
+            "handshakes need no actor"
+        );
+        until(&handle, |state| state.reloader_restarts == panics).await;
+        until(&handle, |state| state.generation.number == panics + 1).await;
+    }
+    // A request that meets a dying actor follows it to the next.
+    let address = handle.actor.borrow().clone().unwrap();
+    address.try_send(Panic).unwrap();
+    let outcome = handle.reload_now(Trigger::Api).await;
+    assert!(
+        matches!(outcome.result, ReloadResult::Unchanged | ReloadResult::Success),
+        "{outcome:?}"
+    );
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("reloader_restarts_total 3"), "{text}");
+    handle.shutdown().await;
+}

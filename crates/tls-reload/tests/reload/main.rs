@@ -1,0 +1,29 @@
+//! The contract's cases on the public face: real files, real events, real handshakes over loopback or memory.
+//!
+//! - `start`: T1 to T20, what loads and what is refused.
+//! - `writers`: T21 to T40, whoever writes and however.
+//! - `refusals`: T41 to T56, bad candidates while running.
+//! - `swap`: T57 to T65, handshakes, resumption, SNI.
+//! - `alive`: T67 to T80, triggers, failures, limits, leaks.
+//! - `told`: R33 to R35, metrics, state and log.
+//!
+//! The rest: `authority` makes certificates, `site` a directory with a running reloader, `client` handshakes,
+//! `records` keeps the log.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and its measurements are its output"
+)]
+
+mod alive;
+mod authority;
+mod client;
+mod records;
+mod refusals;
+mod site;
+mod start;
+mod swap;
+mod told;
+mod writers;

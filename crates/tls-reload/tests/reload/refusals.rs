@@ -1,0 +1,347 @@
+//! T41 to T56: while A is served, something bad comes. A stays, the failure counts once, the log says why, and
+//! the next good pair is served.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use prometheus_client::registry::Registry;
+use tls_reload::{FailureReason, Passphrase, PemSource, ReloadMetrics, ReloadState, Reloader, Settings};
+
+use crate::authority::{Authority, Order, Pair};
+use crate::records;
+use crate::site::{Site, directory, replace, settings, write};
+use crate::start::encrypted;
+use crate::told::{metric, scrape};
+
+/// A site whose failures can be counted.
+struct Watched {
+    site: Site,
+    registry: Registry,
+    authority: Authority,
+    a: Pair,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self::configured(|_, _| {})
+    }
+
+    fn configured(change: impl FnOnce(&Path, &mut Settings)) -> Self {
+        let authority = Authority::new("root");
+        let a = authority.server();
+        let root = directory();
+        write(root.path(), &a);
+        let mut set = settings(root.path());
+        change(root.path(), &mut set);
+        let mut registry = Registry::default();
+        let metrics = ReloadMetrics::register(&mut registry);
+        let site = Site::started(root, Reloader::new(set).metrics(metrics));
+        Self {
+            site,
+            registry,
+            authority,
+            a,
+        }
+    }
+
+    /// Waits for the refusal and checks everything the contract says of it.
+    fn refused(&self, reason: FailureReason, words: &str) -> std::sync::Arc<ReloadState> {
+        let state = self.site.wait("the refusal", |state| {
+            state
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.reason == reason)
+        });
+        let failure = state.failure.clone().expect("a failure");
+        assert!(failure.message.contains(words), "{failure:?}");
+        assert!(failure.message.contains("still serving"), "{failure:?}");
+        assert!(!failure.hint.is_empty());
+        assert_eq!(state.generation.fingerprint(), self.a.fingerprint, "A stays");
+        assert!(!state.healthy, "R35");
+        // Two retries later it is still one failure, and one line.
+        let retried = self.site.wait("retries", |state| {
+            state.attempts.back().is_some_and(|last| last.times >= 2)
+        });
+        let counted = metric(
+            &scrape(&self.registry),
+            &format!(
+                "reload_total{{result=\"failure\",reason=\"{}\"}}",
+                reason.as_str()
+            ),
+        );
+        assert_eq!(counted, Some(1.0), "{:#?}", retried.attempts);
+        let place = self.site.root.path().display().to_string();
+        let lines = records::about(&place);
+        let lines: Vec<_> = lines
+            .iter()
+            .filter(|line| line.field("event.outcome") == Some("failure"))
+            .collect();
+        assert_eq!(lines.len(), 1, "R30: {lines:#?}");
+        assert_eq!(lines[0].level, log::Level::Error);
+        assert_eq!(lines[0].field("event.reason"), Some(reason.as_str()));
+        state
+    }
+
+    /// A good pair heals it.
+    fn heals(self) {
+        let b = self.authority.server();
+        for (name, content) in [("tls.crt", &b.certificate), ("tls.key", &b.key)] {
+            let path = self.site.path(name);
+            if path.is_dir() {
+                fs::remove_dir(&path).expect("rmdir");
+            }
+            replace(&path, content);
+        }
+        self.site.wait_served(&b);
+        let state = self.site.wait("health", |state| state.healthy);
+        assert!(state.failure.is_none() && state.pending_retry.is_none());
+    }
+}
+
+#[test]
+fn t41_mismatched() {
+    let watched = Watched::new();
+    replace(&watched.site.path("tls.key"), &watched.authority.server().key);
+    watched.refused(FailureReason::Mismatch, "does not match");
+    watched.heals();
+}
+
+#[test]
+fn t42_empty_certificate() {
+    let watched = Watched::new();
+    replace(&watched.site.path("tls.crt"), "");
+    watched.refused(FailureReason::Empty, "is empty");
+    watched.heals();
+}
+
+#[test]
+fn t43_both_empty() {
+    let watched = Watched::new();
+    for name in ["tls.crt", "tls.key"] {
+        replace(&watched.site.path(name), "");
+    }
+    watched.refused(FailureReason::Empty, "is empty");
+    watched.heals();
+}
+
+#[test]
+fn t44_truncated() {
+    let watched = Watched::new();
+    let b = watched.authority.server();
+    replace(
+        &watched.site.path("tls.crt"),
+        &b.certificate[..b.certificate.len() / 2],
+    );
+    watched.refused(FailureReason::Malformed, "cut off");
+    watched.heals();
+}
+
+#[test]
+fn t45_t46_dates() {
+    let day = time::Duration::days(1);
+    for (begins, ends, reason, words) in [
+        (-day * 9, -day, FailureReason::Expired, "expired at"),
+        (day, day * 9, FailureReason::NotYetValid, "is not valid before"),
+    ] {
+        let watched = Watched::new();
+        let bad = watched
+            .authority
+            .issue(&Order::new(&["localhost"]).valid(begins, ends));
+        write(watched.site.root.path(), &bad);
+        watched.refused(reason, words);
+        watched.heals();
+    }
+}
+
+#[test]
+fn r19_when_the_served_one_has_ended_the_later_end_wins() {
+    let day = time::Duration::days(1);
+    let authority = Authority::new("root");
+    let ended = |days: i32| authority.issue(&Order::new(&["localhost"]).valid(-day * 30, -day * days));
+    let (a, earlier, later) = (ended(5), ended(9), ended(2));
+    let site = Site::with(&a);
+    write(site.root.path(), &earlier);
+    let state = site.wait("the refusal", |state| state.failure.is_some());
+    assert!(
+        state
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.message.contains("before the served one")),
+        "{state:?}"
+    );
+    assert_eq!(state.generation.fingerprint(), a.fingerprint);
+    write(site.root.path(), &later);
+    site.wait_served(&later);
+    let state = site.state();
+    assert!(!state.healthy, "served, with an error: {state:?}");
+    write(site.root.path(), &authority.server());
+    site.wait("health", |state| state.healthy);
+}
+
+#[test]
+fn t47_key_removed() {
+    let watched = Watched::new();
+    fs::remove_file(watched.site.path("tls.key")).expect("remove");
+    watched.refused(FailureReason::NotFound, "no such file");
+    watched.heals();
+}
+
+/// As a user who owns the files but is not root: threads inherit who their maker is.
+#[test]
+fn t48_key_unreadable() {
+    use std::os::unix::fs::PermissionsExt;
+    crate::start::as_nobody(|| {
+        let watched = Watched::new();
+        let key = watched.site.path("tls.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o000)).expect("chmod");
+        watched.refused(FailureReason::Unreadable, "permission denied");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let state = watched.site.wait("health", |state| state.healthy);
+        assert_eq!(state.generation.number, 1, "what is served came back");
+        watched.heals();
+    });
+}
+
+#[test]
+fn t49_passphrase_no_longer_fits() {
+    let authority = Authority::new("root");
+    let (a, b) = (authority.server(), authority.server());
+    let root = directory();
+    write(
+        root.path(),
+        &Pair {
+            key: encrypted(&a, "one"),
+            ..a.clone()
+        },
+    );
+    fs::write(root.path().join("phrase"), "one\n").expect("write");
+    let mut set = settings(root.path());
+    set.pairs[0].passphrase = Some(Passphrase::Path(root.path().join("phrase")));
+    let site = Site::serving(root, set);
+    write(
+        site.root.path(),
+        &Pair {
+            key: encrypted(&b, "two"),
+            ..b.clone()
+        },
+    );
+    let state = site.wait("the refusal", |state| state.failure.is_some());
+    assert_eq!(
+        state.failure.as_ref().map(|failure| failure.reason),
+        Some(FailureReason::Passphrase)
+    );
+    fs::write(site.path("phrase"), "two\n").expect("write");
+    site.wait_served(&b);
+}
+
+#[test]
+fn t50_ten_megabytes() {
+    let watched = Watched::new();
+    replace(
+        &watched.site.path("tls.crt"),
+        &watched
+            .a
+            .certificate
+            .repeat(10 * 1024 * 1024 / watched.a.certificate.len()),
+    );
+    watched.refused(FailureReason::TooLarge, "larger than 1048576 bytes");
+    watched.heals();
+}
+
+#[test]
+fn t51_ten_thousand_certificates() {
+    let watched = Watched::new();
+    // The smallest certificates that still are: the size limit would catch larger ones first.
+    let tiny = crate::authority::pem("CERTIFICATE", b"\x30\x00");
+    replace(&watched.site.path("tls.crt"), &tiny.repeat(10_000));
+    watched.refused(FailureReason::TooLarge, "holds 10000 certificates, more than 100");
+    watched.heals();
+}
+
+#[test]
+fn t52_t53_the_set_is_refused_as_one() {
+    let ca = Authority::new("clients").pem;
+    let other = Authority::new("other clients").pem;
+    let watched = Watched::configured(|root, set| {
+        fs::write(root.join("ca.crt"), &ca).expect("write");
+        set.client_authorities = vec![PemSource::Path(root.join("ca.crt"))];
+    });
+    let b = watched.authority.server();
+    replace(&watched.site.path("ca.crt"), "garbage");
+    write(watched.site.root.path(), &b);
+    watched.refused(FailureReason::Malformed, "ca.crt");
+    let fingerprint = watched.site.state().generation.client_authorities[0]
+        .fingerprint
+        .clone();
+    replace(&watched.site.path("ca.crt"), &other);
+    watched.site.wait_served(&b);
+    assert_ne!(
+        watched.site.state().generation.client_authorities[0].fingerprint,
+        fingerprint,
+        "together"
+    );
+    // A good CA beside a bad pair: neither is taken.
+    let taken = watched.site.state().generation.client_authorities[0]
+        .fingerprint
+        .clone();
+    replace(&watched.site.path("tls.key"), "garbage");
+    replace(&watched.site.path("ca.crt"), &ca);
+    let state = watched.site.wait("the refusal", |state| state.failure.is_some());
+    assert_eq!(state.generation.client_authorities[0].fingerprint, taken);
+    assert_eq!(state.generation.fingerprint(), b.fingerprint);
+}
+
+#[test]
+fn t54_symlink_loop() {
+    let watched = Watched::new();
+    for (link, target) in [("tls.crt", "turn"), ("turn", "tls.crt")] {
+        let path = watched.site.path(link);
+        if path.exists() {
+            fs::remove_file(&path).expect("remove");
+        }
+        symlink(target, &path).expect("link");
+    }
+    watched.refused(FailureReason::NotRegular, "too many levels of symbolic links");
+    watched.heals();
+}
+
+#[test]
+fn t55_revocation_list_is_garbage() {
+    let ca = Authority::new("clients");
+    let list = ca.revoke(&[], time::Duration::days(9));
+    let watched = Watched::configured(|root, set| {
+        fs::write(root.join("ca.crt"), &ca.pem).expect("write");
+        fs::write(root.join("list"), &list).expect("write");
+        set.client_authorities = vec![PemSource::Path(root.join("ca.crt"))];
+        set.revocation_lists = vec![root.join("list")];
+    });
+    replace(
+        &watched.site.path("list"),
+        &crate::authority::pem("X509 CRL", b"\x30\x00"),
+    );
+    watched.refused(FailureReason::RevocationLists, "revocation list");
+    replace(&watched.site.path("list"), &list);
+    watched.heals();
+}
+
+#[test]
+fn t56_the_directory_disappears_and_comes_back() {
+    let watched = Watched::configured(|root, set| {
+        fs::create_dir(root.join("tls")).expect("mkdir");
+        for name in ["tls.crt", "tls.key"] {
+            fs::copy(root.join(name), root.join("tls").join(name)).expect("copy");
+        }
+        set.pairs = settings(&root.join("tls")).pairs;
+    });
+    let tls = watched.site.path("tls");
+    fs::remove_dir_all(&tls).expect("remove");
+    watched.refused(FailureReason::NotFound, "no such file");
+    let b = watched.authority.server();
+    fs::create_dir(&tls).expect("mkdir");
+    write(&tls, &b);
+    watched.site.wait_served(&b);
+    let a = watched.authority.server();
+    write(&tls, &a);
+    watched.site.wait_served(&a);
+}
