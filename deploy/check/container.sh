@@ -3,9 +3,22 @@
 # root as far as chroot isolation can, asked for its status by its own health check, stopped, and listed (SBOM).
 set -euo pipefail
 work=$(mktemp -d)
-server=
+agents=
+# The server's own process: the runner does not pass signals on.
+find_server() {
+    local path
+    for path in /proc/[0-9]*; do
+        if tr '\0' '\n' < "$path/cmdline" 2> /dev/null | awk -v port="inputs.0.server.port=$agents" \
+            'NR == 1 && !/(^|\/)fleet-server$/ {exit} $0 == port {found = 1} END {exit !found}'; then
+            basename "$path"
+        fi
+    done
+}
 cleanup() {
-    [ -z "$server" ] || kill "$server" 2> /dev/null || true
+    local pid
+    if [ -n "$agents" ]; then
+        for pid in $(find_server); do kill "$pid" 2> /dev/null || true; done
+    fi
     wait 2> /dev/null || true
     rm -rf "$work"
 }
@@ -96,20 +109,10 @@ for _ in $(seq 100); do
 done
 grep -q '^HEALTHY' "$work/status" || { cat "$work/status" "$work/log" >&2; fail "the image's health check is not satisfied"; }
 sed 's/^/  status: /' "$work/status"
-server=$("$PYTHON" - "$agents" << 'FIND'
-import pathlib, sys
-for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    try:
-        words = path.read_bytes().split(b"\0")
-    except OSError:
-        continue
-    if words[0] == b"fleet-server" and f"inputs.0.server.port={sys.argv[1]}".encode() in words:
-        print(path.parent.name)
-FIND
-)
+server=$(find_server)
+[ -n "$server" ] || fail "the server's process is not found"
 [ "$(stat -c %u "/proc/$server")" = 65532 ] || fail "the server does not run as 65532"
 kill -TERM "$server"
-server=
 wait "$runner" || fail "the server in the image did not end with 0"
 
 # The bill of materials, and the size.
