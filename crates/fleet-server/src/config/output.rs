@@ -122,8 +122,12 @@ choice! {
 }
 
 impl Elasticsearch {
-    /// The hosts as URLs: scheme, port and path filled in.
+    /// The hosts as URLs: scheme, port and path filled in. A section that names no host stands for a cluster on
+    /// this machine with TLS.
     pub fn urls(&self) -> Vec<String> {
+        if self.hosts == Self::default().hosts {
+            return vec!["https://localhost:9200".to_owned()];
+        }
         self.hosts.iter().map(|host| self.url(host.trim())).collect()
     }
 

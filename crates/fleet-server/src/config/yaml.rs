@@ -299,10 +299,15 @@ mod tests {
                 .unwrap_err()
                 .contains("a key is a single word")
         );
+        let block: String = (0..200)
+            .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+            .collect();
+        assert!(read(&block).unwrap_err().contains("nested too deeply"));
+        // Brackets without end meet the parser's own limit first.
         assert!(
             read(&"[".repeat(100_000))
                 .unwrap_err()
-                .contains("nested too deeply")
+                .contains("recursion limit")
         );
     }
 
