@@ -43,6 +43,7 @@ pub use store::{
     AuditMark, EnrollmentToken, KeyId, KeyKind, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary,
     RawJson, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenId, UnhealthyReason,
 };
+use tokio::sync::Notify;
 
 pub use actors::health_monitor::{Health, HealthState};
 pub use credentials::{ApiKey, Secret, TokenError};
@@ -71,6 +72,8 @@ pub struct Fleet {
     checkins: Arc<PendingCheckins>,
     deliveries: Deliveries,
     health: Arc<SharedHealth>,
+    /// Asks for the gauges to be counted anew.
+    recount: Arc<Notify>,
     actors: Actors,
 }
 
@@ -99,6 +102,7 @@ impl Fleet {
         let health = SharedHealth::new();
         health_monitor::look(&*store, &health).await;
         let last_change = store.last_change().await?;
+        let recount = Arc::new(Notify::new());
         let actors = Actors {
             policy_monitor: {
                 let (store, policies, waiters) =
@@ -152,6 +156,7 @@ impl Fleet {
             },
             health_monitor: {
                 let (store, health, of) = (Arc::clone(&store), Arc::clone(&health), metrics.clone());
+                let recount = Arc::clone(&recount);
                 Supervised::start(
                     "health_monitor",
                     metrics.restarts_of("health_monitor"),
@@ -160,6 +165,7 @@ impl Fleet {
                         store: Arc::clone(&store),
                         health: Arc::clone(&health),
                         metrics: of.clone(),
+                        recount: Arc::clone(&recount),
                     },
                 )
             },
@@ -186,6 +192,7 @@ impl Fleet {
             checkins,
             deliveries,
             health,
+            recount,
             actors,
         }))
     }

@@ -235,6 +235,11 @@ async fn append(
         "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
         "policy revision made"
     );
+    // Whoever checks in next gets it, without waiting for the feed; polls that wait are woken by the monitor.
+    if let Err(error) = fleet.policies.refresh(id).await {
+        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "new revision not read back yet");
+    }
+    fleet.recount.notify_one();
     Ok(stored)
 }
 

@@ -32,6 +32,7 @@ mod tls;
 
 use std::time::Duration;
 
+pub use rustix::process::Signal;
 pub use self::{
     admin_client::AdminClient,
     certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},

@@ -30,23 +30,22 @@ use crate::{
 /// # Errors
 /// The configuration is wrong, the server could not start, or did not stop in good order.
 pub fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    // The data directory decides where the certificates are, so it is asked for first.
-    let (first, _) = global.load_with(global.files.clone(), below())?;
-    let ca = LocalCa::under(&first.path.data);
-    let path = |path: &Path| path.display().to_string();
-    let overlay = below()
-        .set("inputs.0.server.ssl.certificate", path(&ca.certificate))
-        .set("inputs.0.server.ssl.key", path(&ca.key));
-    let (config, notices) = global.load_with(global.files.clone(), overlay)?;
+    // The data directory decides where the certificates are, and a file may decide where that is.
+    let (first, _) = global.load_with(global.files.clone(), below(&LocalCa::under(&global.data_dir())))?;
+    let ca = LocalCa::under(&absolute(&first.path.data)?);
+    let (config, notices) = global.load_with(global.files.clone(), below(&ca))?;
     let logs = begin_log(&config, &notices)?;
     end_log(logs, serve(&config, &ca, out))
 }
 
 /// What quickstart chooses where nobody else does.
-fn below() -> Overlay {
+fn below(ca: &LocalCa) -> Overlay {
+    let path = |path: &Path| path.display().to_string();
     Overlay::new("quickstart")
         .set("http.enabled", "true")
         .set("logging.to_stderr", "true")
+        .set("inputs.0.server.ssl.certificate", path(&ca.certificate))
+        .set("inputs.0.server.ssl.key", path(&ca.key))
 }
 
 fn serve(config: &Config, ca: &LocalCa, out: &mut dyn Write) -> Result<()> {

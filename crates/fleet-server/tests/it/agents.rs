@@ -23,12 +23,12 @@ impl Scene {
 
     pub(crate) fn of(server: ServerProcess) -> Self {
         let facts = server.quickstart_facts();
-        let admin = AdminClient::new(facts.client(facts.get("admin_url")), facts.admin_api_key());
+        let admin = AdminClient::new(facts.client("admin_url"), facts.admin_api_key());
         Self { server, facts, admin }
     }
 
     pub(crate) async fn enroll(&self) -> SimulatedAgent {
-        let client = self.facts.client(self.facts.url());
+        let client = self.facts.client("url");
         SimulatedAgent::enroll(&client, self.facts.enrollment_token())
             .await
             .unwrap()
@@ -120,7 +120,7 @@ async fn a_revoked_token_admits_nobody_and_a_forced_unenrolment_ends_the_poll() 
     agent.apply(&first).await.unwrap();
     let token = scene.admin.create_token(scene.facts.policy_id()).await;
     scene.admin.revoke_token(token["id"].as_str().unwrap()).await;
-    let client = scene.facts.client(scene.facts.url());
+    let client = scene.facts.client("url");
     let refused = SimulatedAgent::enroll(&client, token["api_key"].as_str().unwrap())
         .await
         .err()

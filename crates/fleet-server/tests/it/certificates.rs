@@ -53,6 +53,7 @@ fn the_users_procedure() {
     let (old, new) = (ca.issue(&["localhost"]), ca.issue(&["localhost"]));
     let command = server_command!();
     let logs = command.path().join("logs");
+    fs::create_dir(command.path().join("certs")).unwrap();
     let files = PairFiles::create(&command.path().join("certs"), &old);
     let yaml = format!(
         "output.elasticsearch:\n  hosts: [\"https://localhost:9200\"]\n  service_token: unused\n\

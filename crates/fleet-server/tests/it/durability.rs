@@ -35,7 +35,7 @@ async fn a_restart_keeps_everything() {
         again.admin.policy(created["id"].as_str().unwrap()).await["revision"],
         1
     );
-    let client = again.facts.client(again.facts.url());
+    let client = again.facts.client("url");
     let mut agent = SimulatedAgent::with_credentials(&client, &agent.id, &agent.access_key);
     agent.policy = Some((facts.policy_id().to_owned(), 1));
     agent.begin_checkin().await.unwrap();
@@ -96,7 +96,7 @@ async fn h8_kill_9_loses_nothing_that_was_answered() {
 
     let again = Scene::of(server_command!().directory(directory.path()).quickstart().start());
     assert_eq!(again.admin.policy(facts.policy_id()).await["revision"], revision);
-    let client = again.facts.client(again.facts.url());
+    let client = again.facts.client("url");
     for (place, (id, key)) in agents.iter().enumerate() {
         let confirmed = &again.admin.agent(id).await["policy_revision"];
         assert_eq!(

@@ -13,7 +13,7 @@ async fn bodies_that_are_not_what_they_should_be() {
     let mut agent = scene.enroll().await;
     let first = agent.checkin().await.unwrap();
     agent.apply(&first).await.unwrap();
-    let client = scene.facts.client(scene.facts.url());
+    let client = scene.facts.client("url");
     let path = format!("/api/fleet/agents/{}/checkin?", agent.id);
     let bomb = Request::new("POST", "/").body(vec![b' '; 30 << 20]).gzip();
     let deep = "[".repeat(100_000);
@@ -68,7 +68,7 @@ async fn bodies_that_are_not_what_they_should_be() {
 async fn who_is_not_let_in() {
     let scene = Scene::start();
     let agent = scene.enroll().await;
-    let client = scene.facts.client(scene.facts.url());
+    let client = scene.facts.client("url");
     let checkin = |authorization: Option<String>| {
         let request = Request::post_json(
             &format!("/api/fleet/agents/{}/checkin", agent.id),
@@ -99,7 +99,7 @@ async fn who_is_not_let_in() {
             "{authorization:?}"
         );
     }
-    let admin = scene.facts.client(scene.facts.get("admin_url"));
+    let admin = scene.facts.client("admin_url");
     let answer = admin
         .request(&Request::get("/api/fleet/agent_policies"))
         .await
@@ -122,7 +122,7 @@ async fn silent_and_slow_clients_are_let_go_and_hinder_nobody() {
             .set("inputs.0.server.timeouts.read", "2s")
             .start(),
     );
-    let client = scene.facts.client(scene.facts.url());
+    let client = scene.facts.client("url");
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(client.connect_tcp().await.unwrap());

@@ -35,6 +35,7 @@ async fn every_metric_of_operations_is_there() {
     let first = agent.checkin().await.unwrap();
     agent.apply(&first).await.unwrap();
     let http = HttpClient::for_url(scene.facts.get("http_url"), "");
+    until_metric(&http, "fleet_server_policy_rollout_pending", 0.0).await;
     let text = scrape(&http).await;
     let described: BTreeSet<&str> = text
         .lines()

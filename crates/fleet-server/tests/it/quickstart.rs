@@ -9,6 +9,15 @@ use crate::agents::Scene;
 #[actix_rt::test]
 async fn prints_and_writes_what_a_new_user_needs() {
     let scene = Scene::start();
+    let started = std::time::Instant::now();
+    while !scene.server.stdout().contains("Stop with Ctrl-C") {
+        assert!(
+            started.elapsed() < test_support::LIMIT,
+            "no help: {}",
+            scene.server.stdout()
+        );
+        actix_rt::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     let out = scene.server.stdout();
     let facts = &scene.facts;
     for shown in [
@@ -36,7 +45,7 @@ async fn prints_and_writes_what_a_new_user_needs() {
         assert_eq!(mode, 0o600, "{private}");
     }
     let status = facts
-        .client(facts.url())
+        .client("url")
         .request(&Request::get("/api/status"))
         .await
         .unwrap();
@@ -45,7 +54,7 @@ async fn prints_and_writes_what_a_new_user_needs() {
         serde_json::json!({"name": "fleet-server", "status": "HEALTHY"})
     );
     let internal = facts
-        .client(facts.get("internal_url"))
+        .client("internal_url")
         .request(&Request::get("/api/status"))
         .await
         .unwrap();
@@ -87,7 +96,8 @@ fn a_store_in_use_names_its_holder() {
 
 #[test]
 fn files_of_others_are_left_alone() {
-    let command = server_command!();
+    let directory = tempfile::tempdir().unwrap();
+    let command = server_command!().directory(directory.path());
     let data = command.path().join("data");
     fs::create_dir_all(data.join("certs")).unwrap();
     fs::write(data.join("notes.txt"), "mine").unwrap();

@@ -11,6 +11,8 @@ use std::{
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use store::{AgentQuery, AgentStatus, PageRequest, PolicyId, Store, StoreHealth, Timestamp};
 
+use tokio::sync::Notify;
+
 use super::supervise::{ExitGuard, Stop};
 use crate::metrics::{Metrics, PolicyLabel, StatusLabel};
 
@@ -113,6 +115,7 @@ pub(crate) struct HealthMonitor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) health: Arc<SharedHealth>,
     pub(crate) metrics: Metrics,
+    pub(crate) recount: Arc<Notify>,
 }
 
 impl Actor for HealthMonitor {
@@ -121,7 +124,14 @@ impl Actor for HealthMonitor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let looks = look_for_ever(Arc::clone(&self.store), Arc::clone(&self.health));
         ctx.spawn(looks.into_actor(self));
-        ctx.spawn(count_for_ever(Arc::clone(&self.store), self.metrics.clone()).into_actor(self));
+        ctx.spawn(
+            count_for_ever(
+                Arc::clone(&self.store),
+                self.metrics.clone(),
+                Arc::clone(&self.recount),
+            )
+            .into_actor(self),
+        );
     }
 }
 
@@ -146,13 +156,18 @@ async fn look_for_ever(store: Arc<dyn Store>, health: Arc<SharedHealth>) {
     }
 }
 
-async fn count_for_ever(store: Arc<dyn Store>, metrics: Metrics) {
+async fn count_for_ever(store: Arc<dyn Store>, metrics: Metrics, recount: Arc<Notify>) {
     let mut shown: HashSet<PolicyId> = HashSet::new();
     loop {
         if let Err(error) = count(&*store, &metrics, &mut shown).await {
             log::warn!("error.message":% = error; "agents not counted");
         }
-        tokio::time::sleep(COUNT_EVERY).await;
+        // At least a second between two counts, however often one is asked for.
+        tokio::time::sleep(LEAST_PAUSE).await;
+        tokio::select! {
+            () = tokio::time::sleep(COUNT_EVERY) => {}
+            () = recount.notified() => {}
+        }
     }
 }
 
@@ -196,6 +211,7 @@ async fn count(store: &dyn Store, metrics: &Metrics, shown: &mut HashSet<PolicyI
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 const PAGE: u32 = 500;
 

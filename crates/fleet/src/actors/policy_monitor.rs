@@ -68,6 +68,11 @@ impl Policies {
         }
     }
 
+    /// Takes over the newest revision now.
+    pub(crate) async fn refresh(&self, policy: &PolicyId) -> Result<(), FleetError> {
+        self.load(policy).await.map(drop)
+    }
+
     /// Reads and renders the newest revision.
     async fn load(&self, policy: &PolicyId) -> Result<Option<Known>, FleetError> {
         let Some(stored) = self.store.policy(policy).await? else {
