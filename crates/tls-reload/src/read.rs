@@ -63,9 +63,14 @@ impl Material {
     /// A file that cannot be read is no error here: it becomes one when it is asked for, so that a check can
     /// name every problem of a set at once.
     pub(crate) fn read(settings: &Settings, now: SystemTime) -> Result<Self, LoadError> {
+        Self::read_with(settings, now, &mut || {})
+    }
+
+    /// `read`, with something that happens between any two of its steps.
+    fn read_with(settings: &Settings, now: SystemTime, between: &mut dyn FnMut()) -> Result<Self, LoadError> {
         let wanted = wanted(settings);
         for _ in 0..ATTEMPTS {
-            if let Some(material) = attempt(&wanted, now) {
+            if let Some(material) = attempt(&wanted, now, between) {
                 return Ok(material);
             }
         }
@@ -102,12 +107,17 @@ fn wanted(settings: &Settings) -> Vec<(&Path, u64)> {
 }
 
 /// One look, one read, a second look: `None` if anything moved in between.
-fn attempt(wanted: &[(&Path, u64)], now: SystemTime) -> Option<Material> {
+fn attempt(wanted: &[(&Path, u64)], now: SystemTime, between: &mut dyn FnMut()) -> Option<Material> {
     let mut walk = Walk::default();
-    let found: Vec<Result<Found, Dead>> = wanted.iter().map(|(path, _)| walk.follow(path)).collect();
+    let mut follow = |path: &Path| {
+        between();
+        walk.follow(path)
+    };
+    let found: Vec<Result<Found, Dead>> = wanted.iter().map(|(path, _)| follow(path)).collect();
     let mut digest = Sha256::new();
     let mut files = HashMap::with_capacity(wanted.len());
     for ((path, limit), found) in wanted.iter().zip(found) {
+        between();
         let content = found
             .map_err(Trouble::Dead)
             .and_then(|found| read_one(&found, *limit));
@@ -126,6 +136,7 @@ fn attempt(wanted: &[(&Path, u64)], now: SystemTime) -> Option<Material> {
         }
         files.insert((*path).to_owned(), content);
     }
+    between();
     let again = Snapshot::of(wanted.iter().map(|(path, _)| *path));
     if again != *walk.snapshot() {
         return None;
@@ -201,3 +212,6 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -431,11 +431,9 @@ async fn leaks(reloads: usize) {
     assert_eq!(open(), files, "descriptors below the site's directory");
     let grown = resident().saturating_sub(memory);
     println!("{reloads} reloads: resident memory grew by {grown} KiB");
-    // Other cases run in the same process: the bound is per reload, far below one kept generation (≈ 20 KiB).
-    assert!(
-        grown < 40_000 + u64::try_from(reloads).expect("small") * 2,
-        "{grown} KiB"
-    );
+    // Other cases run in the same process, so the bound is loose; one generation kept for each reload, about
+    // 20 KiB, would break the long run's by far.
+    assert!(grown < 40_000, "{grown} KiB");
 }
 
 fn resident() -> u64 {

@@ -3,9 +3,9 @@
 //! - `start`: T1 to T20, what loads and what is refused.
 //! - `writers`: T21 to T40, whoever writes and however.
 //! - `refusals`: T41 to T56, bad candidates while running.
-//! - `swap`: T57 to T65, handshakes, resumption, SNI.
-//! - `alive`: T67 to T80, triggers, failures, limits, leaks.
-//! - `told`: R33 to R35, metrics, state and log.
+//! - `rotation`: T57. `swap`: T58 to T65, handshakes, resumption, SNI. `consistency`: T74, T75.
+//! - `alive`: T67 to T78, triggers, failures, limits, leaks.
+//! - `told`: R33 to R35, T79, T80: metrics, state and log.
 //!
 //! The rest: `authority` makes certificates, `site` a directory with a running reloader, `client` handshakes,
 //! `records` keeps the log.
@@ -20,8 +20,10 @@
 mod alive;
 mod authority;
 mod client;
+mod consistency;
 mod records;
 mod refusals;
+mod rotation;
 mod site;
 mod start;
 mod swap;

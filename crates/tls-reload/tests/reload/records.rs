@@ -1,5 +1,6 @@
 //! Every log record of the process, with its fields; each test looks for its own paths in it.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -51,7 +52,9 @@ pub(crate) fn about(needle: &str) -> Vec<Line> {
 
 struct Keeper;
 static KEEPER: Keeper = Keeper;
-static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+static LINES: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
+/// More would look like a leak to the case that measures memory.
+const KEPT: usize = 4000;
 
 impl Log for Keeper {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -76,7 +79,11 @@ impl Log for Keeper {
             message: record.args().to_string(),
             fields: fields.0,
         };
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(line);
     }
 
     fn flush(&self) {}

@@ -1,0 +1,174 @@
+//! What the reloading costs a handshake: `cargo bench -p tls-reload`.
+//!
+//! `resolve`: the look-up of a pair by name. `handshake`: full TLS 1.3 handshakes in memory, on one thread,
+//! against a fixed configuration, against the resolver, and against the resolver while the files are written
+//! and reloaded every 10 ms.
+
+#![expect(clippy::expect_used, reason = "a bench that cannot prepare has no figure")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use tls_reload::{Generation, PairSource, PemSource, ReloadSettings, Reloader, Settings, Trigger};
+
+type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+fn made() -> Made {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair")
+}
+
+fn write(directory: &Path, pair: &Made) {
+    std::fs::write(directory.join("tls.crt"), pair.cert.pem()).expect("written");
+    std::fs::write(directory.join("tls.key"), pair.signing_key.serialize_pem()).expect("written");
+}
+
+fn source(directory: &Path) -> PairSource {
+    let path = |name: &str| PemSource::Path(directory.join(name));
+    PairSource::new(path("tls.crt"), Some(path("tls.key")))
+}
+
+fn resolve(c: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a directory");
+    write(directory.path(), &made());
+    let one = Settings {
+        pairs: vec![source(directory.path())],
+        ..Settings::default()
+    };
+    let mut many = one.clone();
+    for pair in 0..100 {
+        let names = (0..100)
+            .map(|name| format!("n{name}.p{pair}.example.com"))
+            .collect();
+        many.pairs.push(PairSource {
+            names,
+            ..source(directory.path())
+        });
+    }
+    let mut group = c.benchmark_group("resolve");
+    let cases = [
+        ("one pair", one, "localhost"),
+        ("10000 names", many.clone(), "n57.p31.example.com"),
+        ("10000 names, in capitals", many.clone(), "N57.P31.EXAMPLE.COM"),
+        ("10000 names, unknown", many, "unknown.example.com"),
+    ];
+    for (case, settings, name) in cases {
+        let generation = Generation::load(&settings, SystemTime::now()).expect("loads");
+        group.bench_function(case, |b| {
+            b.iter(|| generation.certificate_for(black_box(Some(name))).clone())
+        });
+    }
+    group.finish();
+}
+
+fn handshake(c: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pairs = [made(), made()];
+    write(directory.path(), &pairs[0]);
+    let settings = Settings {
+        pairs: vec![source(directory.path())],
+        reload: ReloadSettings {
+            debounce: Duration::from_secs(600),
+            ..ReloadSettings::default()
+        },
+        ..Settings::default()
+    };
+    let handle = Reloader::new(settings).spawn_system().expect("starts");
+    let resolver = handle.resolver();
+    let fixed = resolver.server_config();
+    let client = client(&pairs);
+    let mut group = c.benchmark_group("handshake");
+    group.measurement_time(Duration::from_secs(12)).sample_size(60);
+    group.bench_function("fixed", |b| b.iter(|| shake(&client, fixed.clone())));
+    group.bench_function("resolver", |b| {
+        b.iter(|| shake(&client, resolver.server_config()))
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (stop, at) = (stop.clone(), directory.path().to_owned());
+        move || reload_without_end(&stop, &at, &pairs, &handle)
+    });
+    group.bench_function("resolver, a reload every 10 ms", |b| {
+        b.iter(|| shake(&client, resolver.server_config()))
+    });
+    stop.store(true, Ordering::Relaxed);
+    let reloads = writer.join().expect("joined");
+    assert!(reloads > 100, "{reloads} reloads");
+    group.finish();
+}
+
+fn reload_without_end(
+    stop: &AtomicBool,
+    at: &Path,
+    pairs: &[Made; 2],
+    handle: &tls_reload::ReloadHandle,
+) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut reloads = 0;
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while !stop.load(Ordering::Relaxed) {
+            tick.tick().await;
+            reloads += 1;
+            write(at, &pairs[usize::from(reloads % 2 == 0)]);
+            handle.reload_now(Trigger::Api).await;
+        }
+        handle.shutdown().await;
+        reloads
+    })
+}
+
+fn client(pairs: &[Made; 2]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for pair in pairs {
+        roots.add(pair.cert.der().clone()).expect("a root");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// One full handshake, both ends on this thread.
+fn shake(client: &Arc<ClientConfig>, server: Arc<ServerConfig>) {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut client = ClientConnection::new(client.clone(), name).expect("a client");
+    let mut server = ServerConnection::new(server).expect("a server");
+    let mut wire = Vec::with_capacity(8192);
+    while client.is_handshaking() || server.is_handshaking() {
+        wire.clear();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("written");
+        }
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).expect("read");
+            server.process_new_packets().expect("accepted");
+        }
+        wire.clear();
+        while server.wants_write() {
+            server.write_tls(&mut wire).expect("written");
+        }
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).expect("read");
+            client.process_new_packets().expect("accepted");
+        }
+    }
+}
+
+criterion_group!(benches, resolve, handshake);
+criterion_main!(benches);
