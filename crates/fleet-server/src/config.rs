@@ -122,11 +122,14 @@ pub struct Sources {
     pub surroundings: Surroundings,
 }
 
+/// Looks up an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the machine says; tests say something else.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Environment variables.
-    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub environment: Environment,
     /// Memory that this process may use.
     pub memory_mib: Option<u64>,
 }

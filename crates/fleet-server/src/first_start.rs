@@ -75,10 +75,8 @@ impl FirstStart {
                 None => ApiKey::generate()?,
             },
         };
-        if !is_preset && !fleet::policies::any(fleet).await? {
-            if !self.made_token.exists() {
-                write_key(&self.made_token, &token)?;
-            }
+        if !is_preset && !self.made_token.exists() && !fleet::policies::any(fleet).await? {
+            write_key(&self.made_token, &token)?;
         }
         if let Some(made) = fleet::policies::bootstrap(fleet, token, now).await? {
             log::info!("fleet.policy.id":% = made.policy; "made the default policy with an enrollment token");

@@ -275,10 +275,10 @@ impl Substitution<'_> {
         work: &mut Work<'_>,
     ) -> Result<Value, Failure> {
         let text = self.text(pieces, work)?;
-        self.from_text(&text, path, place, work)
+        self.value_of(&text, path, place, work)
     }
 
-    fn from_text(
+    fn value_of(
         &self,
         text: &str,
         path: &str,
@@ -319,7 +319,7 @@ impl Substitution<'_> {
         // An empty variable counts as unset.
         if let Some(text) = (self.environment)(name).filter(|text| !text.is_empty()) {
             return self
-                .from_text(&text, path, place, work)
+                .value_of(&text, path, place, work)
                 .map(|value| Some((value, false)));
         }
         Ok(in_tree.map(|value| (value.clone(), true)))
