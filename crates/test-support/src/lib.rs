@@ -32,7 +32,6 @@ mod tls;
 
 use std::time::Duration;
 
-pub use rustix::process::Signal;
 pub use self::{
     admin_client::AdminClient,
     certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},
@@ -47,6 +46,7 @@ pub use self::{
     simulated_agent::{AgentError, Checkin, SimulatedAgent},
     tls::{TlsFacts, fingerprint},
 };
+pub use rustix::process::Signal;
 
 /// How long an event may take before the test fails. Generous: machines that run tests are slow and busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
