@@ -216,16 +216,19 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
         store.count_by_status(&all, now).await.unwrap();
         taken.entry("counts").or_default().push(started.elapsed());
     }
-    let later = now.plus(Duration::from_secs(1));
-    let batch = (0..10_000)
-        .map(|n| checkin(&format!("agent-{:07}", n * 7919 % agents), later))
-        .collect();
-    let started = Instant::now();
-    store.record_checkins(batch).await.unwrap();
-    taken
-        .entry("10,000 check-ins")
-        .or_default()
-        .push(started.elapsed());
+    for round in 1..=5 {
+        let later = now.plus(Duration::from_secs(round));
+        let batch = (0..10_000)
+            .map(|n| checkin(&format!("agent-{:07}", n * 7919 % agents), later))
+            .collect();
+        let started = Instant::now();
+        store.record_checkins(batch).await.unwrap();
+        taken
+            .entry("10,000 check-ins")
+            .or_default()
+            .push(started.elapsed());
+    }
+    let mut slow = Vec::new();
     for (what, mut times) in taken {
         times.sort();
         let median = times[times.len() / 2];
@@ -235,8 +238,11 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
             _ => Duration::from_millis(1),
         };
         println!("S28 {agents} agents, {what}: median {median:?}, limit {limit:?} x {slack}");
-        assert!(median <= limit * slack, "{what}: {median:?} at {agents} agents");
+        if median > limit * slack {
+            slow.push(format!("{what}: {median:?}"));
+        }
     }
+    assert!(slow.is_empty(), "too slow at {agents} agents: {slow:?}");
 }
 
 /// Each filter, each sort, and some together.

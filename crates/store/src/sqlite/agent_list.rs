@@ -1,7 +1,7 @@
 //! O22: lists of agents and their computed status, from one snapshot.
 //!
 //! The status splits in two: `state`, which only writes change, and what the clock adds (inactive, offline).
-//! The census counts agents by state and by the ten minutes in which they were last heard of; only those ten
+//! The census counts agents by state and by the five minutes in which they were last heard of; only those five
 //! minutes in which a time limit falls are read agent by agent. So counting a million agents reads a few
 //! thousand rows, and the first pages of a list cost a walk along an index.
 
@@ -83,7 +83,7 @@ fn counts_within(snapshot: &Connection, query: &AgentQuery, now: Timestamp) -> O
     }
 }
 
-/// Every ten minutes of the census counted as though its agents were heard of in the last millisecond, then
+/// Every five minutes of the census counted as though its agents were heard of in the last millisecond, then
 /// corrected by the agents for which that makes a difference.
 fn count_by_census(snapshot: &Connection, query: &AgentQuery, now: Timestamp) -> Outcome<StatusCounts> {
     let mut counts = StatusCounts::new();
@@ -92,8 +92,8 @@ fn count_by_census(snapshot: &Connection, query: &AgentQuery, now: Timestamp) ->
     let mut census = snapshot.prepare_cached(concat!(
         "SELECT ",
         status_sql!(
-            "iif(has_checked_in, heard * 600000 + 599999, NULL)",
-            "heard * 600000 + 599999"
+            "iif(has_checked_in, heard * 300000 + 299999, NULL)",
+            "heard * 300000 + 299999"
         ),
         ", sum(agents) FROM census AS presence",
         join_policy!(),
@@ -109,8 +109,8 @@ fn count_by_census(snapshot: &Connection, query: &AgentQuery, now: Timestamp) ->
         let mut silent = snapshot.prepare_cached(concat!(
             "SELECT ",
             status_sql!(
-                "iif(last_checkin IS NULL, NULL, last - (last % 600000 + 600000) % 600000 + 599999)",
-                "last - (last % 600000 + 600000) % 600000 + 599999"
+                "iif(last_checkin IS NULL, NULL, last - (last % 300000 + 300000) % 300000 + 299999)",
+                "last - (last % 300000 + 300000) % 300000 + 299999"
             ),
             ", ",
             status_sql!("last_checkin", "last"),
@@ -146,7 +146,7 @@ fn count_by_census(snapshot: &Connection, query: &AgentQuery, now: Timestamp) ->
 }
 
 /// The spans of time in which an agent last heard of may be counted wrongly by the census: from the beginning
-/// of the ten minutes in which a limit falls up to the limit. Ascending, without overlap.
+/// of the five minutes in which a limit falls up to the limit. Ascending, without overlap.
 fn doubtful(snapshot: &Connection, now: Timestamp) -> Outcome<Vec<(i64, i64)>> {
     let mut limits = snapshot
         .prepare_cached(
@@ -155,7 +155,7 @@ fn doubtful(snapshot: &Connection, now: Timestamp) -> Outcome<Vec<(i64, i64)>> {
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     limits.push(OFFLINE_AFTER);
-    // Of two limits in the same ten minutes the later one has the longer span.
+    // Of two limits in the same five minutes the later one has the longer span.
     let spans: BTreeMap<i64, i64> = limits.into_iter().fold(BTreeMap::new(), |mut spans, limit| {
         let to = now.millis().saturating_sub(limit);
         let longest = spans
@@ -427,7 +427,7 @@ const JOIN_AGENT: &str = " JOIN agent AS a ON a.id = presence.agent ";
 
 /// data-model 6.1 row 5, milliseconds.
 const OFFLINE_AFTER: i64 = 5 * 60 * 1000;
-/// The ten minutes of `presence.heard`.
-const HEARD_SPAN: i64 = 10 * 60 * 1000;
+/// The five minutes of `presence.heard`.
+const HEARD_SPAN: i64 = 5 * 60 * 1000;
 /// So many agents are sorted in a few milliseconds.
 const FEW: u64 = 5_000;

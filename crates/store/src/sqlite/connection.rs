@@ -112,7 +112,8 @@ pub(super) fn refused(path: &Path, error: &rusqlite::Error) -> OpenError {
 const STATEMENTS: usize = 128;
 /// Nobody else writes (M10); this covers a checkpoint of a foreign tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// At most; a large batch that changes more pages writes some of them twice.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
 /// 16 MiB of log between checkpoints.
 const CHECKPOINT_PAGES: i64 = 4096;

@@ -56,7 +56,8 @@ mod conformance {
     crate::conformance_suite!(super::bench);
 }
 
-/// S17 and S28 in sizes of their own. A debug build beside other tests is given 20 times the time.
+/// S17 and S28 in sizes of their own. A debug build beside other tests is given 20 times the
+/// time, a release build with a machine to itself twice.
 mod sizes {
     use crate::conformance::{s17_with, s28_with};
 
@@ -74,6 +75,6 @@ mod sizes {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "torture: make torture (release build)"]
     async fn s28_a_million_agents() {
-        s28_with(&mut super::bench().await, 1_000_000, 1).await;
+        s28_with(&mut super::bench().await, 1_000_000, 2).await;
     }
 }

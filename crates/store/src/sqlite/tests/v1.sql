@@ -99,22 +99,21 @@ CREATE TABLE presence (
         WHEN last_checkin_status = 'degraded' THEN 9
         ELSE 10
     END) STORED,
-    -- The ten minutes in which it was last heard of, counted from the epoch (rounded down, also before it).
+    -- The five minutes in which it was last heard of, counted from the epoch (rounded down, also before it).
     heard INTEGER NOT NULL GENERATED ALWAYS AS (
         (coalesce(last_checkin, enrolled_at)
-            - (coalesce(last_checkin, enrolled_at) % 600000 + 600000) % 600000) / 600000
+            - (coalesce(last_checkin, enrolled_at) % 300000 + 300000) % 300000) / 300000
     ) STORED
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX presence_enrolled_at ON presence (enrolled_at);
--- With what counting the silent ones reads, so that it needs no row.
-CREATE INDEX presence_last_checkin ON presence (is_active, last_checkin, agent, policy, state);
-CREATE INDEX presence_never_checked_in ON presence (enrolled_at, agent, policy, state)
+CREATE INDEX presence_last_checkin ON presence (is_active, last_checkin);
+CREATE INDEX presence_never_checked_in ON presence (enrolled_at)
     WHERE is_active = 1 AND last_checkin IS NULL;
 CREATE INDEX presence_policy ON presence (policy);
 CREATE INDEX presence_version ON presence (version);
 CREATE INDEX presence_state ON presence (state);
 
--- How many agents share assigned policy, confirmed revision (-1: none), state and the ten minutes in which they
+-- How many agents share assigned policy, confirmed revision (-1: none), state and the five minutes in which they
 -- were last heard of, kept by triggers, so that counting a million agents does not read a million rows.
 CREATE TABLE census (
     policy TEXT NOT NULL,
