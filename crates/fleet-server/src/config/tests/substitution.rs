@@ -84,7 +84,7 @@ fn a_whole_section_can_be_taken_from_another() {
 #[test]
 fn what_stands_for_nothing_is_an_error_with_its_line() {
     insta::assert_snapshot!(
-        given("http:\n  host: ${NOBODY}\n  port: ${NUMBER:?the port is not set}\nadmin.host: ${admin.host}\nlogging.level: a${\nstore: ${http}\n")
+        given("http:\n  host: ${NOBODY}\n  port: ${NUMBER:?the port is not set}\nadmin.host: ${admin.host}\nlogging.level: a${\n")
             .errors(),
         @r"
     fleet.yml:2: http.host: ${NOBODY} is neither a configuration key nor a set environment variable
@@ -92,7 +92,6 @@ fn what_stands_for_nothing_is_an_error_with_its_line() {
     fleet.yml:3: http.port: the port is not set
     fleet.yml:4: admin.host: the value refers to itself
     fleet.yml:5: logging.level: `${}` has no name
-    fleet.yml:6: store: the port is not set
     "
     );
 }
