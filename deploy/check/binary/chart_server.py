@@ -137,6 +137,10 @@ class ChartServer:
     def connect(self, context: ssl.SSLContext, timeout: float = 30) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection("localhost", self.ports["agents"], timeout=timeout, context=context)
 
+    def token(self) -> str:
+        """The enrollment token that the server made at its first start."""
+        return (self.data / "enrollment_token").read_text().strip()
+
     def stop(self) -> int:
         """SIGTERM, as the kubelet sends it, and the exit code within the grace period."""
         self.process.send_signal(signal.SIGTERM)

@@ -56,6 +56,27 @@ class MissingKey(unittest.TestCase):
                 self.assertIn(words, log)
 
 
+class Token(unittest.TestCase):
+    def test_the_command_of_the_notes_shows_the_token(self):
+        with tempfile.TemporaryDirectory() as temporary:
+            directory = Path(temporary)
+            pair = Authority(directory / "authority").issue(90)
+            server = ChartServer(directory, [], {"fleet-tls": {"tls.crt": pair.certificate, "tls.key": pair.key}})
+            server.start()
+            try:
+                server.wait_ready()
+                done = server.command("enrollment-token", "--data-dir", str(server.data))
+                self.assertEqual((done.returncode, done.stdout), (0, server.token() + "\n"), done.stderr)
+                # What the test pod and the image's health check ask.
+                done = server.command("status", "--insecure", "--url", f"https://localhost:{server.ports['agents']}")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(done.stdout.splitlines()[0], "HEALTHY")
+                self.assertIn(f"sha256={pair.fingerprint}", done.stdout)
+                self.assertEqual(server.stop(), 0)
+            finally:
+                server.kill()
+
+
 class Systemd(unittest.TestCase):
     """Type=notify, by a socket of ours: ready, reloading and ready again, alive, stopping."""
 

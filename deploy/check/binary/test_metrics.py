@@ -1,5 +1,6 @@
 """Dashboard and rules use only metrics and labels that the running server shows; promtool likes what it shows."""
 
+import contextlib
 import json
 import os
 import re
@@ -80,15 +81,18 @@ class Metrics(unittest.TestCase):
             try:
                 server.wait_ready()
                 context = ssl.create_default_context(cafile=str(authority.file))
-                token = server.command("enrollment-token", "--data-dir", str(server.data)).stdout.strip()
+                token = server.token()
                 agent = Agent(server, context, token, "agent")
                 agent.take_policy()
-                exchange(server.connect(context), "POST", "/api/fleet/agents/enroll", "bm9ib2R5OmtleQ==", {})
-                exchange(server.connect(context), "POST", "/api/fleet/agents/enroll", token, {"type": "x" * 600_000})
+                for key, kind in (("bm9ib2R5OmtleQ==", "PERMANENT"), (token, "x" * 600_000)):
+                    with contextlib.closing(server.connect(context)) as connection:
+                        exchange(connection, "POST", "/api/fleet/agents/enroll", key, {"type": kind})
                 server.volumes["tls"].write(secret(second))
                 server.wait(lambda: second.fingerprint in server.http("/metrics")[1], "no rotation")
-                server.wait(lambda: 'fleet_server_agents{status="' in server.http("/metrics")[1], "agents are not counted")
+                # The states are counted every now and then.
+                server.wait(lambda: "fleet_server_policy_rollout_pending{" in server.http("/metrics")[1], "nothing is counted")
                 cls.text = server.http("/metrics")[1]
+                agent.connection.close()
                 cls.exit = server.stop()
             finally:
                 server.kill()

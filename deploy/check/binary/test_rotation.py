@@ -87,18 +87,19 @@ class Probes:
 
 
 class Poll(threading.Thread):
-    """One agent's long poll: what it was answered, and when."""
+    """One agent's long poll, and what it was answered."""
 
     def __init__(self, agent: Agent):
         super().__init__()
-        self.agent, self.answer, self.ended = agent, None, None
+        self.agent, self.answer = agent, None
 
     def run(self) -> None:
         try:
             self.answer = self.agent.check_in()[0]
         except OSError as error:
             self.answer = repr(error)
-        self.ended = time.monotonic()
+        finally:
+            self.agent.connection.close()
 
 
 def served(server: ChartServer) -> dict[str, float]:
@@ -132,7 +133,7 @@ class Rotation(unittest.TestCase):
 
     def rotate(self, server, authority, secret, pairs):
         context = ssl.create_default_context(cafile=str(authority.file))
-        token = server.command("enrollment-token", "--data-dir", str(server.data)).stdout.strip()
+        token = server.token()
         polls = []
         for number in range(POLLS):
             agent = Agent(server, context, token, f"agent-{number}")
