@@ -280,6 +280,12 @@ impl Watches {
     }
 }
 
+impl Drop for Watches {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl WatchFailure {
     /// The word in logs and metrics.
     #[must_use]

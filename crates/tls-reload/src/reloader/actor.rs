@@ -269,8 +269,11 @@ impl CertReloader {
                 if arm != Arm::Nothing {
                     self.armed(ctx, armed);
                 }
+                // What could not even be read in peace differs by nature: its retry is on its way.
+                let is_retried = self.seen.is_none() && self.retry_timer.is_some();
                 match found {
                     Found::Same => {}
+                    Found::Changed { .. } if is_retried => {}
                     Found::Confirmed(picture) => self.seen = Some(*picture),
                     Found::Changed { age } if self.quiet.due().is_none() => {
                         self.burst_trigger = Trigger::Poll;
@@ -404,7 +407,9 @@ impl CertReloader {
         let outcome = match read.outcome {
             Reloaded::New(generation) => self.serve(*generation, trigger, read.took),
             Reloaded::Same(picture) => self.keep(picture, trigger),
-            Reloaded::Refused(rejected, picture) => self.refuse(ctx, &rejected, picture, trigger),
+            Reloaded::Refused(rejected, picture) => {
+                self.refuse(ctx, &rejected, picture, trigger, !waiting.is_empty())
+            }
         };
         let now = self.shared.clock.now();
         self.shared.update(|state| {
@@ -450,6 +455,7 @@ impl CertReloader {
         rejected: &Rejected,
         picture: Option<Picture>,
         trigger: Trigger,
+        is_asked: bool,
     ) -> ReloadOutcome {
         let served = self.shared.resolver.current();
         let failure = (
@@ -458,7 +464,7 @@ impl CertReloader {
         );
         // One bad state of the disk is one failure, however often it is retried; a person who asks again counts.
         let is_same = self.last_failure.as_ref() == Some(&failure);
-        if !is_same || matches!(trigger, Trigger::Signal | Trigger::Api) {
+        if !is_same || is_asked {
             self.shared.metrics.refused(rejected.reason());
         }
         self.failures = if is_same {
@@ -471,7 +477,10 @@ impl CertReloader {
         let wait = backoff(self.failures);
         self.retry_timer = Some(ctx.run_later(wait, move |this, ctx| {
             this.retry_timer = None;
-            this.read(ctx, trigger);
+            // In the middle of a burst the read that ends it is the retry: half a file is not worth reading.
+            if this.quiet.due().is_none() {
+                this.read(ctx, trigger);
+            }
         }));
         let due = self.shared.clock.now().checked_add(wait);
         self.shared.update(|state| state.pending_retry = due);

@@ -80,6 +80,12 @@ impl Supervisor {
                 let _stop_or_time = tokio::time::timeout(wait, told(&mut self.stopped)).await;
             }
         }
+    }
+}
+
+/// Also when the system ends without a word and takes this task with it.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
         self.shared.update(|state| {
             state.stopped = true;
             state.watch_mode = WatchMode::Off;

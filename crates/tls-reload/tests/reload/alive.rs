@@ -535,6 +535,51 @@ fn r08_own_reads_trigger_nothing() {
     assert_eq!(site.state().attempts.len(), 2);
 }
 
+/// A failure that was asked for counts once for each asking, its retries not at all.
+#[tokio::test]
+async fn r11_retries_of_an_asked_reload_do_not_count() {
+    let place = directory();
+    write(place.path(), &Authority::new("root").server());
+    let mut set = settings(place.path());
+    set.reload.debounce = Duration::from_secs(600);
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let site = Site::started(place, Reloader::new(set).metrics(metrics));
+    replace(&site.path("tls.crt"), "");
+    for _ in 0..2 {
+        assert_eq!(
+            site.handle.reload_now(Trigger::Api).await.result,
+            ReloadResult::Failure
+        );
+    }
+    site.until("two retries", |state| {
+        state.attempts.back().is_some_and(|last| last.times >= 3)
+    })
+    .await;
+    let counted = metric(
+        &scrape(&registry),
+        "reload_total{result=\"failure\",reason=\"empty\"}",
+    );
+    assert_eq!(counted, Some(2.0));
+}
+
+/// The system ends first: whoever waits for the reloader does not wait for ever.
+#[test]
+fn r32_shutdown_after_the_system_has_ended() {
+    let place = directory();
+    write(place.path(), &Authority::new("root").server());
+    let set = settings(place.path());
+    let system = actix_rt::System::new();
+    let handle = system.block_on(async { Reloader::new(set).start().expect("served") });
+    drop(system);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let stopped = runtime.block_on(async { tokio::time::timeout(LIMIT, handle.shutdown()).await.is_ok() });
+    assert!(stopped && handle.state().stopped);
+}
+
 /// On an actix system there is no second thread; outside of one `start` says so.
 #[test]
 fn start_needs_an_actix_system() {
