@@ -170,6 +170,75 @@ mod tests {
     }
 
     #[test]
+    fn the_help_is_what_people_read() {
+        let mut command = Cli::command();
+        command.build();
+        insta::assert_snapshot!(command.render_long_help(), @r"
+    The control plane for Elastic Agents: enrolment, check-in, policies and actions, on one machine
+
+    Usage: fleet-server [OPTIONS] [COMMAND]
+
+    Commands:
+      run         Run the server (also without any sub-command)
+      quickstart  Run with certificates, store, policy and token of its own, and print how to begin
+      status      Ask a running server for its status; exits 0 only if it is healthy
+      cert        Show and check certificates
+      config      Check, show and explain the configuration
+      help        Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; may be repeated, later files win [run: fleet-server.yml]
+
+      -E <KEY=VALUE>
+              Set a configuration key, above all files; may be repeated
+
+          --data-dir <DIR>
+              Directory of the store and everything else the server keeps [default: ./data]
+
+      -v, --version
+              Print version, commit and build time
+
+          --agent-mode
+              Run under an Elastic Agent (not built in this version)
+
+      -h, --help
+              Print help
+    ");
+        let config = command.find_subcommand_mut("config").unwrap();
+        insta::assert_snapshot!(config.find_subcommand_mut("reference").unwrap().render_long_help(), @r"
+    Write the reference file, in which every key stands with default, unit and effect
+
+    Usage: fleet-server config reference [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; may be repeated, later files win [run: fleet-server.yml]
+
+          --check
+              Compare instead of writing; exits 1 if the file differs
+
+      -E <KEY=VALUE>
+              Set a configuration key, above all files; may be repeated
+
+          --format <FORMAT>
+              The commented YAML, or the table of the docs
+              
+              [default: yaml]
+              [possible values: yaml, markdown]
+
+          --data-dir <DIR>
+              Directory of the store and everything else the server keeps [default: ./data]
+
+          --output <FILE>
+              The file; `-` prints [default: fleet-server.reference.yml, docs/CONFIGURATION.md]
+
+      -h, --help
+              Print help
+    ");
+    }
+
+    #[test]
     fn options_stand_before_and_after_the_sub_command() {
         for line in [
             ["fleet-server", "-E", "a=b", "quickstart"].as_slice(),

@@ -10,7 +10,18 @@ use fleet_server::cli::{Cli, dispatch};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nowhere is left to report a closed output to. Help is no error; a wrong option is 1, as every error.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     match dispatch(&cli, &mut std::io::stdout().lock()) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {

@@ -1,20 +1,17 @@
 //! From the configuration to a [`Plan`]: every key that has an effect is turned into the value that has it.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use api::{AgentOptions, Identity, ResponseCompression, Route, RouteLimits};
 use fleet::{Pace, ReplaceTokenHashing, StaticToken};
-use tls_reload::{PairSource, Passphrase, PemSource};
 
 use crate::{
     build,
     config::{
         Config,
         limits::{InFlight, Rate},
-        secret::Secret,
-        setting::{Setting, Shown},
-        ssl::{PathOrPem, Ssl},
+        ssl::Ssl,
     },
     plan::{AdminPlan, AgentsPlan, BootstrapPlan, Plan},
 };
@@ -178,103 +175,11 @@ fn pace(rate: Option<Rate>) -> Pace {
 }
 
 fn tls(section: &str, ssl: &Ssl) -> Result<tls_reload::Settings> {
-    let default = ssl.certificate.as_ref().map(|certificate| {
-        pair(
-            certificate,
-            ssl.key.as_ref(),
-            ssl.key_passphrase.as_ref(),
-            ssl.key_passphrase_path.as_ref(),
-            &[],
-        )
-    });
-    let named = ssl.certificates.iter().filter_map(|entry| {
-        let certificate = entry.certificate.as_ref()?;
-        Some(pair(
-            certificate,
-            entry.key.as_ref(),
-            entry.key_passphrase.as_ref(),
-            entry.key_passphrase_path.as_ref(),
-            &entry.names,
-        ))
-    });
-    let reload = &ssl.certificate_reload;
-    let settings = tls_reload::Settings {
-        pairs: default.into_iter().chain(named).collect(),
-        client_authorities: ssl.certificate_authorities.iter().map(pem).collect(),
-        client_authentication: ssl
-            .client_authentication
-            .as_ref()
-            .map(|mode| word(section, mode))
-            .transpose()?,
-        verification_mode: word(section, &ssl.verification_mode)?,
-        revocation_lists: ssl.certificate_revocation_lists.clone(),
-        ca_sha256: words(section, &ssl.ca_sha256)?,
-        protocols: words(section, &ssl.supported_protocols)?,
-        cipher_suites: words(section, &ssl.cipher_suites)?,
-        curves: words(section, &ssl.curve_types)?,
-        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        reload: tls_reload::ReloadSettings {
-            enabled: reload.enabled,
-            debounce: reload.debounce,
-            max_debounce: reload.max_debounce,
-            reload_interval: reload.reload_interval,
-            expiry_warning: reload.expiry_warning.iter().map(|days| days.0).collect(),
-            refuse_expired: reload.refuse_expired,
-        },
-    };
+    let settings = ssl.settings();
     settings
         .validate()
         .map_err(|error| anyhow!("{section}: {error}\nhint: {}", error.hint()))?;
     Ok(settings)
-}
-
-fn pair(
-    certificate: &PathOrPem,
-    key: Option<&PathOrPem>,
-    phrase: Option<&Secret>,
-    phrase_path: Option<&PathBuf>,
-    names: &[String],
-) -> PairSource {
-    let passphrase = match (phrase_path, phrase) {
-        (Some(path), _) => Some(Passphrase::Path(path.clone())),
-        (None, Some(phrase)) => Some(Passphrase::Value(tls_reload::Secret::new(
-            phrase.expose().to_owned(),
-        ))),
-        (None, None) => None,
-    };
-    PairSource {
-        certificate: pem(certificate),
-        key: key.map(pem),
-        passphrase,
-        names: names.to_vec(),
-    }
-}
-
-fn pem(source: &PathOrPem) -> PemSource {
-    match source {
-        PathOrPem::Path(path) => PemSource::Path(path.clone()),
-        PathOrPem::Pem(pem) => PemSource::from_config(pem.expose()),
-    }
-}
-
-fn words<T: FromStr>(section: &str, values: &[impl Setting]) -> Result<Vec<T>>
-where
-    T::Err: std::fmt::Display,
-{
-    values.iter().map(|value| word(section, value)).collect()
-}
-
-/// The two layers name the same things by the same words.
-fn word<T: FromStr>(section: &str, value: &impl Setting) -> Result<T>
-where
-    T::Err: std::fmt::Display,
-{
-    let text = match value.shown() {
-        Some(Shown::Text(text)) => text,
-        _ => String::new(),
-    };
-    text.parse()
-        .map_err(|error: T::Err| anyhow!("{section}: {error}"))
 }
 
 /// What a limit beyond this machine's memory means: as much as there is.

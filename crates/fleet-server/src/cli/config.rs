@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
 use crate::{
-    config::{Notice, Sources, load, reference, show},
+    config::{Sources, load, reference, show},
     planning,
 };
 
@@ -28,14 +28,49 @@ enum ConfigCommand {
     /// Print the effective configuration, secrets redacted
     Show,
     /// Write the reference file, in which every key stands with default, unit and effect
-    Reference {
-        /// Compare instead of writing; exits 1 if the file differs
-        #[arg(long)]
-        check: bool,
-        /// The file; `-` prints
-        #[arg(long, value_name = "FILE", default_value = "fleet-server.reference.yml")]
-        output: PathBuf,
-    },
+    Reference(ReferenceArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ReferenceArgs {
+    /// Compare instead of writing; exits 1 if the file differs
+    #[arg(long)]
+    check: bool,
+    /// The commented YAML, or the table of the docs
+    #[arg(long, value_enum, default_value_t = Format::Yaml)]
+    format: Format,
+    /// The file; `-` prints [default: fleet-server.reference.yml, docs/CONFIGURATION.md]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Yaml,
+    Markdown,
+}
+
+impl Format {
+    fn text(self) -> String {
+        match self {
+            Self::Yaml => reference::yaml(),
+            Self::Markdown => reference::markdown(),
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Yaml => "fleet-server.reference.yml",
+            Self::Markdown => "docs/CONFIGURATION.md",
+        }
+    }
+
+    fn repair(self) -> &'static str {
+        match self {
+            Self::Yaml => "fleet-server config reference",
+            Self::Markdown => "fleet-server config reference --format markdown",
+        }
+    }
 }
 
 /// Runs the command.
@@ -47,7 +82,9 @@ pub fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
         ConfigCommand::Check => {
             let (config, notices) = load(&sources(global))?;
             planning::plan(&config)?;
-            notices_for_people(&notices, out)?;
+            for notice in &notices {
+                writeln!(out, "note: {notice}")?;
+            }
             writeln!(out, "the configuration is good")?;
             Ok(Exit::Success)
         }
@@ -56,7 +93,7 @@ pub fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
             write!(out, "{}", show::effective(&config))?;
             Ok(Exit::Success)
         }
-        ConfigCommand::Reference { check, output } => reference_file(*check, output, out),
+        ConfigCommand::Reference(args) => args.run(out),
     }
 }
 
@@ -69,32 +106,121 @@ fn sources(global: &GlobalArgs) -> Sources {
     sources
 }
 
-fn notices_for_people(notices: &[Notice], out: &mut dyn Write) -> Result<()> {
-    for notice in notices {
-        writeln!(out, "note: {notice}")?;
-    }
-    Ok(())
-}
-
-fn reference_file(check: bool, output: &Path, out: &mut dyn Write) -> Result<Exit> {
-    let text = reference::yaml();
-    if output == Path::new("-") {
-        write!(out, "{text}")?;
-        return Ok(Exit::Success);
-    }
-    if check {
+impl ReferenceArgs {
+    fn run(&self, out: &mut dyn Write) -> Result<Exit> {
+        let text = self.format.text();
+        let output = self
+            .output
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(self.format.file()));
+        if output == Path::new("-") {
+            write!(out, "{text}")?;
+            return Ok(Exit::Success);
+        }
+        if !self.check {
+            fs::write(&output, text).with_context(|| format!("cannot write {}", output.display()))?;
+            return Ok(Exit::Success);
+        }
         let found =
-            fs::read_to_string(output).with_context(|| format!("cannot read {}", output.display()))?;
+            fs::read_to_string(&output).with_context(|| format!("cannot read {}", output.display()))?;
         if found == text {
             return Ok(Exit::Success);
         }
+        let (shown, repair) = (output.display(), self.format.repair());
+        let flag = self
+            .output
+            .as_ref()
+            .map(|file| format!(" --output {}", file.display()))
+            .unwrap_or_default();
         writeln!(
             out,
-            "{} is not what the declarations say: run `fleet-server config reference`",
-            output.display()
+            "{shown} is not what the declarations say: run `{repair}{flag}`"
         )?;
-        return Ok(Exit::Failure);
+        Ok(Exit::Failure)
     }
-    fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))?;
-    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, dispatch};
+
+    fn command(words: &[&str]) -> (Result<Exit>, String) {
+        let cli = Cli::try_parse_from(["fleet-server", "config"].iter().chain(words)).unwrap();
+        let mut out = Vec::new();
+        let exit = dispatch(&cli, &mut out);
+        (exit, String::from_utf8(out).unwrap())
+    }
+
+    fn file(yaml: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fleet.yml");
+        fs::write(&path, yaml).unwrap();
+        (directory, path.display().to_string())
+    }
+
+    #[test]
+    fn check_names_every_problem_or_says_good() {
+        let (_directory, path) = file("logging.level: loud\nnobody.knows: 1\n");
+        let (exit, _) = command(&["check", "-c", &path]);
+        let errors = exit.unwrap_err().to_string();
+        assert!(
+            errors.contains("fleet.yml:1: logging.level") && errors.contains("fleet.yml:2: unknown key"),
+            "{errors}"
+        );
+
+        let (_directory, path) = file("inputs.0.cache.ttl_action: 1m\n");
+        let (exit, out) = command(&["check", "-c", &path]);
+        assert_eq!(exit.unwrap(), Exit::Success);
+        assert!(
+            out.contains("note: has no effect in this version: inputs.0.cache.ttl_action\n"),
+            "{out}"
+        );
+        assert!(out.ends_with("the configuration is good\n"), "{out}");
+    }
+
+    #[test]
+    fn show_takes_flags_and_the_data_directory_and_redacts() {
+        let (_directory, path) = file("output.elasticsearch.service_token: hush\n");
+        let (exit, out) = command(&[
+            "show",
+            "-c",
+            &path,
+            "-E",
+            "inputs.0.server.port=0",
+            "--data-dir",
+            "/somewhere",
+        ]);
+        assert_eq!(exit.unwrap(), Exit::Success);
+        assert!(
+            out.contains("  data: /somewhere\n") && out.contains("port: 0\n"),
+            "{out}"
+        );
+        assert!(
+            out.contains("service_token: \"[redacted]\"") && !out.contains("hush"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn reference_is_written_compared_and_repaired() {
+        let directory = tempfile::tempdir().unwrap();
+        for format in ["yaml", "markdown"] {
+            let path = directory.path().join(format).display().to_string();
+            let words = ["reference", "--format", format, "--output", &path];
+            let check = [&words[..], &["--check"]].concat();
+            assert_eq!(command(&words).0.unwrap(), Exit::Success);
+            assert_eq!(command(&check).0.unwrap(), Exit::Success);
+            fs::write(&path, "old").unwrap();
+            let (exit, out) = command(&check);
+            assert_eq!(exit.unwrap(), Exit::Failure);
+            // The command that the message names does repair it.
+            let repair = out.split('`').nth(1).unwrap().to_owned();
+            let words: Vec<&str> = repair.split_whitespace().skip(2).collect();
+            assert_eq!(command(&words).0.unwrap(), Exit::Success);
+            assert_eq!(command(&check).0.unwrap(), Exit::Success);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 
 use tls_reload::VerificationMode;
 
-const NAMES_THE_OUTPUT: State = State::Partly("names the output of the default policy");
+const NAMES_THE_OUTPUT: State = State::Partly("only names the output of the default policy");
 
 choice! {
     /// How a host without a scheme is reached.

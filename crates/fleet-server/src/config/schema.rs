@@ -261,7 +261,7 @@ impl Schema {
                 let score = if known.ends_with(&format!(".{path}")) {
                     2.0
                 } else {
-                    whole.max(0.5 * (whole + tail))
+                    whole.max(0.5 * (whole + tail)).max(0.8 * tail)
                 };
                 (score > 0.6).then_some((score, known))
             })

@@ -196,8 +196,16 @@ impl<T: Setting> Setting for Vec<T> {
     }
     fn from_value(value: &Value) -> Result<Self, Refusal> {
         match &value.kind {
-            ValueKind::Array(items) => items.iter().map(T::from_value).collect(),
-            ValueKind::Table(table) => items_by_index(table)?.into_iter().map(T::from_value).collect(),
+            ValueKind::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| list_item(index, item))
+                .collect(),
+            ValueKind::Table(table) => items_by_index(table)?
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| list_item(index, item))
+                .collect(),
             ValueKind::String(text) if text.is_empty() => Ok(Self::new()),
             _ => Ok(vec![T::from_value(value)?]),
         }
@@ -205,6 +213,21 @@ impl<T: Setting> Setting for Vec<T> {
     fn shown(&self) -> Option<Shown> {
         Some(Shown::List(self.iter().filter_map(T::shown).collect()))
     }
+}
+
+/// One item; what is wrong with it names it.
+fn list_item<T: Setting>(index: usize, item: &Value) -> Result<T, Refusal> {
+    T::from_value(item).map_err(|refusal| match refusal {
+        Refusal::MustBe(allowed) => {
+            let found = if T::IS_SECRET {
+                "something else".to_owned()
+            } else {
+                found(item)
+            };
+            Refusal::Because(format!("item {index} must be {allowed}, found {found}"))
+        }
+        because => because,
+    })
 }
 
 /// `hosts.0`, `hosts.1`: a list that was given item by item.

@@ -42,7 +42,7 @@ fn every_problem_is_named_with_its_line() {
       hint: did you mean http.port?
     fleet.yml:3: http.port must be a whole number from 0 to 65535, found `http`
     fleet.yml:4: unknown key sevrer
-      hint: `fleet-server config reference --output -` lists every key
+      hint: did you mean inputs.0.server?
     fleet.yml:5: unknown key server
       hint: did you mean inputs.0.server?
     fleet.yml:6: logging must be a section with keys, found a single value
@@ -88,7 +88,7 @@ fn t20_durations_and_ranges_of_the_reload() {
         @r"
     fleet.yml:4: admin.ssl.certificate_reload.debounce must be a duration from 0s to 10m, found `11m`
     fleet.yml:5: admin.ssl.certificate_reload.reload_interval must be 0 or a duration from 1s to 24h, found `500ms`
-    fleet.yml:6: admin.ssl.certificate_reload.expiry_warning must be a duration such as 30d, 36h or 10m, found a list
+    fleet.yml:6: admin.ssl.certificate_reload.expiry_warning: item 1 must be a duration such as 30d, 36h or 10m, found `soon`
     fleet.yml:7: admin.ssl.certificate_reload.refuse_expired must be true or false, found `maybe`
     "
     );

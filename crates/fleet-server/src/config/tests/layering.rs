@@ -141,7 +141,7 @@ fn what_has_no_effect_is_named_in_one_notice() {
     let [notice] = notices.as_slice() else {
         panic!("{notices:?}")
     };
-    insta::assert_snapshot!(notice, @r"has no effect in this version: inputs.0.cache.ttl_action, inputs.0.policy.id, inputs.0.server.limits.opamp_limit.max, output.elasticsearch.hosts (names the output of the default policy), output.elasticsearch.service_token");
+    insta::assert_snapshot!(notice, @r"has no effect in this version: inputs.0.cache.ttl_action, inputs.0.policy.id, inputs.0.server.limits.opamp_limit.max, output.elasticsearch.hosts (only names the output of the default policy), output.elasticsearch.service_token");
 }
 
 #[test]
