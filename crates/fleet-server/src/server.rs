@@ -74,12 +74,8 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
         Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
-        None => {
-            log::warn!(
-                "the agents' listeners speak plain HTTP: everything is readable on the way; set inputs.0.server.ssl"
-            );
-            None
-        }
+        // The configuration has said so.
+        None => None,
     };
     let admin_tls = match plan.admin.as_ref().and_then(|admin| admin.tls.clone()) {
         Some(settings) => Some(

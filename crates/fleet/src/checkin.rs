@@ -185,6 +185,7 @@ impl Waiting {
     /// [`FleetError::AgentInactive`] if the agent was unenrolled meanwhile. A fault of the store is no reason
     /// to send the agent away for minutes: the poll goes on, and what was due is found at the next check-in.
     pub async fn answer(mut self) -> Result<CheckinReply, FleetError> {
+        // What happens after the wait is boxed: its state is not carried through the wait.
         loop {
             let until = self.offer_again.map_or(self.deadline, |at| at.min(self.deadline));
             let reasons = tokio::select! {
@@ -195,7 +196,7 @@ impl Waiting {
                         return Ok(CheckinReply::Empty);
                     }
                     self.offer_again = None;
-                    match self.newer_policy().await {
+                    match Box::pin(self.newer_policy()).await {
                         Some(reply) => return Ok(reply),
                         None => continue,
                     }
@@ -205,17 +206,17 @@ impl Waiting {
                 return Ok(CheckinReply::Empty);
             }
             if reasons.agent() {
-                self.reread().await?;
+                Box::pin(self.reread()).await?;
             }
             if reasons.actions() {
-                match self.due_actions().await {
+                match Box::pin(self.due_actions()).await {
                     Ok(Some(reply)) => return Ok(reply),
                     Ok(None) => {}
                     Err(error) => self.goes_on(&error),
                 }
             }
             if (reasons.policy() || reasons.agent())
-                && let Some(reply) = self.newer_policy().await
+                && let Some(reply) = Box::pin(self.newer_policy()).await
             {
                 return Ok(reply);
             }
