@@ -86,7 +86,7 @@ INSPECT
 # host's network.
 mkdir -p "$work/certs" "$work/data"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
-    -addext subjectAltName=DNS:localhost -keyout "$work/certs/tls.key" -out "$work/certs/tls.crt" 2> /dev/null
+    -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout "$work/certs/tls.key" -out "$work/certs/tls.crt" 2> /dev/null
 chown 65532:65532 "$work/certs/tls.key" "$work/data"
 chmod 0600 "$work/certs/tls.key"
 chmod 0755 "$work"
