@@ -183,6 +183,8 @@ class Rotation(unittest.TestCase):
         server.wait(failed, "the failed reload is not in the metrics", 20)
         self.assertEqual(value(server, "fleet_server_tls_reload_healthy"), 0)
         self.assertEqual(set(served(server)), {good.fingerprint})
+        # The alert's text sends people to this line.
+        self.assertRegex(server.log.read_text(), r'tls\.crt does not match key .*"event\.action":"tls-reload","event\.outcome":"failure"')
         server.volumes["tls"].write(secret(good))
         server.wait(lambda: not failed(), "the recovered reload is not in the metrics", 20)
 
