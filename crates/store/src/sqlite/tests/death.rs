@@ -90,7 +90,7 @@ fn kill_at_random_points(times: u64) {
         while let Some(said) = child.hear() {
             answered.push(said);
         }
-        check(directory.path(), &answered);
+        check(directory.path(), &answered, round);
     }
     assert!(answered.len() as u64 > times, "{} answers", answered.len());
 }
@@ -146,7 +146,7 @@ async fn write_one(store: &dyn Store, name: &str) {
 }
 
 /// Everything said is there, the file is whole, and numbers go on.
-fn check(directory: &Path, answered: &[String]) {
+fn check(directory: &Path, answered: &[String], round: u64) {
     let store = open(directory).unwrap();
     let mut newest = 0;
     // The last word about a thing counts; a later step may have been done and not said.
@@ -194,7 +194,7 @@ fn check(directory: &Path, answered: &[String]) {
                     other => panic!("{other}"),
                 }
             }
-            let doc = format!("after {newest}");
+            let doc = format!("after round {round}");
             let next = store.append_actions(vec![action(&doc, &[])]).await.unwrap()[0];
             assert!(next > newest);
             store.close().await.unwrap();
