@@ -7,7 +7,7 @@ PYTHON=$TOOLS/python/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # What Debian packages: Python first, since a fresh machine may have none.
-DEBIAN_PACKAGES=(ca-certificates openssl unzip procps buildah mmdebstrap lintian)
+DEBIAN_PACKAGES=(ca-certificates openssl unzip procps systemd buildah mmdebstrap lintian)
 
 have_stamp() { [ -e "$TOOLS/stamps/$1" ]; }
 stamp() { mkdir -p "$TOOLS/stamps" && : > "$TOOLS/stamps/$1"; }
