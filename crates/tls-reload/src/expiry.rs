@@ -115,3 +115,96 @@ fn describe(pair: &ServedPair, left: Duration) -> String {
     };
     format!("served certificate {file} ends in {words}, at {end}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::names::ClientAuth;
+    use crate::state::CertificateInfo;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn day(number: u32) -> SystemTime {
+        UNIX_EPOCH + DAY * number
+    }
+
+    /// Valid from day 10 to day 100.
+    fn info() -> GenerationInfo {
+        let leaf = CertificateInfo {
+            fingerprint: "f".to_owned(),
+            serial: "1".to_owned(),
+            subject: "CN=leaf".to_owned(),
+            issuer_common_name: "root".to_owned(),
+            names: Vec::new(),
+            not_before: day(10),
+            not_after: day(100),
+            key: "Ed25519".to_owned(),
+        };
+        let pair = ServedPair {
+            leaf,
+            intermediates: 0,
+            sni: Vec::new(),
+            certificate_file: "tls.crt".to_owned(),
+            key_file: "tls.key".to_owned(),
+        };
+        GenerationInfo {
+            number: 1,
+            loaded_at: day(10),
+            pairs: vec![pair],
+            client_authentication: ClientAuth::None,
+            client_authorities: Vec::new(),
+            revocation_lists: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn thresholds(crossings: &[Crossing]) -> Vec<u64> {
+        crossings
+            .iter()
+            .map(|crossing| crossing.threshold.as_secs() / DAY.as_secs())
+            .collect()
+    }
+
+    #[test]
+    fn r35_each_threshold_is_announced_once() {
+        let (info, mut expiry) = (info(), Expiry::new(&[DAY, DAY * 30, DAY * 7]));
+        assert_eq!(thresholds(&expiry.crossed(&info, day(60))), [0u64; 0]);
+        assert_eq!(expiry.next(&info, day(60)), Some(DAY * 10));
+        assert_eq!(thresholds(&expiry.crossed(&info, day(70))), [30]);
+        assert_eq!(thresholds(&expiry.crossed(&info, day(71))), [0u64; 0]);
+        assert_eq!(expiry.next(&info, day(71)), Some(DAY * 22));
+        assert_eq!(expiry.degraded(&info, day(95)), None, "a week is a warning");
+        assert_eq!(
+            thresholds(&expiry.crossed(&info, day(99))),
+            [1],
+            "of two the nearest"
+        );
+        assert!(
+            expiry
+                .degraded(&info, day(99))
+                .is_some_and(|why| why.contains("ends in 24 hours"))
+        );
+        let ended = expiry.crossed(&info, day(101));
+        assert_eq!(thresholds(&ended), [0]);
+        assert!(
+            ended[0].message.contains("expired at 1970-04-11T00:00:00Z"),
+            "{ended:?}"
+        );
+        assert_eq!(expiry.next(&info, day(101)), None);
+    }
+
+    #[test]
+    fn t72_a_clock_set_back_announces_again_when_it_comes_again() {
+        let (info, mut expiry) = (info(), Expiry::new(&[DAY * 7]));
+        assert_eq!(thresholds(&expiry.crossed(&info, day(95))), [7]);
+        assert_eq!(thresholds(&expiry.crossed(&info, day(50))), [0u64; 0]);
+        assert_eq!(thresholds(&expiry.crossed(&info, day(95))), [7]);
+        assert!(
+            expiry
+                .degraded(&info, day(5))
+                .is_some_and(|why| why.contains("not valid before"))
+        );
+    }
+}

@@ -12,6 +12,8 @@ use crate::warning::Warning;
 /// The pairs of one generation by name. A look-up takes no lock and allocates nothing.
 pub(crate) struct SniTable {
     default: Arc<CertifiedKey>,
+    /// Every name leads to the default: nothing to look up.
+    is_single: bool,
     exact: HashMap<Box<str>, Arc<CertifiedKey>>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Arc<CertifiedKey>>,
@@ -22,6 +24,7 @@ impl SniTable {
     pub(crate) fn new(default: Arc<CertifiedKey>) -> Self {
         Self {
             default,
+            is_single: true,
             exact: HashMap::new(),
             wildcard: HashMap::new(),
         }
@@ -35,6 +38,7 @@ impl SniTable {
         warnings: &mut Vec<Warning>,
     ) -> Vec<String> {
         let mut taken = Vec::new();
+        self.is_single &= Arc::ptr_eq(pair, &self.default);
         for name in names {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
             let (table, key) = match name.strip_prefix("*.") {
@@ -56,6 +60,9 @@ impl SniTable {
     /// The pair for a name; `None` and unknown names get the default.
     pub(crate) fn select(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
         let Some(name) = name else { return &self.default };
+        if self.is_single {
+            return &self.default;
+        }
         let mut buffer = [0u8; MAX_NAME];
         let found = lower(name, &mut buffer).and_then(|name| {
             self.exact.get(name).or_else(|| {

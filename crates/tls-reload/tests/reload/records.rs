@@ -54,7 +54,7 @@ struct Keeper;
 static KEEPER: Keeper = Keeper;
 static LINES: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 /// More would look like a leak to the case that measures memory.
-const KEPT: usize = 4000;
+const KEPT: usize = 1000;
 
 impl Log for Keeper {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
