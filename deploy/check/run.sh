@@ -10,11 +10,12 @@ cd "$ROOT"
 # shellcheck source=tools.sh
 . "$CHECK/tools.sh"
 
-ALL=(chart yaml checkov prometheus grafana systemd configs metrics rotation container deb)
+# Two lanes side by side: what looks at files only, and what runs the binary.
+FILES=(chart yaml checkov prometheus grafana)
+BINARY=(systemd configs metrics rotation container deb)
 
 main() {
-    local started=$SECONDS checks=("$@") failed=() check before
-    [ $# -gt 0 ] || checks=("${ALL[@]}")
+    local files=() binary=() check failed=0
     export TOOLS PYTHON
     export PATH=$TOOLS/python/bin:$TOOLS/cargo-deb/bin:$TOOLS/prometheus/usr/bin:$PATH
     export HELM_BINARIES=$TOOLS/helm/32/helm:$TOOLS/helm/37/helm
@@ -24,31 +25,51 @@ main() {
         echo "deploy-check: FAILED, tools are missing"
         exit 1
     fi
-    echo "tools: $((SECONDS - started)) s"
-    if [ "${checks[*]}" = golden ]; then
+    echo "tools: $SECONDS s"
+    if [ "$*" = golden ]; then
         exec "$PYTHON" "$CHECK/chart/test_golden.py" --write
     fi
-    # Some checks look at files only.
-    if grep -qwE 'systemd|configs|metrics|rotation|container|deb' <<< "${checks[*]}"; then
-        before=$SECONDS
-        cargo build --release --locked --quiet -p fleet-server
-        echo "binary: $((SECONDS - before)) s"
-    fi
-    for check in "${checks[@]}"; do
-        before=$SECONDS
-        echo "== $check"
-        if "check_$check"; then
-            echo "== $check: ok, $((SECONDS - before)) s"
-        else
-            echo "== $check: FAILED, $((SECONDS - before)) s"
-            failed+=("$check")
-        fi
+    [ $# -gt 0 ] || set -- "${FILES[@]}" "${BINARY[@]}"
+    for check in "$@"; do
+        case " ${FILES[*]} | ${BINARY[*]} " in
+            *" $check "*"|"*) files+=("$check") ;;
+            *"|"*" $check "*) binary+=("$check") ;;
+            *) echo "there is no check $check; there are: ${FILES[*]} ${BINARY[*]}" >&2; exit 2 ;;
+        esac
     done
-    if [ ${#failed[@]} -gt 0 ]; then
-        echo "deploy-check: FAILED (${failed[*]}), $((SECONDS - started)) s"
+    mkdir -p "$TOOLS/logs"
+    lane "${files[@]}" &
+    local files_lane=$!
+    if [ ${#binary[@]} -gt 0 ]; then
+        build_binary && lane "${binary[@]}" || failed=1
+    fi
+    wait "$files_lane" || failed=1
+    if [ "$failed" = 1 ]; then
+        echo "deploy-check: FAILED, $SECONDS s"
         exit 1
     fi
-    echo "deploy-check: ok, ${#checks[@]} checks, $((SECONDS - started)) s"
+    echo "deploy-check: ok, $# checks, $SECONDS s"
+}
+
+build_binary() {
+    local before=$SECONDS
+    cargo build --release --locked --quiet -p fleet-server || return
+    echo "binary: $((SECONDS - before)) s"
+}
+
+# One check after the other; what a check says is shown when it has ended.
+lane() {
+    local check before status=0
+    for check in "$@"; do
+        before=$SECONDS
+        if "check_$check" > "$TOOLS/logs/$check.log" 2>&1; then
+            printf '== %s: ok, %s s\n%s\n' "$check" "$((SECONDS - before))" "$(cat "$TOOLS/logs/$check.log")"
+        else
+            printf '== %s: FAILED, %s s\n%s\n' "$check" "$((SECONDS - before))" "$(cat "$TOOLS/logs/$check.log")"
+            status=1
+        fi
+    done
+    return "$status"
 }
 
 # A Python test file, quiet unless it fails; lines that it prints itself are shown.
