@@ -17,7 +17,7 @@ use crate::client::{blind, client, shake};
 use crate::records;
 use crate::site::{Site, directory, settings, write};
 
-fn load(settings: &Settings) -> Result<Generation, Rejected> {
+pub(crate) fn load(settings: &Settings) -> Result<Generation, Rejected> {
     Generation::load(settings, SystemTime::now())
 }
 
