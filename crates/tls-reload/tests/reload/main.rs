@@ -4,7 +4,7 @@
 //! - `writers`: T21 to T40, whoever writes and however.
 //! - `refusals`: T41 to T56, bad candidates while running.
 //! - `rotation`: T57. `swap`: T58 to T65, handshakes, resumption, SNI. `consistency`: T74, T75.
-//! - `alive`: T67 to T78, triggers, failures, limits, leaks.
+//! - `alive`: T67 to T78, triggers, limits, leaks, the end. `watching`: T69, T71, the watch fails.
 //! - `told`: R33 to R35, T79, T80: metrics, state and log.
 //!
 //! The rest: `authority` makes certificates, `site` a directory with a running reloader, `client` handshakes,
@@ -29,4 +29,5 @@ mod site;
 mod start;
 mod swap;
 mod told;
+mod watching;
 mod writers;

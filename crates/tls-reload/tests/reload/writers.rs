@@ -129,7 +129,7 @@ fn r11_a_retry_brings_what_no_event_told() {
     let root = directory();
     write(root.path(), &a);
     let set = settings(root.path());
-    let site = Site::started(root, Reloader::new(set).watcher(crate::alive::deaf()));
+    let site = Site::started(root, Reloader::new(set).watcher(crate::watching::deaf()));
     replace(&site.path("tls.crt"), &b.certificate);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -386,7 +386,7 @@ fn t33_same_size_and_time() {
             .and_then(|meta| meta.modified())
             .expect("time")
     });
-    let site = Site::started(root, Reloader::new(set).watcher(crate::alive::deaf()));
+    let site = Site::started(root, Reloader::new(set).watcher(crate::watching::deaf()));
     for ((name, content), time) in [("tls.crt", &b.certificate), ("tls.key", &b.key)]
         .into_iter()
         .zip(times)
@@ -511,7 +511,7 @@ fn a_change_found_by_the_poll_is_not_made_to_wait_twice() {
         reload_interval: Duration::from_secs(1),
         ..by_events()
     };
-    let site = Site::started(root, Reloader::new(set).watcher(crate::alive::deaf()));
+    let site = Site::started(root, Reloader::new(set).watcher(crate::watching::deaf()));
     write(site.root.path(), &b);
     let last = Instant::now();
     let took = site.wait_served(&b) - last;
