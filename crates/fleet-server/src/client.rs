@@ -10,14 +10,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use ureq::{
     Agent,
-    http::Response,
+    http::{Response, Uri},
     tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
 };
 
-use crate::{private_file, quickstart_facts::QuickstartFacts};
+use crate::{private_file, quickstart_facts::QuickstartFacts, served_leaf::ServedLeaf};
 
 /// Options of every client sub-command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,6 +50,17 @@ pub struct Client {
     agent: Agent,
     url: String,
     api_key: Option<String>,
+    trust: Trust,
+}
+
+/// Whose certificates are taken.
+enum Trust {
+    /// Those that these signed.
+    Signed(Vec<CertificateDer<'static>>),
+    /// Anybody's.
+    Anyone,
+    /// There is no TLS.
+    Plain,
 }
 
 impl Client {
@@ -55,23 +69,18 @@ impl Client {
     /// # Errors
     /// No URL is known, or a file that was named can not be used.
     pub fn new(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
-        let facts_path = data.join("quickstart.json");
-        let facts = QuickstartFacts::read(&facts_path)
-            .with_context(|| format!("cannot read {}", facts_path.display()))?;
-        let known_url = facts.as_ref().and_then(|facts| match target {
-            Target::Agents => Some(facts.url.clone()),
-            Target::Admin => facts.admin_url.clone(),
-        });
-        let Some(url) = args.url.clone().or(known_url) else {
-            bail!(
-                "which server? give --url, or --data-dir of a server started by quickstart ({} does not name one)",
-                facts_path.display()
-            );
-        };
+        let (url, facts) = address(args, data, target)?;
         let ca = args
             .ca
             .clone()
             .or_else(|| facts.as_ref()?.ca_file.as_deref().map(PathBuf::from));
+        let trust = match ca {
+            Some(path) => Trust::Signed(authorities(&path)?),
+            None if url.starts_with("https:") => {
+                bail!("whom to trust? give --ca with the certificate of the CA that signed the server's");
+            }
+            None => Trust::Plain,
+        };
         let api_key = match &args.api_key_path {
             Some(path) => Some(
                 private_file::read_text(path, 4096)
@@ -80,11 +89,25 @@ impl Client {
             ),
             None => facts.and_then(|facts| facts.admin_api_key),
         };
-        Ok(Self {
-            agent: agent(ca.as_deref(), &url)?,
-            url: url.trim_end_matches('/').to_owned(),
+        Ok(Self::with(url, api_key, trust))
+    }
+
+    /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
+    ///
+    /// # Errors
+    /// No URL is known.
+    pub fn unverified(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
+        let (url, _) = address(args, data, target)?;
+        Ok(Self::with(url, None, Trust::Anyone))
+    }
+
+    fn with(url: String, api_key: Option<String>, trust: Trust) -> Self {
+        Self {
+            agent: agent(&trust),
+            url,
             api_key,
-        })
+            trust,
+        }
     }
 
     /// The server's URL.
@@ -107,6 +130,48 @@ impl Client {
             .with_context(|| format!("cannot reach {}", self.url))?;
         answer(response)
     }
+
+    /// The certificate that the server shows, or `None` if it speaks plain HTTP.
+    ///
+    /// # Errors
+    /// The server can not be reached, or its certificate is not trusted.
+    pub fn served_leaf(&self) -> Result<Option<ServedLeaf>> {
+        let url: Uri = self.url.parse().context("the URL can not be read")?;
+        if url.scheme_str() != Some("https") {
+            return Ok(None);
+        }
+        let host = url.host().unwrap_or_default();
+        // An IPv6 address has brackets in a URL only.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut roots = RootCertStore::empty();
+        let roots = match &self.trust {
+            Trust::Signed(authorities) => {
+                roots.add_parsable_certificates(authorities.iter().cloned());
+                Some(roots)
+            }
+            Trust::Plain => Some(roots),
+            Trust::Anyone => None,
+        };
+        ServedLeaf::ask(host, url.port_u16().unwrap_or(443), roots, TIMEOUT).map(Some)
+    }
+}
+
+/// The server's URL without a final slash, and what quickstart has written of it.
+fn address(args: &ClientArgs, data: &Path, target: Target) -> Result<(String, Option<QuickstartFacts>)> {
+    let facts_path = data.join("quickstart.json");
+    let facts = QuickstartFacts::read(&facts_path)
+        .with_context(|| format!("cannot read {}", facts_path.display()))?;
+    let known_url = facts.as_ref().and_then(|facts| match target {
+        Target::Agents => Some(facts.url.clone()),
+        Target::Admin => facts.admin_url.clone(),
+    });
+    let Some(url) = args.url.clone().or(known_url) else {
+        bail!(
+            "which server? give --url, or --data-dir of a server started by quickstart ({} does not name one)",
+            facts_path.display()
+        );
+    };
+    Ok((url.trim_end_matches('/').to_owned(), facts))
 }
 
 fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
@@ -119,33 +184,41 @@ fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
     Ok((status, body))
 }
 
-fn agent(ca: Option<&Path>, url: &str) -> Result<Agent> {
-    let mut tls = TlsConfig::builder()
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read the CA in {}", path.display()))?;
+    let authorities = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
+    if authorities.is_empty() {
+        bail!("{} holds no certificate", path.display());
+    }
+    Ok(authorities)
+}
+
+fn agent(trust: &Trust) -> Agent {
+    let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    match ca {
-        Some(path) => {
-            let pem = fs::read(path).with_context(|| format!("cannot read the CA in {}", path.display()))?;
-            let roots = CertificateDer::pem_slice_iter(&pem)
-                .map(|der| der.map(|der| Certificate::from_der(&der).to_owned()))
-                .collect::<Result<Vec<_>, _>>()
-                .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
-            if roots.is_empty() {
-                bail!("{} holds no certificate", path.display());
-            }
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
+    let tls = match trust {
+        Trust::Signed(authorities) => {
+            let roots = authorities
+                .iter()
+                .map(|der| Certificate::from_der(der).to_owned())
+                .collect();
+            tls.root_certs(RootCerts::Specific(Arc::new(roots)))
         }
-        None if url.starts_with("https:") => {
-            bail!("whom to trust? give --ca with the certificate of the CA that signed the server's");
-        }
-        None => {}
-    }
-    Ok(Agent::config_builder()
+        Trust::Anyone => tls.disable_verification(true),
+        Trust::Plain => tls,
+    };
+    Agent::config_builder()
         .tls_config(tls.build())
-        .timeout_global(Some(Duration::from_secs(15)))
+        .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
         .build()
-        .into())
+        .into()
 }
+
+/// A server on the way down still answers; one that does not within this time is ill.
+const TIMEOUT: Duration = Duration::from_secs(15);

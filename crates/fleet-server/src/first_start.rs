@@ -102,7 +102,17 @@ fn read_preset(path: &Path) -> Result<ApiKey> {
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<ApiKey>> {
+/// File that keeps the token that the first start makes.
+#[must_use]
+pub fn made_token(data: &Path) -> PathBuf {
+    data.join("enrollment_token")
+}
+
+/// The key in a file, or `None` if there is no file.
+///
+/// # Errors
+/// It can not be read, or holds something else.
+pub fn read_key(path: &Path) -> Result<Option<ApiKey>> {
     let text =
         private_file::read_text(path, 4096).with_context(|| format!("cannot read {}", path.display()))?;
     text.map(|text| {

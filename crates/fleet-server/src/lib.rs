@@ -15,6 +15,7 @@ pub mod planning;
 pub mod private_file;
 pub mod quickstart_facts;
 pub mod sd_notify;
+pub mod served_leaf;
 pub mod server;
 pub mod signals;
 pub mod tls;

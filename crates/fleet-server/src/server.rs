@@ -17,7 +17,7 @@ use tls_reload::{ReloadMetrics, Trigger};
 
 use crate::{
     build,
-    first_start::{FirstStart, Secrets},
+    first_start::{self, FirstStart, Secrets},
     plan::Plan,
     private_file,
     tls::{ListenerTls, TlsSets},
@@ -133,7 +133,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
         admin_key: plan.bootstrap.admin_key,
         bootstraps: plan.bootstrap.is_enabled,
         preset_token: plan.bootstrap.preset_token,
-        made_token: plan.data.join("enrollment_token"),
+        made_token: first_start::made_token(&plan.data),
     };
     let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 

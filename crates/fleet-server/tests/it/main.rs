@@ -1,7 +1,8 @@
 //! Black box: the real binary over real TLS sockets.
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
-//! load), `durability` (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way),
+//! load), `commands` (sub-commands for containers, packages and scripts), `durability` (restart, kill −9),
+//! `quickstart` (the first ten minutes and what stands in their way),
 //! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@
 
 mod agents;
 mod certificates;
+mod commands;
 mod durability;
 mod hostile;
 mod outside;
