@@ -48,15 +48,14 @@ async fn readiness_is_all_of_its_conditions() {
 async fn metrics_are_prometheus_text() {
     let face = probe(&Readiness::default()).await;
     let answer = face.send(TestRequest::with_uri("/metrics")).await;
-    assert!(
-        answer
-            .header("content-type")
-            .starts_with("application/openmetrics-text")
+    assert_eq!(
+        answer.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
     );
     let text = answer.text();
     for part in [
-        "# TYPE fleet_server_http_panics counter",
-        "# TYPE fleet_server_rejected counter",
+        "# TYPE fleet_server_http_panics_total counter",
+        "# TYPE fleet_server_rejected_total counter",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
@@ -64,7 +63,9 @@ async fn metrics_are_prometheus_text() {
         text.contains("fleet_server_rejected_total{route=\"checkin\",reason=\"max_limit\"} 0\n"),
         "{text}"
     );
-    assert!(text.ends_with("# EOF\n"));
+    let asked = TestRequest::with_uri("/metrics").insert_header(("accept", "application/openmetrics-text"));
+    let text = face.send(asked).await.text();
+    assert!(text.ends_with("# EOF\n"), "{text}");
 }
 
 #[actix_rt::test]
