@@ -184,19 +184,15 @@ async fn answer<S, B>(
 {
     let is_head = request.method() == Method::HEAD;
     let answer = app.answer(into_request(request, connection), Rc::clone(connection));
-    let outcome = {
+    let response = {
         let mut answer = pin!(answer);
         tokio::select! {
             biased;
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-            outcome = &mut answer => outcome,
+            response = &mut answer => response,
         }
     };
-    let sent = match outcome {
-        Ok(response) => send(response, respond, is_head, write_deadline).await,
-        Err(response) => send(response, respond, is_head, write_deadline).await,
-    };
-    if let Err(error) = sent {
+    if let Err(error) = send(response, respond, is_head, write_deadline).await {
         log::debug!("HTTP/2 response to {:?}: {error}", connection.peer);
     }
 }

@@ -16,6 +16,7 @@ pub struct ListenerMetrics {
     refused: Family<ListenerLabel, Counter>,
     open: Family<ListenerLabel, Gauge>,
     active_requests: Family<ListenerLabel, Gauge>,
+    parked_requests: Family<ListenerLabel, Gauge>,
     panics: Family<ListenerLabel, Counter>,
 }
 
@@ -50,6 +51,11 @@ impl ListenerMetrics {
             metrics.active_requests.clone(),
         );
         registry.register(
+            "requests_parked",
+            "Requests that wait for their answer without holding buffers (HTTP/1.1)",
+            metrics.parked_requests.clone(),
+        );
+        registry.register(
             "handler_panics",
             "Requests answered 500 because their handler panicked",
             metrics.panics.clone(),
@@ -67,6 +73,7 @@ impl ListenerMetrics {
             refused: self.refused.get_or_create_owned(&label),
             open: self.open.get_or_create_owned(&label),
             active_requests: self.active_requests.get_or_create_owned(&label),
+            parked_requests: self.parked_requests.get_or_create_owned(&label),
             panics: self.panics.get_or_create_owned(&label),
         }
     }

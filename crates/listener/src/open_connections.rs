@@ -53,6 +53,8 @@ pub(crate) struct ConnectionCounters {
     pub(crate) open: Gauge,
     /// Requests being answered, long polls included.
     pub(crate) active_requests: Gauge,
+    /// Those that wait without buffers.
+    pub(crate) parked_requests: Gauge,
     pub(crate) panics: Counter,
 }
 
