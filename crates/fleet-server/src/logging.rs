@@ -56,6 +56,8 @@ pub fn start(config: &Logging) -> Result<Logs> {
     ] {
         builder.filter_module(noisy, config.level.0.min(log::LevelFilter::Warn));
     }
+    // It calls what a client did an error, without saying which one; the listener counts it and names the client.
+    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
         None

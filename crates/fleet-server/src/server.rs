@@ -2,7 +2,7 @@
 //!
 //! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides nothing.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Readiness};
@@ -13,7 +13,7 @@ use store::{
     StoreMetrics,
     sqlite::{OpenOptions, SqliteStore},
 };
-use tls_reload::{ReloadMetrics, Trigger};
+use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
     build,
@@ -26,6 +26,8 @@ use crate::{
 /// A server whose listeners accept.
 pub struct Running {
     server: ServerHandle,
+    /// Serves until the very end: a drain is watched, and says that it is one.
+    probe: Option<ServerHandle>,
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     tls: TlsSets,
@@ -138,7 +140,8 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 
     let http_metrics = HttpMetrics::register(&mut registry);
-    let mut builder = ServerBuilder::new(ListenerMetrics::register(&mut registry));
+    let listener_metrics = ListenerMetrics::register(&mut registry);
+    let mut builder = ServerBuilder::new(listener_metrics.clone());
     for bound in [external, internal] {
         let options = AgentOptions {
             address: bound.display_address(),
@@ -161,7 +164,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
         );
         builder = builder.listen(bound, move || api.app())?;
     }
-    if let Some(bound) = http {
+    let probe = http.map(|bound| {
         let registry = Arc::new(registry);
         let probe = Probe::new(
             registry,
@@ -169,15 +172,19 @@ pub async fn start(plan: Plan) -> Result<Running> {
             readiness.clone(),
             build::VERSION.to_owned(),
         );
-        builder = builder.listen(bound, move || probe.app())?;
-    }
-    let server = builder.start().await?;
-    for listening in server.listening() {
-        log::info!("server.address":% = listening.address, "listener" = listening.name.as_str(); "Listening on {}", listening.address);
-    }
+        ServerBuilder::new(listener_metrics)
+            .workers(NonZeroUsize::MIN)
+            .listen(bound, move || probe.app())
+    });
+    let server = accept(builder).await?;
+    let probe = match probe {
+        Some(builder) => Some(accept(builder?).await?),
+        None => None,
+    };
     readiness.set_listeners_accept(true);
     Ok(Running {
         server,
+        probe,
         fleet,
         store,
         tls,
@@ -188,11 +195,29 @@ pub async fn start(plan: Plan) -> Result<Running> {
     })
 }
 
+/// Starts the listeners; each is named in the log once it accepts.
+async fn accept(builder: ServerBuilder) -> Result<ServerHandle> {
+    let server = builder.start().await?;
+    for listening in server.listening() {
+        log::info!("server.address":% = listening.address, "listener" = listening.name.as_str(); "Listening on {}", listening.address);
+    }
+    Ok(server)
+}
+
 impl Running {
-    /// Reads the certificates now.
+    /// Reads the certificates now, and says of each set how that went, also if it was said before: somebody asked.
     pub async fn reload_certificates(&self) {
-        let outcome = self.tls.reload(Trigger::Signal).await;
-        log::info!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request");
+        for (set, outcome) in self.tls.reload(Trigger::Signal).await {
+            let level = match outcome.result {
+                ReloadResult::Failure => log::Level::Error,
+                _ => log::Level::Info,
+            };
+            log::log!(
+                level,
+                "event.action" = "tls-reload", "event.outcome" = outcome.result.as_str(), "tls.set" = set;
+                "certificates read again on request: {}", outcome.message
+            );
+        }
     }
 
     /// The served certificate and key as paths, if TLS is on and they are files.
@@ -203,27 +228,37 @@ impl Running {
 
     /// Resolves when the listeners have ended on their own, which only a fault does.
     pub async fn ended(&self) {
-        self.server.ended().await;
+        match &self.probe {
+            Some(probe) => tokio::select! {
+                () = self.server.ended() => {}
+                () = probe.ended() => {}
+            },
+            None => self.server.ended().await,
+        }
     }
 
-    /// Stops in good order: long polls are answered, requests finish within the grace, everything is written.
+    /// Stops in good order: long polls are answered, requests finish within the grace or until `hurry` resolves,
+    /// everything is written.
     ///
     /// # Errors
     /// The store could not be closed in good order.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Result<()> {
         self.readiness.drain();
         self.fleet.release_waiters();
-        let drained = self.server.drain(self.drain).await;
+        let drained = tokio::select! {
+            drained = self.server.drain(self.drain) => drained,
+            () = hurry => self.server.drain(Duration::ZERO).await,
+        };
         if drained.cut > 0 {
-            log::warn!("connections" = drained.cut; "the drain of {:?} was over before all requests were", self.drain);
+            log::warn!("connections" = drained.cut; "the drain was over before all requests were");
         }
         self.fleet.stop().await;
         self.tls.shutdown().await;
-        self.store
-            .close()
-            .await
-            .context("the store was not closed in good order")?;
-        Ok(())
+        let closed = self.store.close().await;
+        if let Some(probe) = &self.probe {
+            probe.drain(LAST_PROBE).await;
+        }
+        closed.context("the store was not closed in good order")
     }
 }
 
@@ -283,6 +318,9 @@ pub fn host_name() -> String {
         name
     }
 }
+
+/// For a probe or a scrape that is under way when everything else has ended.
+const LAST_PROBE: Duration = Duration::from_secs(1);
 
 /// Where the internal listener is: only programs on this host reach it.
 const INTERNAL_HOST: &str = "localhost";

@@ -82,12 +82,14 @@ where
         .new_service(())
         .await?;
     let name: Rc<str> = Rc::from(listener.endpoint.name.as_str());
+    let broken = listener.connections.counters().broken.clone();
     let dispatch = Rc::new(move |io: LentIo<T>| {
         let peer = io.connection.peer;
-        let name = Rc::clone(&name);
+        let (name, broken) = (Rc::clone(&name), broken.clone());
         // Not an async block: that would hold the connection twice, as captured and as awaited.
         Box::pin(service.call((io, peer)).map(move |outcome| {
             if let Err(error) = outcome {
+                broken.inc();
                 log::debug!("{name}: connection of {peer:?}: {error}");
             }
         }))

@@ -220,12 +220,14 @@ where
 {
     let endpoint = Arc::clone(&listener.endpoint);
     let shutdown = listener.shutdown.clone();
+    let broken = listener.connections.counters().broken.clone();
     Box::new(move |io| {
-        let endpoint = Arc::clone(&endpoint);
+        let (endpoint, broken) = (Arc::clone(&endpoint), broken.clone());
         let (shutdown, app) = (shutdown.clone(), Rc::clone(&app));
         Box::pin(async move {
             let peer = io.connection().peer;
             if let Err(error) = http2::serve(io, app, &endpoint, shutdown).await {
+                broken.inc();
                 log::debug!("{}: HTTP/2 connection of {peer:?}: {error}", endpoint.name);
             }
         })
