@@ -89,11 +89,12 @@ pub(crate) async fn append(
         traceparent: None,
         kind: draft.kind,
     };
-    log::info!(
-        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = new.kind.as_str(),
-        "agents" = new.agents.len(); "action posted"
-    );
+    let (kind, count) = (new.kind.clone(), new.agents.len());
     fleet.store.append_actions(vec![new]).await?;
+    log::info!(
+        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = kind.as_str(),
+        "agents" = count; "action posted"
+    );
     fleet
         .store
         .action(&action)
@@ -121,10 +122,13 @@ fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
     }
     if !delivery::DELIVERABLE.contains(&draft.kind.as_str()) {
         return invalid(format!(
-            "type {} is none of {}",
+            "type \"{}\" is none of {}",
             draft.kind,
             delivery::DELIVERABLE.join(", ")
         ));
+    }
+    if draft.timeout.is_some_and(|timeout| timeout < 0) {
+        return invalid("timeout must not be negative".into());
     }
     if let Err(reason) = delivery::check_data(&draft.kind, draft.data.as_ref()) {
         return invalid(reason);

@@ -23,7 +23,10 @@ use super::{
     pacer::Pacer,
     supervise::{ExitGuard, Stop},
 };
-use crate::{FleetError, rendered_policy::RenderedPolicy, settings::Pace, waiters::Waiters};
+use crate::{
+    FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, settings::Pace,
+    waiters::Waiters,
+};
 
 /// The newest good revision of each policy that somebody asked for.
 pub(crate) struct Policies {
@@ -82,7 +85,9 @@ impl Policies {
                 .remove(policy);
             return Ok(None);
         };
-        let rendered = RenderedPolicy::render(&stored);
+        let revision = stored.revision;
+        let size = stored.data.as_str().len();
+        let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored)).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let entry = known.entry(policy.clone()).or_insert(Known {
             good: None,
@@ -105,7 +110,7 @@ impl Policies {
             Err(fault) => {
                 log::error!(
                     "event.action" = "policy-render", "fleet.policy.id":% = policy,
-                    "fleet.revision_idx" = stored.revision; "{fault}; its last good revision stays in use"
+                    "fleet.revision_idx" = revision; "{fault}; its last good revision stays in use"
                 );
                 entry.fault = Some(fault);
             }
