@@ -112,6 +112,9 @@ impl Probe {
             .service(resource("/livez").route(web::get().to(livez)))
             .service(resource("/readyz").route(web::get().to(readyz)))
             .service(resource("/stats").route(web::get().to(stats)))
+            // Nothing in practice (http-api 2.14), but what collects them expects them.
+            .service(resource("/state").route(web::get().to(nothing)))
+            .service(resource("/dataset").route(web::get().to(nothing)))
             .service(resource("/").route(web::get().to(root)))
             .default_service(web::to(not_found));
     }
@@ -155,6 +158,10 @@ async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResp
             HttpResponse::InternalServerError().finish()
         }
     }
+}
+
+async fn nothing() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({}))
 }
 
 async fn livez() -> HttpResponse {

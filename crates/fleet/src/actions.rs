@@ -30,6 +30,8 @@ pub struct ActionDraft {
     pub signed: Option<RawJson>,
     /// Author.
     pub user_id: Option<String>,
+    /// W3C trace context, passed on to the agent.
+    pub traceparent: Option<String>,
 }
 
 /// Posts the action to the agents.
@@ -86,7 +88,7 @@ pub(crate) async fn append(
         user_id: draft.user_id,
         namespaces,
         signed: draft.signed,
-        traceparent: None,
+        traceparent: draft.traceparent,
         kind: draft.kind,
     };
     let (kind, count) = (new.kind.clone(), new.agents.len());

@@ -78,6 +78,10 @@ async fn name_and_numbers() {
     );
     let stats = face.send(TestRequest::with_uri("/stats?pretty")).await.ok();
     assert_eq!(stats["http_server"]["routes"]["checkin"]["limit_max"], 0);
-    assert_eq!(face.send(TestRequest::with_uri("/state")).await.status, 404);
+    for empty in ["/state", "/dataset"] {
+        let answer = face.send(TestRequest::with_uri(empty)).await.ok();
+        assert_eq!(answer, serde_json::json!({}), "{empty}");
+    }
+    assert_eq!(face.send(TestRequest::with_uri("/nothing")).await.status, 404);
     assert_eq!(face.send(TestRequest::post().uri("/metrics")).await.status, 405);
 }
