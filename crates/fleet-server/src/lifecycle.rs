@@ -18,7 +18,7 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
     let manager = ServiceManager::from_environment();
     // Before anything is started: a signal during the start is not lost and not fatal.
     let mut signals = Signals::listen()?;
-    let running = server::start(plan).await?;
+    let running = Box::pin(server::start(plan)).await?;
     on_ready(&running)?;
     manager.ready("serving");
     let mut beat = manager.watchdog().map(interval);
