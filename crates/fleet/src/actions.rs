@@ -153,6 +153,10 @@ fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
         "UPGRADE" if text("version").is_none_or(|version| version.is_empty()) => {
             invalid("data.version is missing".into())
         }
+        // Agents do not run it then (agent-client 4.5).
+        "INPUT_ACTION" if draft.timeout.is_some_and(|timeout| timeout > 3600) => {
+            invalid("timeout must be at most 3600 seconds".into())
+        }
         "INPUT_ACTION" if draft.input_type.as_deref().is_none_or(str::is_empty) => {
             invalid("input_type is missing".into())
         }

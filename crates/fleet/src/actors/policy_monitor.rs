@@ -32,6 +32,9 @@ use crate::{
 pub(crate) struct Policies {
     store: Arc<dyn Store>,
     known: RwLock<HashMap<PolicyId, Known>>,
+    /// Held while a policy that nobody asked for yet is read: ten thousand agents that come back after a restart
+    /// ask at the same moment, and one of them reads and renders for all.
+    first_look: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -46,6 +49,7 @@ impl Policies {
         Arc::new(Self {
             store,
             known: RwLock::default(),
+            first_look: tokio::sync::Mutex::default(),
         })
     }
 
@@ -54,21 +58,29 @@ impl Policies {
     /// # Errors
     /// The policy has never had a good revision, or the store's fault.
     pub(crate) async fn latest(&self, policy: &PolicyId) -> Result<Option<Arc<RenderedPolicy>>, FleetError> {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(policy)
-            .cloned();
-        let known = match known {
+        let known = match self.known(policy) {
             Some(known) => Some(known),
-            None => self.load(policy).await?,
+            None => {
+                let _one_at_a_time = self.first_look.lock().await;
+                match self.known(policy) {
+                    Some(known) => Some(known),
+                    None => self.load(policy).await?,
+                }
+            }
         };
         match known {
             None => Ok(None),
             Some(Known { good: Some(good), .. }) => Ok(Some(good)),
             Some(Known { good: None, fault }) => fault.map_or(Ok(None), Err),
         }
+    }
+
+    fn known(&self, policy: &PolicyId) -> Option<Known> {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(policy)
+            .cloned()
     }
 
     /// Takes over the newest revision now.
