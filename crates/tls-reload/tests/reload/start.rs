@@ -16,6 +16,7 @@ use crate::authority::{Authority, Kind, Order, Pair, pem};
 use crate::client::{blind, client, shake};
 use crate::records;
 use crate::site::{Site, directory, settings, write};
+use crate::writers::Kubelet;
 
 pub(crate) fn load(settings: &Settings) -> Result<Generation, Rejected> {
     Generation::load(settings, SystemTime::now())
@@ -127,6 +128,37 @@ fn t05_missing_file_and_missing_parent() {
         refused(&settings).findings.errors.len(),
         1,
         "a pair tells its first error"
+    );
+}
+
+#[test]
+fn t05_a_key_that_the_mounted_secret_does_not_have_is_told_with_those_it_has() {
+    let (root, pair) = (directory(), Authority::new("root").server());
+    let mut kubelet = Kubelet::new(
+        root.path(),
+        &[
+            ("server.pem", &pair.certificate),
+            ("tls.key", &pair.key),
+            ("ca.crt", ""),
+        ],
+    );
+    let settings = settings(root.path());
+    let volume = root.path().display();
+    assert_eq!(
+        refused(&settings).hint(),
+        format!(
+            "{volume} is a mounted Kubernetes volume: its Secret has no key \"tls.crt\" (it has: ca.crt, server.pem, tls.key)"
+        )
+    );
+    kubelet.swap(&[("tls.key", &pair.key)]);
+    assert!(
+        refused(&settings).hint().ends_with("(it has: tls.key)"),
+        "links that lead nowhere are no keys"
+    );
+    let elsewhere = directory();
+    assert_eq!(
+        refused(&crate::site::settings(elsewhere.path())).hint(),
+        "create the file, or correct the path"
     );
 }
 
