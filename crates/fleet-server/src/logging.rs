@@ -50,12 +50,15 @@ pub fn start(config: &Logging) -> Result<Logs> {
         "h2",
         "mio",
         "rustls",
-        "notify",
         "ureq",
         "ureq_proto",
     ] {
         builder.filter_module(noisy, config.level.0.min(log::LevelFilter::Warn));
     }
+    // The kernel tells the end of a watched directory twice, to its own watch and to its parent's; notify takes the
+    // watch down at both and warns at the second (`WatchNotFound`): at each kubelet swap, for nothing. What stops
+    // events is told by tls-reload itself.
+    builder.filter_module("notify", config.level.0.min(log::LevelFilter::Error));
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
         None
