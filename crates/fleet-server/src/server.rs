@@ -167,6 +167,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
             registry,
             http_metrics,
             readiness.clone(),
+            Arc::new(tls.clone()),
             build::VERSION.to_owned(),
         );
         builder = builder.listen(bound, move || probe.app())?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use api::TlsAdmin;
+use api::{Part, PartHealth, TlsAdmin};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -85,5 +85,16 @@ impl TlsAdmin for TlsSets {
 
     async fn reload(&self) -> Value {
         json!({"sets": Self::reload(self, Trigger::Api).await})
+    }
+}
+
+/// R35: a failed reload or a certificate near its end is seen, and takes no server out of service.
+impl PartHealth for TlsSets {
+    fn parts(&self) -> Vec<Part> {
+        let part = |(name, handle): &(&'static str, ReloadHandle)| Part {
+            name: format!("tls {name}"),
+            degraded: handle.state().degraded.clone(),
+        };
+        self.sets.iter().map(part).collect()
     }
 }
