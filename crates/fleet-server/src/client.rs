@@ -14,8 +14,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use ureq::{
     Agent,
     http::Response,
-    tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
+    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
 };
+use zeroize::Zeroizing;
 
 use crate::{private_file, quickstart_facts::QuickstartFacts};
 
@@ -31,6 +32,12 @@ pub struct ClientArgs {
     /// CA certificate that signed the server's [default: from DATA/quickstart.json]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Certificate to show to a server that asks for one (`client_authentication`)
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// Which of a server's listeners a command talks to.
@@ -81,7 +88,7 @@ impl Client {
             None => facts.and_then(|facts| facts.admin_api_key),
         };
         Ok(Self {
-            agent: agent(ca.as_deref(), &url)?,
+            agent: agent(ca.as_deref(), identity(args)?, &url)?,
             url: url.trim_end_matches('/').to_owned(),
             api_key,
         })
@@ -119,20 +126,39 @@ fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
     Ok((status, body))
 }
 
-fn agent(ca: Option<&Path>, url: &str) -> Result<Agent> {
+/// What the client shows of itself, if it was told to.
+fn identity(args: &ClientArgs) -> Result<Option<ClientCert>> {
+    let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
+        return Ok(None);
+    };
+    let chain = certificates(certificate)?;
+    let pem = fs::read(key)
+        .map(Zeroizing::new)
+        .with_context(|| format!("cannot read the key in {}", key.display()))?;
+    let key = PrivateKey::from_pem(&pem).with_context(|| format!("{} is not a PEM key", key.display()))?;
+    Ok(Some(ClientCert::new_with_certs(&chain, key)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .map(|der| der.map(|der| Certificate::from_der(&der).to_owned()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate", path.display());
+    }
+    Ok(chain)
+}
+
+fn agent(ca: Option<&Path>, identity: Option<ClientCert>, url: &str) -> Result<Agent> {
     let mut tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
+        .client_cert(identity)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     match ca {
         Some(path) => {
-            let pem = fs::read(path).with_context(|| format!("cannot read the CA in {}", path.display()))?;
-            let roots = CertificateDer::pem_slice_iter(&pem)
-                .map(|der| der.map(|der| Certificate::from_der(&der).to_owned()))
-                .collect::<Result<Vec<_>, _>>()
-                .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
-            if roots.is_empty() {
-                bail!("{} holds no certificate", path.display());
-            }
+            let roots = certificates(path).context("the CA can not be used")?;
             tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
         }
         None if url.starts_with("https:") => {
