@@ -190,10 +190,20 @@ pub async fn start(plan: Plan) -> Result<Running> {
 }
 
 impl Running {
-    /// Reads the certificates now.
+    /// Reads the certificates now, and answers in the log: a signal has no other way back.
     pub async fn reload_certificates(&self) {
         let outcome = self.tls.reload(Trigger::Signal).await;
-        log::info!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request");
+        let has = |word| {
+            let mut sets = outcome.as_object().into_iter().flat_map(|sets| sets.values());
+            sets.any(|set| set["result"] == word)
+        };
+        if has("disabled") {
+            log::warn!("event.action" = "tls-reload", "outcome":% = outcome; "reload is disabled (certificate_reload.enabled): the signal changes nothing");
+        } else if has("failure") {
+            log::warn!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request, and not all of them can be served");
+        } else {
+            log::info!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request");
+        }
     }
 
     /// The served certificate and key as paths, if TLS is on and they are files.
