@@ -39,7 +39,7 @@ pub use self::{
     http_message::{Request, Response},
     idle_fleet::{FleetOrder, FleetProgress, IdleFleet},
     kubelet_volume::KubeletVolume,
-    pair_files::PairFiles,
+    pair_files::{PairFiles, rename_over},
     server_command::ServerCommand,
     server_log::LogLine,
     server_process::{Listening, QuickstartFacts, ServerProcess},

@@ -60,7 +60,8 @@ fn overwrite(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-fn rename_over(path: &Path, text: &str) {
+/// Writes another file and renames it over `path`: readers see the old file or the new one.
+pub fn rename_over(path: &Path, text: &str) {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let temporary = PathBuf::from(name);

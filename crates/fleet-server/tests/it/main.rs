@@ -1,7 +1,8 @@
 //! Black box: the real binary over real TLS sockets.
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
-//! load), `durability` (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way),
+//! load), `client_certificates` (whom TLS lets in), `cert_command` (`cert show`, `cert check`, a start with bad
+//! certificates), `certificates_told` (log and health), `durability` (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way),
 //! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +12,10 @@
 )]
 
 mod agents;
+mod cert_command;
 mod certificates;
+mod certificates_told;
+mod client_certificates;
 mod durability;
 mod hostile;
 mod outside;
