@@ -1,7 +1,7 @@
 //! What the tests of all rooms share. Never part of the server.
 //!
-//! - [`CertificateAuthority`], [`PairFiles`] and [`KubeletVolume`]: certificates, and the writers that replace
-//!   them on disk the way real ones do.
+//! - [`CertificateAuthority`], [`PairFiles`], [`KubeletVolume`] and [`Writer`]: certificates, and the writers that
+//!   replace them on disk the way real ones do.
 //! - [`ServerCommand`] and [`ServerProcess`]: the real binary in a directory of its own; dropping it fails the
 //!   test on leftovers (exit code, error and panic lines).
 //! - [`HttpClient`]: HTTP/1.1 over TCP or TLS, raw enough for malformed requests.
@@ -29,6 +29,7 @@ mod server_log;
 mod server_process;
 mod simulated_agent;
 mod tls;
+mod writer;
 
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub use self::{
     server_process::{Listening, QuickstartFacts, ServerProcess},
     simulated_agent::{AgentError, Checkin, SimulatedAgent},
     tls::{TlsFacts, fingerprint},
+    writer::{Writer, WriterStyle},
 };
 pub use rustix::process::Signal;
 
