@@ -2,8 +2,9 @@
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `client_certificates` (whom TLS lets in), `cert_command` (`cert show`, `cert check`, a start with bad
-//! certificates), `certificates_told` (log and health), `durability` (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way),
-//! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
+//! certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `durability`
+//! (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad input),
+//! `outside` (metrics, probes, logs, stop).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,3 +21,4 @@ mod durability;
 mod hostile;
 mod outside;
 mod quickstart;
+mod rotations;
