@@ -38,7 +38,7 @@ pub use compression::ResponseCompression;
 pub use gate::Gate;
 pub use limits::{Limits, RouteLimits};
 pub use metrics::HttpMetrics;
-pub use probe::{Probe, Readiness};
+pub use probe::{Part, PartHealth, Probe, Readiness};
 pub use route::Route;
 pub use version::{ADMIN_API_VERSION, API_VERSION, COMPATIBLE_VERSION, Version};
 pub use yaml::{YamlError, to_json as yaml_to_json};

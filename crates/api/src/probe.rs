@@ -69,6 +69,22 @@ impl Readiness {
     }
 }
 
+/// Parts whose trouble people must see, and which do not take the server out of service: readiness ignores them.
+/// The binary implements it, which knows the parts.
+pub trait PartHealth: Send + Sync {
+    /// The parts now, in the order in which they are shown. Called for each probe: it must be cheap.
+    fn parts(&self) -> Vec<Part>;
+}
+
+/// How one part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name, as it is shown.
+    pub name: String,
+    /// Why it is not well, in one line; `None`: it is.
+    pub degraded: Option<String>,
+}
+
 /// The metrics listener's routes. Cheap to clone; all workers share it.
 #[derive(Clone)]
 pub struct Probe {
@@ -79,6 +95,7 @@ struct ProbeState {
     registry: Arc<Registry>,
     metrics: HttpMetrics,
     readiness: Readiness,
+    parts: Arc<dyn PartHealth>,
     version: String,
 }
 
@@ -93,12 +110,19 @@ impl fmt::Debug for Probe {
 impl Probe {
     /// `version` is the program's own.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, metrics: HttpMetrics, readiness: Readiness, version: String) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: HttpMetrics,
+        readiness: Readiness,
+        parts: Arc<dyn PartHealth>,
+        version: String,
+    ) -> Self {
         Self {
             state: Arc::new(ProbeState {
                 registry,
                 metrics,
                 readiness,
+                parts,
                 version,
             }),
         }
@@ -192,6 +216,14 @@ async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> Htt
             text.push_str(if holds { ": ok\n" } else { ": no\n" });
         }
     }
+    if query.verbose.is_some() {
+        for Part { name, degraded } in state.parts.parts() {
+            text.push_str(&match degraded {
+                None => format!("[+] {name}: ok\n"),
+                Some(why) => format!("[!] {name}: degraded: {why}\n"),
+            });
+        }
+    }
     text.push_str(if is_ready { "ok\n" } else { "not ready\n" });
     HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")
@@ -214,6 +246,43 @@ async fn root(state: web::Data<ProbeState>) -> HttpResponse {
 #[derive(Serialize)]
 struct Stats {
     http_server: Routes,
+    health: Health,
+}
+
+/// `status` is `degraded` if a part is.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    parts: std::collections::BTreeMap<String, PartStats>,
+}
+
+#[derive(Serialize)]
+struct PartStats {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Health {
+    fn of(parts: Vec<Part>) -> Self {
+        let word = |is_well| if is_well { "healthy" } else { "degraded" };
+        Self {
+            status: word(parts.iter().all(|part| part.degraded.is_none())),
+            parts: parts
+                .into_iter()
+                .map(|Part { name, degraded }| {
+                    let status = word(degraded.is_none());
+                    (
+                        name,
+                        PartStats {
+                            status,
+                            reason: degraded,
+                        },
+                    )
+                })
+                .collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -226,5 +295,6 @@ async fn stats(state: web::Data<ProbeState>) -> HttpResponse {
         http_server: Routes {
             routes: state.metrics.stats(),
         },
+        health: Health::of(state.parts.parts()),
     })
 }

@@ -12,13 +12,14 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use ureq::{
     Agent,
     http::{Response, Uri},
-    tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
+    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
 };
+use zeroize::Zeroizing;
 
 use crate::{private_file, quickstart_facts::QuickstartFacts, served_leaf::ServedLeaf};
 
@@ -34,6 +35,12 @@ pub struct ClientArgs {
     /// CA certificate that signed the server's [default: from DATA/quickstart.json]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Certificate to show to a server that asks for one (`client_authentication`)
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// Which of a server's listeners a command talks to.
@@ -51,6 +58,15 @@ pub struct Client {
     url: String,
     api_key: Option<String>,
     trust: Trust,
+    identity: Option<Identity>,
+}
+
+/// What the client shows of itself.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    // ureq reads keys from PEM only.
+    key_pem: Zeroizing<Vec<u8>>,
 }
 
 /// Whose certificates are taken.
@@ -89,7 +105,7 @@ impl Client {
             ),
             None => facts.and_then(|facts| facts.admin_api_key),
         };
-        Ok(Self::with(url, api_key, trust))
+        Self::with(url, api_key, trust, identity(args)?)
     }
 
     /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
@@ -98,16 +114,17 @@ impl Client {
     /// No URL is known.
     pub fn unverified(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
         let (url, _) = address(args, data, target)?;
-        Ok(Self::with(url, None, Trust::Anyone))
+        Self::with(url, None, Trust::Anyone, identity(args)?)
     }
 
-    fn with(url: String, api_key: Option<String>, trust: Trust) -> Self {
-        Self {
-            agent: agent(&trust),
+    fn with(url: String, api_key: Option<String>, trust: Trust, identity: Option<Identity>) -> Result<Self> {
+        Ok(Self {
+            agent: agent(&trust, identity.as_ref())?,
             url,
             api_key,
             trust,
-        }
+            identity,
+        })
     }
 
     /// The server's URL.
@@ -152,7 +169,8 @@ impl Client {
             Trust::Plain => Some(roots),
             Trust::Anyone => None,
         };
-        ServedLeaf::ask(host, url.port_u16().unwrap_or(443), roots, TIMEOUT).map(Some)
+        let port = url.port_u16().unwrap_or(443);
+        ServedLeaf::ask(host, port, roots, self.identity.as_ref(), TIMEOUT).map(Some)
     }
 }
 
@@ -185,39 +203,64 @@ fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read the CA in {}", path.display()))?;
-    let authorities = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
-    if authorities.is_empty() {
-        bail!("{} holds no certificate", path.display());
-    }
-    Ok(authorities)
+    certificates(path).context("the CA can not be used")
 }
 
-fn agent(trust: &Trust) -> Agent {
+/// What the client shows of itself, if it was told to.
+fn identity(args: &ClientArgs) -> Result<Option<Identity>> {
+    let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
+        return Ok(None);
+    };
+    let chain = certificates(certificate)?;
+    let key_pem = fs::read(key)
+        .map(Zeroizing::new)
+        .with_context(|| format!("cannot read the key in {}", key.display()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .with_context(|| format!("{} is not a PEM key", key.display()))?;
+    Ok(Some(Identity { chain, key, key_pem }))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate", path.display());
+    }
+    Ok(chain)
+}
+
+fn agent(trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
+    let of_ureq = |der: &CertificateDer<'_>| Certificate::from_der(der).to_owned();
+    let identity = match identity {
+        Some(identity) => {
+            let chain: Vec<_> = identity.chain.iter().map(of_ureq).collect();
+            let key = PrivateKey::from_pem(&identity.key_pem)?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+        None => None,
+    };
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
+        .client_cert(identity)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let tls = match trust {
         Trust::Signed(authorities) => {
-            let roots = authorities
-                .iter()
-                .map(|der| Certificate::from_der(der).to_owned())
-                .collect();
+            let roots = authorities.iter().map(of_ureq).collect();
             tls.root_certs(RootCerts::Specific(Arc::new(roots)))
         }
         Trust::Anyone => tls.disable_verification(true),
         Trust::Plain => tls,
     };
-    Agent::config_builder()
+    Ok(Agent::config_builder()
         .tls_config(tls.build())
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
         .build()
-        .into()
+        .into())
 }
 
 /// A server on the way down still answers; one that does not within this time is ill.

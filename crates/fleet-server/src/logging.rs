@@ -50,7 +50,6 @@ pub fn start(config: &Logging) -> Result<Logs> {
         "h2",
         "mio",
         "rustls",
-        "notify",
         "ureq",
         "ureq_proto",
     ] {
@@ -58,6 +57,10 @@ pub fn start(config: &Logging) -> Result<Logs> {
     }
     // It calls what a client did an error, without saying which one; the listener counts it and names the client.
     builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
+    // The kernel tells the end of a watched directory twice, to its own watch and to its parent's; notify takes the
+    // watch down at both and warns at the second (`WatchNotFound`): at each kubelet swap, for nothing. What stops
+    // events is told by tls-reload itself.
+    builder.filter_module("notify", config.level.0.min(log::LevelFilter::Error));
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
         None

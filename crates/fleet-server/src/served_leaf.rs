@@ -18,6 +18,8 @@ use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::client::Identity;
+
 /// What is told of a served certificate. Displays as `certificate sha256=HEX not-after=RFC3339`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedLeaf {
@@ -32,10 +34,16 @@ impl ServedLeaf {
     ///
     /// # Errors
     /// No connection, no handshake, or a certificate that is none.
-    pub fn ask(host: &str, port: u16, roots: Option<RootCertStore>, timeout: Duration) -> Result<Self> {
+    pub(crate) fn ask(
+        host: &str,
+        port: u16,
+        roots: Option<RootCertStore>,
+        identity: Option<&Identity>,
+        timeout: Duration,
+    ) -> Result<Self> {
         let name =
             ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host name"))?;
-        let mut connection = ClientConnection::new(Arc::new(client_config(roots)?), name)?;
+        let mut connection = ClientConnection::new(Arc::new(client_config(roots, identity)?), name)?;
         let mut socket = connect(host, port, timeout)?;
         connection
             .complete_io(&mut socket)
@@ -70,17 +78,20 @@ impl fmt::Display for ServedLeaf {
     }
 }
 
-fn client_config(roots: Option<RootCertStore>) -> Result<ClientConfig> {
+fn client_config(roots: Option<RootCertStore>, identity: Option<&Identity>) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    Ok(match roots {
+    let builder = match roots {
         Some(roots) => builder.with_root_certificates(roots),
         None => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Unjudged(provider))),
-    }
-    .with_no_client_auth())
+    };
+    Ok(match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
+        None => builder.with_no_client_auth(),
+    })
 }
 
 fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {

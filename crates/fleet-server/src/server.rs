@@ -170,6 +170,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
             registry,
             http_metrics,
             readiness.clone(),
+            Arc::new(tls.clone()),
             build::VERSION.to_owned(),
         );
         ServerBuilder::new(listener_metrics)
@@ -209,8 +210,9 @@ impl Running {
     pub async fn reload_certificates(&self) {
         for (set, outcome) in self.tls.reload(Trigger::Signal).await {
             let level = match outcome.result {
-                ReloadResult::Failure => log::Level::Error,
-                _ => log::Level::Info,
+                // The reloader's own error line says it once; who asks again is answered again.
+                ReloadResult::Failure | ReloadResult::Disabled => log::Level::Warn,
+                ReloadResult::Success | ReloadResult::Unchanged => log::Level::Info,
             };
             log::log!(
                 level,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use api::TlsAdmin;
+use api::{Part, PartHealth, TlsAdmin};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -89,5 +89,16 @@ impl TlsAdmin for TlsSets {
             .into_iter()
             .map(|(name, outcome)| (name.to_owned(), serde_json::to_value(outcome).unwrap_or_default()));
         json!({"sets": Map::from_iter(sets)})
+    }
+}
+
+/// R35: a failed reload or a certificate near its end is seen, and takes no server out of service.
+impl PartHealth for TlsSets {
+    fn parts(&self) -> Vec<Part> {
+        let part = |(name, handle): &(&'static str, ReloadHandle)| Part {
+            name: format!("tls {name}"),
+            degraded: handle.state().degraded.clone(),
+        };
+        self.sets.iter().map(part).collect()
     }
 }

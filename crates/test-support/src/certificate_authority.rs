@@ -1,8 +1,11 @@
 //! Makes certificates for tests: any names, any kind of key, any dates.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    PKCS_RSA_SHA256, RevokedCertParams, SerialNumber,
 };
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use time::{Duration, OffsetDateTime};
@@ -88,6 +91,7 @@ pub struct Leaf {
     pub key_pem: String,
     /// DER of the certificate.
     pub certificate: CertificateDer<'static>,
+    serial: u64,
 }
 
 impl Leaf {
@@ -133,6 +137,8 @@ impl CertificateAuthority {
         params.not_before = OffsetDateTime::now_utc() + order.begins;
         params.not_after = OffsetDateTime::now_utc() + order.ends;
         params.is_ca = IsCa::ExplicitNoCa;
+        let serial = next_serial();
+        params.serial_number = Some(SerialNumber::from(serial));
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -153,7 +159,30 @@ impl CertificateAuthority {
             chain_pem: format!("{}{}", certificate.pem(), self.pem),
             key_pem: key.serialize_pem(),
             certificate: certificate.der().clone(),
+            serial,
         }
+    }
+
+    /// A list that revokes these of its certificates, PEM, due for renewal in a week.
+    pub fn revoke(&self, leaves: &[&Leaf]) -> String {
+        let now = OffsetDateTime::now_utc();
+        let revoked = |leaf: &&Leaf| RevokedCertParams {
+            serial_number: SerialNumber::from(leaf.serial),
+            revocation_time: now - Duration::hours(1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        CertificateRevocationListParams {
+            this_update: now - Duration::hours(1),
+            next_update: now + Duration::days(7),
+            crl_number: SerialNumber::from(next_serial()),
+            issuing_distribution_point: None,
+            revoked_certs: leaves.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+        .signed_by(&self.issuer)
+        .and_then(|list| list.pem())
+        .expect("a list")
     }
 
     /// The CA certificate as PEM.
@@ -179,6 +208,11 @@ impl CertificateAuthority {
             .expect("a CA that can be trusted");
         roots
     }
+}
+
+fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, HandshakeKind, RootCertStore,
+    ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion,
     client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
@@ -91,6 +91,30 @@ impl HttpClient {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![leaf.certificate.clone()], key)
             .expect("a usable client certificate");
+        self.with_config(config)
+    }
+
+    /// Speaks this TLS version alone, trusts `roots` alone, and shows `identity` (if any) when it is asked for one.
+    pub fn with_tls(
+        self,
+        version: &'static SupportedProtocolVersion,
+        roots: RootCertStore,
+        identity: Option<&Leaf>,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("a version that rustls has")
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => {
+                let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).expect("a key");
+                builder
+                    .with_client_auth_cert(vec![leaf.certificate.clone()], key)
+                    .expect("a usable client certificate")
+            }
+        };
         self.with_config(config)
     }
 

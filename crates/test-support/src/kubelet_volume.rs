@@ -2,12 +2,13 @@
 //! one generation; an update renames a new link over `..data`, and removes the old directory afterwards.
 
 use std::{
+    ffi::OsString,
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
-use crate::certificate_authority::Leaf;
+use crate::{certificate_authority::Leaf, pair_files::create_file};
 
 /// A mounted Secret.
 #[derive(Debug)]
@@ -39,17 +40,30 @@ impl KubeletVolume {
     }
 
     /// Replaces the content: at no moment is a file of one generation beside one of another, for a reader that
-    /// goes through one resolution of `..data`.
+    /// goes through one resolution of `..data`. The same content is no update, as for the kubelet.
     pub fn update(&mut self, files: &[(&str, &str)]) {
+        let old = fs::read_link(self.root.join(DATA)).ok();
+        let gone = old
+            .as_deref()
+            .map(|old| self.gone(old, files))
+            .unwrap_or_default();
+        let is_same = |old: &Path| {
+            let same = |(name, text): &(&str, &str)| {
+                fs::read_to_string(self.root.join(old).join(name)).is_ok_and(|now| now == *text)
+            };
+            gone.is_empty() && files.iter().all(same)
+        };
+        if old.as_deref().is_some_and(is_same) {
+            return;
+        }
         self.generation += 1;
         let new = format!("..2026_01_01_00_00_00.{:010}", self.generation);
         let directory = self.root.join(&new);
-        fs::create_dir(&directory).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
         for (name, text) in files {
-            fs::write(directory.join(name), text).unwrap();
+            create_file(&directory.join(name), text, MODE);
         }
-        let old = fs::read_link(self.root.join(DATA)).ok();
         symlink(&new, self.root.join(DATA_NEW)).unwrap();
         fs::rename(self.root.join(DATA_NEW), self.root.join(DATA)).unwrap();
         for (name, _) in files {
@@ -58,9 +72,21 @@ impl KubeletVolume {
                 symlink(Path::new(DATA).join(name), link).unwrap();
             }
         }
+        for name in gone {
+            fs::remove_file(self.root.join(name)).unwrap();
+        }
         if let Some(old) = old {
             fs::remove_dir_all(self.root.join(old)).unwrap();
         }
+    }
+
+    /// Keys that left the Secret.
+    fn gone(&self, old: &Path, files: &[(&str, &str)]) -> Vec<OsString> {
+        let present = fs::read_dir(self.root.join(old)).unwrap();
+        let names = present.map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| files.iter().all(|(kept, _)| name != *kept))
+            .collect()
     }
 
     /// Path of a file of the volume.
@@ -75,6 +101,8 @@ fn pair(leaf: &Leaf) -> [(&'static str, &str); 2] {
 
 const DATA: &str = "..data";
 const DATA_NEW: &str = "..data_tmp";
+/// `defaultMode` of a volume.
+const MODE: u32 = 0o644;
 
 #[cfg(test)]
 mod tests {
@@ -99,5 +127,9 @@ mod tests {
             names,
             ["..2026_01_01_00_00_00.0000000003", "..data", "tls.crt", "tls.key"]
         );
+        volume.update(&[("tls.crt", "c"), ("tls.key", "3")]);
+        assert!(root.join(&names[0]).exists(), "the same content is no update");
+        volume.update(&[("tls.crt", "c")]);
+        assert!(fs::symlink_metadata(volume.path("tls.key")).is_err(), "pruned");
     }
 }

@@ -1,7 +1,7 @@
 //! What the tests of all rooms share. Never part of the server.
 //!
-//! - [`CertificateAuthority`], [`PairFiles`] and [`KubeletVolume`]: certificates, and the writers that replace
-//!   them on disk the way real ones do.
+//! - [`CertificateAuthority`], [`PairFiles`], [`KubeletVolume`] and [`Writer`]: certificates, and the writers that
+//!   replace them on disk the way real ones do.
 //! - [`ServerCommand`] and [`ServerProcess`]: the real binary in a directory of its own; dropping it fails the
 //!   test on leftovers (exit code, error and panic lines).
 //! - [`HttpClient`]: HTTP/1.1 over TCP or TLS, raw enough for malformed requests.
@@ -29,6 +29,7 @@ mod server_log;
 mod server_process;
 mod simulated_agent;
 mod tls;
+mod writer;
 
 use std::time::Duration;
 
@@ -39,12 +40,13 @@ pub use self::{
     http_message::{Request, Response},
     idle_fleet::{FleetOrder, FleetProgress, IdleFleet},
     kubelet_volume::KubeletVolume,
-    pair_files::PairFiles,
+    pair_files::{PairFiles, rename_over},
     server_command::ServerCommand,
     server_log::LogLine,
     server_process::{Listening, QuickstartFacts, ServerProcess},
     simulated_agent::{AgentError, Checkin, SimulatedAgent},
     tls::{TlsFacts, fingerprint},
+    writer::{Writer, WriterStyle},
 };
 pub use rustix::process::Signal;
 

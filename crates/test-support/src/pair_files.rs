@@ -1,9 +1,10 @@
 //! A certificate and a key in two plain files, and the ways in which writers replace them.
 
 use std::{
+    ffi::OsString,
     fs,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -49,7 +50,7 @@ impl PairFiles {
     }
 }
 
-fn overwrite(path: &Path, text: &str) {
+pub(crate) fn overwrite(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -60,11 +61,28 @@ fn overwrite(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-fn rename_over(path: &Path, text: &str) {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = PathBuf::from(name);
-    overwrite(&temporary, text);
+/// Creates or truncates, writes and closes; then sets the mode past the umask.
+pub(crate) fn create_file(path: &Path, text: &str, mode: u32) {
+    overwrite(path, text);
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Writes another file beside `path` and renames it over it: readers see the old file or the new one.
+pub fn rename_over(path: &Path, text: &str) {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap());
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
     fs::rename(&temporary, path).unwrap();
 }
 

@@ -71,7 +71,7 @@ impl Facts {
             info: CertificateInfo {
                 fingerprint: hex(&Sha256::digest(der)),
                 serial: hex(certificate.raw_serial()),
-                subject: certificate.subject().to_string(),
+                subject: one_line(&certificate.subject().to_string()),
                 issuer_common_name: common_name(certificate.issuer()),
                 names: Vec::new(),
                 not_before: at(certificate.validity().not_before),
@@ -81,7 +81,7 @@ impl Facts {
             dns_names: Vec::new(),
             subject: certificate.subject().as_raw().to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
-            issuer_name: certificate.issuer().to_string(),
+            issuer_name: one_line(&certificate.issuer().to_string()),
             subject_key_id: None,
             authority_key_id: None,
             public_key: certificate.public_key().raw.to_vec(),
@@ -99,7 +99,7 @@ impl Facts {
             match name {
                 GeneralName::DNSName(name) => {
                     self.dns_names.push(name.to_ascii_lowercase());
-                    self.info.names.push((*name).to_owned());
+                    self.info.names.push(one_line(name));
                 }
                 GeneralName::IPAddress(bytes) => {
                     if let Ok(v4) = <[u8; 4]>::try_from(*bytes) {
@@ -108,7 +108,7 @@ impl Facts {
                         self.info.names.push(Ipv6Addr::from(v6).to_string());
                     }
                 }
-                GeneralName::URI(uri) => self.info.names.push((*uri).to_owned()),
+                GeneralName::URI(uri) => self.info.names.push(one_line(uri)),
                 _ => {}
             }
         }
@@ -138,7 +138,24 @@ pub(crate) fn common_name(name: &X509Name<'_>) -> String {
     name.iter_common_name()
         .next()
         .and_then(|cn| cn.as_str().ok())
-        .map_or_else(|| name.to_string(), str::to_owned)
+        .map_or_else(|| one_line(&name.to_string()), one_line)
+}
+
+/// A certificate may say anything about itself: it must not write lines of its own into a log or a terminal.
+fn one_line(text: &str) -> String {
+    let is_harmless = |c: char| !c.is_control();
+    if text.chars().all(is_harmless) {
+        return text.to_owned();
+    }
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut line, c| {
+            if is_harmless(c) {
+                line.push(c);
+            } else {
+                line.extend(c.escape_default());
+            }
+            line
+        })
 }
 
 /// Lower-case hex.

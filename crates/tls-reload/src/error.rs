@@ -3,8 +3,9 @@
 //! Each variant is a cause with what is needed to act on it; `Display` is one lower-case line, `hint()` the
 //! remedy. No variant ever holds key material or a passphrase.
 
+use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
@@ -126,6 +127,8 @@ pub enum LoadError {
         file: String,
         /// The first component of the path that is missing.
         missing: PathBuf,
+        /// What stands beside it, if its directory is a mounted Kubernetes volume.
+        volume: Option<Vec<String>>,
     },
     /// Not ours to read.
     #[error("{role} {file}: permission denied")]
@@ -366,8 +369,13 @@ pub enum LoadError {
 impl LoadError {
     /// The remedy.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::NotFound {
+                file,
+                volume: Some(keys),
+                ..
+            } => return Cow::Owned(missing_key(Path::new(file), keys)),
             Self::NotFound { .. } => "create the file, or correct the path",
             Self::PermissionDenied { .. } => {
                 "let the server's user read it, and search every directory above it"
@@ -408,7 +416,7 @@ impl LoadError {
             Self::Configuration { .. } => "compare supported_protocols, cipher_suites and curve_types",
             Self::Settings(error) => error.hint(),
             Self::Panicked { .. } => "report this with the log: it is a defect of the server",
-        }
+        })
     }
 
     /// The class of the cause, for metrics.
@@ -459,8 +467,8 @@ impl Rejected {
 
     /// The remedy for the first error.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        self.first().map_or("", LoadError::hint)
+    pub fn hint(&self) -> Cow<'static, str> {
+        self.first().map_or(Cow::Borrowed(""), LoadError::hint)
     }
 
     /// The class of the first error.
@@ -498,13 +506,27 @@ pub enum StartError {
 impl StartError {
     /// The remedy.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Rejected(rejected) => rejected.hint(),
-            Self::NoSystem => "call start from inside actix_rt::System, or use spawn_system",
-            Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)",
+            Self::NoSystem => "call start from inside actix_rt::System, or use spawn_system".into(),
+            Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)".into(),
         }
     }
+}
+
+/// A Secret without the key is the usual mistake: nobody can create a file in its volume.
+fn missing_key(file: &Path, keys: &[String]) -> String {
+    let directory = file.parent().unwrap_or(file).display();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let present = if keys.is_empty() {
+        "none".to_owned()
+    } else {
+        keys.join(", ")
+    };
+    format!(
+        "{directory} is a mounted Kubernetes volume: its Secret has no key \"{name}\" (it has: {present})"
+    )
 }
 
 fn client_auth_word(mode: ClientAuth) -> &'static str {

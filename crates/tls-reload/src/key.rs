@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use rustls::sign::SigningKey;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -58,6 +60,12 @@ fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateK
             file: file(),
             reason: error.to_string(),
         })?;
+    if let Some(reason) = too_costly(&encrypted.encryption_algorithm) {
+        return Err(LoadError::UnsupportedEncryption {
+            file: file(),
+            reason: reason.to_owned(),
+        });
+    }
     match encrypted.decrypt(passphrase) {
         Ok(document) => {
             let plain = Zeroizing::new(document.as_bytes().to_vec());
@@ -73,3 +81,27 @@ fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateK
         }),
     }
 }
+
+/// A file must neither hold the reader up for minutes nor ask for memory without end, whoever damaged it.
+fn too_costly(scheme: &EncryptionScheme) -> Option<&'static str> {
+    match &scheme.pbes2()?.kdf {
+        Kdf::Pbkdf2(params) => {
+            (params.iteration_count > MAX_ROUNDS).then_some("PBKDF2 with more than 5 million rounds")
+        }
+        Kdf::Scrypt(params) => {
+            let lane = params
+                .cost_parameter
+                .saturating_mul(128 * u64::from(params.block_size));
+            let work = lane.saturating_mul(u64::from(params.parallelization));
+            (lane > MAX_SCRYPT_MEMORY || work > MAX_SCRYPT_WORK)
+                .then_some("scrypt with more than 256 MiB of memory")
+        }
+        // Refused by the decryption itself.
+        _ => None,
+    }
+}
+
+/// Some seconds; the largest recommendations are a fifth of it.
+const MAX_ROUNDS: u32 = 5_000_000;
+const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
+const MAX_SCRYPT_WORK: u64 = 1 << 30;

@@ -190,6 +190,22 @@ impl ReloadMetrics {
         drop(self.families.expiry_warnings.get_or_create(&set));
         drop(self.families.reload_duration.get_or_create(&set));
         drop(self.families.change_to_served.get_or_create(&set));
+        // A counter that appears with its first event has no increase to alert on.
+        for reason in WatchFailure::ALL {
+            drop(
+                self.families
+                    .watch_errors
+                    .get_or_create(&WatchLabels { reason, set }),
+            );
+        }
+        let result = ReloadResult::Failure;
+        for reason in FailureReason::ALL.map(FailureReason::as_str) {
+            drop(
+                self.families
+                    .reloads
+                    .get_or_create(&ReloadLabels { result, reason, set }),
+            );
+        }
         for reason in [Trigger::Event, Trigger::Poll, Trigger::Signal, Trigger::Api].map(Trigger::as_str) {
             for result in [ReloadResult::Success, ReloadResult::Unchanged] {
                 drop(

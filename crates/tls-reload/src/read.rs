@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::LoadError;
 use crate::source::Settings;
-use crate::walk::{Dead, Found, Mark, Snapshot, Walk};
+use crate::walk::{self, Dead, Found, Mark, Snapshot, Walk};
 
 /// PEM files larger than this are refused.
 pub(crate) const MAX_PEM: u64 = 1024 * 1024;
@@ -189,6 +189,7 @@ impl Trouble {
                 role,
                 file,
                 missing: missing.clone(),
+                volume: path.parent().and_then(walk::kubernetes_volume),
             },
             Self::Dead(Dead::NotADirectory(at)) => LoadError::Unreadable {
                 role,

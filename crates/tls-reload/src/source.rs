@@ -183,10 +183,12 @@ impl PairSource {
 }
 
 impl PemSource {
-    /// A configuration string: text that starts with `-----BEGIN` is PEM, anything else a path.
+    /// A configuration string: PEM, or a path. Whatever has several lines or PEM's dashes is taken for PEM, also
+    /// with other text before it (`Bag Attributes`) or cut off: as a path it would be shown in messages, and it may
+    /// be a key (T80).
     #[must_use]
     pub fn from_config(text: &str) -> Self {
-        if text.trim_start().starts_with("-----BEGIN") {
+        if text.contains("-----") || text.trim_end().contains('\n') {
             Self::Inline(InlinePem(Zeroizing::new(text.to_owned())))
         } else {
             Self::Path(PathBuf::from(text))
@@ -349,6 +351,14 @@ mod tests {
         let inline = PemSource::from_config("\n-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n");
         assert_eq!(inline.path(), None);
         assert!(!format!("{inline:?} {inline}").contains("c2VjcmV0"));
+        for cut in [
+            "Bag Attributes\n-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n",
+            "c2VjcmV0\n-----END PRIVATE KEY-----",
+            "c2VjcmV0\nc2VjcmV0",
+        ] {
+            let cut = PemSource::from_config(cut);
+            assert!(!format!("{cut:?} {cut}").contains("c2VjcmV0"), "T80");
+        }
     }
 
     #[test]

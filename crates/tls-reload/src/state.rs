@@ -329,6 +329,26 @@ impl ReloadResult {
 }
 
 impl FailureReason {
+    /// All that a reload can fail for.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::NotFound,
+        Self::Unreadable,
+        Self::NotRegular,
+        Self::TooLarge,
+        Self::Unsettled,
+        Self::Empty,
+        Self::Malformed,
+        Self::Passphrase,
+        Self::WeakKey,
+        Self::Mismatch,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::ClientAuthorities,
+        Self::RevocationLists,
+        Self::Configuration,
+        Self::Panic,
+    ];
+
     /// The word in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

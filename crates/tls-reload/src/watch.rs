@@ -287,6 +287,14 @@ impl Drop for Watches {
 }
 
 impl WatchFailure {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Limit,
+        Self::Overflow,
+        Self::Missing,
+        Self::System,
+        Self::Died,
+    ];
+
     /// The word in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -326,15 +334,7 @@ impl WatchFailure {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [
-            Self::Limit,
-            Self::Overflow,
-            Self::Missing,
-            Self::System,
-            Self::Died,
-        ]
-        .into_iter()
-        .find(|failure| failure.code() == code)
+        Self::ALL.into_iter().find(|failure| failure.code() == code)
     }
 }
 

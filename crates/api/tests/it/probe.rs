@@ -3,15 +3,29 @@
 use std::sync::Arc;
 
 use actix_web::test::{TestRequest, init_service};
-use api::{HttpMetrics, Probe, Readiness};
+use api::{HttpMetrics, Part, PartHealth, Probe, Readiness};
 use prometheus_client::registry::Registry;
 
 use crate::house::Face;
 
+/// Parts that stay as they are.
+struct Still(Vec<Part>);
+
+impl PartHealth for Still {
+    fn parts(&self) -> Vec<Part> {
+        self.0.clone()
+    }
+}
+
 async fn probe(readiness: &Readiness) -> Face {
+    probe_with(readiness, Vec::new()).await
+}
+
+async fn probe_with(readiness: &Readiness, parts: Vec<Part>) -> Face {
     let mut registry = Registry::with_prefix("fleet_server");
     let metrics = HttpMetrics::register(&mut registry);
-    let probe = Probe::new(Arc::new(registry), metrics, readiness.clone(), "0.1.0".to_owned());
+    let (registry, parts) = (Arc::new(registry), Arc::new(Still(parts)));
+    let probe = Probe::new(registry, metrics, readiness.clone(), parts, "0.1.0".to_owned());
     Face::of(init_service(probe.app()).await).await
 }
 
@@ -41,6 +55,39 @@ async fn readiness_is_all_of_its_conditions() {
         face.send(TestRequest::with_uri("/livez")).await.text(),
         "ok\n",
         "alive while it drains"
+    );
+}
+
+#[actix_rt::test]
+async fn r35_a_degraded_part_is_shown_and_changes_no_status() {
+    let readiness = Readiness::default();
+    readiness.set_store_open(true);
+    readiness.set_listeners_accept(true);
+    let part = |name: &str, degraded: Option<&str>| Part {
+        name: name.to_owned(),
+        degraded: degraded.map(str::to_owned),
+    };
+    let parts = vec![
+        part("tls agents", Some("tls.crt: is empty")),
+        part("tls admin", None),
+    ];
+    let face = probe_with(&readiness, parts).await;
+    let brief = face.send(TestRequest::with_uri("/readyz")).await;
+    assert_eq!((brief.status.as_u16(), brief.text().as_str()), (200, "ok\n"));
+    let verbose = face.send(TestRequest::with_uri("/readyz?verbose")).await;
+    assert_eq!(verbose.status, 200);
+    assert_eq!(
+        verbose.text(),
+        "[+] store: ok\n[+] listeners: ok\n[+] not draining: ok\n\
+         [!] tls agents: degraded: tls.crt: is empty\n[+] tls admin: ok\nok\n"
+    );
+    let stats = face.send(TestRequest::with_uri("/stats")).await.ok();
+    assert_eq!(
+        stats["health"],
+        serde_json::json!({"status": "degraded", "parts": {
+            "tls admin": {"status": "healthy"},
+            "tls agents": {"status": "degraded", "reason": "tls.crt: is empty"},
+        }})
     );
 }
 
@@ -78,6 +125,10 @@ async fn name_and_numbers() {
     );
     let stats = face.send(TestRequest::with_uri("/stats?pretty")).await.ok();
     assert_eq!(stats["http_server"]["routes"]["checkin"]["limit_max"], 0);
+    assert_eq!(
+        stats["health"],
+        serde_json::json!({"status": "healthy", "parts": {}})
+    );
     for empty in ["/state", "/dataset"] {
         let answer = face.send(TestRequest::with_uri(empty)).await.ok();
         assert_eq!(answer, serde_json::json!({}), "{empty}");

@@ -51,7 +51,7 @@ pub fn value_node(
     if is_quoted || (wants_list && trimmed.starts_with('[')) || (maps && trimmed.starts_with('{')) {
         return flow(trimmed, place, places);
     }
-    let is_pem = trimmed.starts_with("-----BEGIN");
+    let is_pem = trimmed.contains("-----BEGIN");
     if shape == Some(Shape::List) && trimmed.contains(',') && !is_pem {
         let items = trimmed
             .split(',')

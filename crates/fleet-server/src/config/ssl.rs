@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use tls_reload::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationMode};
+use tls_reload::{CipherSuite, ClientAuth, Curve, PemSource, Protocol, SpkiPin, VerificationMode};
 
 use super::{
     declare::{EFFECTIVE, section},
@@ -148,15 +148,25 @@ impl Setting for PathOrPem {
     fn from_text(text: &str) -> Result<Self, Refusal> {
         match text {
             "" => Err(must_be::<Self>()),
-            pem if pem.starts_with("-----BEGIN") => Ok(Self::Pem(Secret::new(pem.to_owned()))),
-            path => Ok(Self::Path(PathBuf::from(path))),
+            text => Ok(match PemSource::from_config(text) {
+                PemSource::Path(path) => Self::Path(path),
+                PemSource::Inline(_) => Self::Pem(Secret::new(text.to_owned())),
+            }),
         }
     }
     fn shown(&self) -> Option<Shown> {
         match self {
             Self::Path(path) => path.shown(),
-            Self::Pem(pem) if pem.expose().contains("PRIVATE KEY") => Some(Shown::Text(REDACTED.to_owned())),
-            Self::Pem(pem) => Some(Shown::Text(pem.expose().to_owned())),
+            // Anything but certificates alone may be (what is left of) a key.
+            Self::Pem(pem) => Some(Shown::Text(
+                if pem.expose().starts_with("-----BEGIN CERTIFICATE-----")
+                    && !pem.expose().contains("PRIVATE KEY")
+                {
+                    pem.expose().to_owned()
+                } else {
+                    REDACTED.to_owned()
+                },
+            )),
         }
     }
 }

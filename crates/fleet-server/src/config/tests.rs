@@ -172,4 +172,16 @@ fn t80_secrets_are_redacted() {
         assert!(!text.contains("hush-"), "{text}");
         assert!(text.contains("[redacted]") && text.contains("seen"), "{text}");
     }
+    // A key with text before it, or the rest of one, is no path.
+    for key in [
+        "Bag Attributes\n        -----BEGIN PRIVATE KEY-----\n        hush-8",
+        "hush-8\n        hush-9",
+    ] {
+        let yaml = format!(
+            "inputs:\n- type: fleet-server\n  server:\n    ssl:\n      certificate: /c\n      key: |\n        {key}\n"
+        );
+        let config = given(&yaml).config();
+        let shown = format!("{} {config:?}", show::effective(&config));
+        assert!(!shown.contains("hush-"), "{shown}");
+    }
 }

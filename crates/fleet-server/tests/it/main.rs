@@ -1,9 +1,10 @@
 //! Black box: the real binary over real TLS sockets.
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
-//! load), `commands` (sub-commands for containers, packages and scripts), `durability` (restart, kill −9),
-//! `quickstart` (the first ten minutes and what stands in their way),
-//! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
+//! load), `client_certificates` (whom TLS lets in), `cert_command` (`cert show`, `cert check`, a start with bad
+//! certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
+//! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `quickstart` (the first ten
+//! minutes and what stands in their way), `hostile` (bad input), `outside` (metrics, probes, logs, stop).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +13,13 @@
 )]
 
 mod agents;
+mod cert_command;
 mod certificates;
+mod certificates_told;
+mod client_certificates;
 mod commands;
 mod durability;
 mod hostile;
 mod outside;
 mod quickstart;
+mod rotations;

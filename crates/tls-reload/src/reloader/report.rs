@@ -114,7 +114,7 @@ pub(super) fn refused(
                 (REASON, rejected.reason().as_str()),
                 (TRIGGER, trigger.as_str()),
                 (ERROR, &rejected.to_string()),
-                ("hint", rejected.hint()),
+                ("hint", &rejected.hint()),
                 (FINGERPRINT, &told.fingerprint),
                 (SERIAL, &told.serial),
                 (NOT_AFTER, &told.not_after),
@@ -124,7 +124,7 @@ pub(super) fn refused(
         );
     }
     ReloadOutcome {
-        hint: Some(rejected.hint().to_owned()),
+        hint: Some(rejected.hint().into_owned()),
         reason: Some(rejected.reason()),
         ..outcome(ReloadResult::Failure, info, message)
     }

@@ -16,6 +16,7 @@ use crate::authority::{Authority, Kind, Order, Pair, pem};
 use crate::client::{blind, client, shake};
 use crate::records;
 use crate::site::{Site, directory, settings, write};
+use crate::writers::Kubelet;
 
 pub(crate) fn load(settings: &Settings) -> Result<Generation, Rejected> {
     Generation::load(settings, SystemTime::now())
@@ -127,6 +128,37 @@ fn t05_missing_file_and_missing_parent() {
         refused(&settings).findings.errors.len(),
         1,
         "a pair tells its first error"
+    );
+}
+
+#[test]
+fn t05_a_key_that_the_mounted_secret_does_not_have_is_told_with_those_it_has() {
+    let (root, pair) = (directory(), Authority::new("root").server());
+    let mut kubelet = Kubelet::new(
+        root.path(),
+        &[
+            ("server.pem", &pair.certificate),
+            ("tls.key", &pair.key),
+            ("ca.crt", ""),
+        ],
+    );
+    let settings = settings(root.path());
+    let volume = root.path().display();
+    assert_eq!(
+        refused(&settings).hint(),
+        format!(
+            "{volume} is a mounted Kubernetes volume: its Secret has no key \"tls.crt\" (it has: ca.crt, server.pem, tls.key)"
+        )
+    );
+    kubelet.swap(&[("tls.key", &pair.key)]);
+    assert!(
+        refused(&settings).hint().ends_with("(it has: tls.key)"),
+        "links that lead nowhere are no keys"
+    );
+    let elsewhere = directory();
+    assert_eq!(
+        refused(&crate::site::settings(elsewhere.path())).hint(),
+        "create the file, or correct the path"
     );
 }
 
@@ -272,6 +304,45 @@ pub(crate) fn encrypted(pair: &Pair, phrase: &str) -> String {
         .encrypt_with_params(parameters, phrase.as_bytes())
         .expect("encrypted");
     pem("ENCRYPTED PRIVATE KEY", secret.as_bytes())
+}
+
+/// A damaged file may ask for any work: the reader must come back, and its memory must suffice.
+#[test]
+fn t13_a_key_that_costs_too_much_is_refused_at_once() {
+    let (root, mut settings, pair) = good();
+    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("open sesame".to_owned())));
+    let plain = pkcs8::PrivateKeyInfoRef::try_from(pair.key_der.as_slice()).expect("PKCS#8");
+    let rounds = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(100_000, &[7; 16], [9; 16]);
+    let memory = pbes2::Parameters::generate_scrypt_aes256cbc(
+        pkcs8::pkcs5::scrypt::Params::new(15, 8, 1).expect("scrypt"),
+        &[7; 16],
+        [9; 16],
+    );
+    for (parameters, bearable, unbearable) in [
+        (rounds, [2, 3, 0x01, 0x86, 0xA0], [2, 3, 0x7F, 0xFF, 0xFF]),
+        (memory, [2, 3, 0x00, 0x80, 0x00], [2, 3, 0x40, 0x00, 0x00]),
+    ] {
+        let secret = plain
+            .encrypt_with_params(parameters.expect("parameters"), b"open sesame")
+            .expect("encrypted");
+        let mut der = secret.as_bytes().to_vec();
+        let key = root.path().join("tls.key");
+        fs::write(&key, pem("ENCRYPTED PRIVATE KEY", &der)).expect("write");
+        load(&settings).expect("what people use is served");
+        let at = der
+            .windows(5)
+            .position(|five| five == bearable)
+            .expect("the number");
+        der[at..at + 5].copy_from_slice(&unbearable);
+        fs::write(&key, pem("ENCRYPTED PRIVATE KEY", &der)).expect("write");
+        let began = Instant::now();
+        let rejected = refused(&settings);
+        assert!(
+            matches!(rejected.first(), Some(LoadError::UnsupportedEncryption { .. })),
+            "{rejected}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
 }
 
 #[test]

@@ -327,3 +327,25 @@ async fn t80_no_secret_is_told() {
         .collect();
     assert!(!told.contains(&raw));
 }
+
+/// R34: one event is one line, whatever a certificate says about itself.
+#[test]
+fn r34_a_certificate_writes_no_lines_of_its_own() {
+    let forged = Authority::new("ca\nerror: \u{1b}[31mforged");
+    let place = directory();
+    write(place.path(), &forged.server());
+    fs::write(place.path().join("ca.crt"), &forged.pem).expect("write");
+    let mut set = settings(place.path());
+    set.client_authorities = vec![PemSource::Path(place.path().join("ca.crt"))];
+    let generation = crate::start::load(&set).expect("served");
+    let told = [
+        generation.info().pairs[0].leaf.issuer_common_name.clone(),
+        generation.info().client_authorities[0].subject.clone(),
+    ];
+    let warnings = generation.warnings().iter().map(ToString::to_string);
+    for text in told.into_iter().chain(warnings) {
+        assert!(!text.contains(['\n', '\u{1b}']), "{text:?}");
+    }
+    let issuer = &generation.info().pairs[0].leaf.issuer_common_name;
+    assert_eq!(issuer, "ca\\nerror: \\u{1b}[31mforged");
+}
