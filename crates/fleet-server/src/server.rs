@@ -92,13 +92,16 @@ pub async fn start(plan: Plan) -> Result<Running> {
         plan.agents.port,
         agents_tls.as_ref(),
     ))?;
-    let internal = bind(agents_endpoint(
-        &plan,
-        "internal",
-        INTERNAL_HOST,
-        plan.agents.internal_port,
-        agents_tls.as_ref(),
-    ))?;
+    let internal = plan.agents.internal_port.map(|port| {
+        bind(agents_endpoint(
+            &plan,
+            "internal",
+            INTERNAL_HOST,
+            port,
+            agents_tls.as_ref(),
+        ))
+    });
+    let internal = internal.transpose()?;
     let admin = plan.admin.as_ref().map(|admin| {
         let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
         bind(with_tls(endpoint, admin_tls.as_ref()))
@@ -112,7 +115,11 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let scheme = if agents_tls.is_some() { "https" } else { "http" };
     let addresses = Addresses {
         url: url(scheme, &reachable(&plan.agents.host), external.port()),
-        internal_url: url(scheme, INTERNAL_HOST, internal.port()),
+        internal_url: url(
+            scheme,
+            INTERNAL_HOST,
+            internal.as_ref().unwrap_or(&external).port(),
+        ),
         admin_url: admin.as_ref().map(|bound| {
             let scheme = if admin_tls.is_some() { "https" } else { "http" };
             url(scheme, &reachable(&bound.endpoint().host), bound.port())
@@ -139,7 +146,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
 
     let http_metrics = HttpMetrics::register(&mut registry);
     let mut builder = ServerBuilder::new(ListenerMetrics::register(&mut registry));
-    for bound in [external, internal] {
+    for bound in [Some(external), internal].into_iter().flatten() {
         let options = AgentOptions {
             address: bound.display_address(),
             ..plan.agents.options.clone()

@@ -12,12 +12,13 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 fn host(text: &str) -> String {
     given(&format!(
-        "http.host: '{text}'\nadmin.host: base\nadmin.port: 99\n"
+        "inputs.0.server.host: '{text}'\nadmin.host: base\nadmin.port: 99\n"
     ))
     .environment(ENVIRONMENT)
     .config()
-    .http
+    .server()
     .host
+    .clone()
 }
 
 #[test]
