@@ -16,10 +16,9 @@ use store::{
 use tls_reload::{ReloadMetrics, Trigger};
 
 use crate::{
-    build,
+    build, data_directory,
     first_start::{self, FirstStart, Secrets},
     plan::Plan,
-    private_file,
     tls::{ListenerTls, TlsSets},
 };
 
@@ -55,8 +54,7 @@ pub struct Addresses {
 /// # Errors
 /// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
 pub async fn start(plan: Plan) -> Result<Running> {
-    private_file::ensure_directory(&plan.data)
-        .with_context(|| format!("cannot create the data directory {}", plan.data.display()))?;
+    data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
     let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
     registry.register(
