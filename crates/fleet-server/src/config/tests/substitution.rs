@@ -60,6 +60,7 @@ fn variables_are_read_as_the_key_wants_them() {
             .output
             .elasticsearch
             .hosts
+            .unwrap()
     };
     assert_eq!(hosts("${LIST}"), ["a", "b"]);
     assert_eq!(hosts("${FLOW}"), ["c", "d"]);
