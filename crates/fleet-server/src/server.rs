@@ -65,7 +65,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let readiness = Readiness::default();
 
     let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
-    let store = open_store(plan.data.clone(), store_metrics).await?;
+    let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
     readiness.set_store_open(true);
 
     let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
@@ -139,6 +139,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
         bootstraps: plan.bootstrap.is_enabled,
         preset_token: plan.bootstrap.preset_token,
         made_token: first_start::made_token(&plan.data),
+        store_is_new,
     };
     let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 
@@ -232,11 +233,14 @@ impl Running {
     }
 }
 
-async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<Arc<dyn Store>> {
+async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<(Arc<dyn Store>, bool)> {
     let opened =
         actix_rt::task::spawn_blocking(move || SqliteStore::open(OpenOptions::new(data), metrics)).await?;
     match opened {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => {
+            let is_new = store.is_new();
+            Ok((Arc::new(store), is_new))
+        }
         Err(error) => Err(anyhow!("{error}\nhint: {}", error.hint())),
     }
 }
