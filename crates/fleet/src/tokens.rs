@@ -42,7 +42,8 @@ pub async fn adopt(
     create_with(fleet, policy, "preset token", None, key, now)
         .await
         .map_err(|error| match error {
-            FleetError::Store(StoreError::Conflict(Conflict::IdTaken(_))) => FleetError::UnknownKey,
+            // The token's own id is random: it is the key's that is taken.
+            FleetError::Store(StoreError::Conflict(Conflict::TokenExists(_))) => FleetError::UnknownKey,
             other => other,
         })
 }

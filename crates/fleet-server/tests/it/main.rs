@@ -2,8 +2,8 @@
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `commands` (sub-commands for containers, packages and scripts), `durability` (restart, kill −9),
-//! `quickstart` (the first ten minutes and what stands in their way),
-//! `hostile` (bad input), `outside` (metrics, probes, logs, stop).
+//! `first_start` (keys and tokens that operators lay down), `quickstart` (the first ten minutes and what stands in
+//! their way), `hostile` (bad input), `outside` (metrics, probes, logs, stop), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,6 +15,8 @@ mod agents;
 mod certificates;
 mod commands;
 mod durability;
+mod first_start;
 mod hostile;
 mod outside;
 mod quickstart;
+mod store_faults;

@@ -68,7 +68,7 @@ async fn prints_and_writes_what_a_new_user_needs() {
 }
 
 /// One sentence for people, once, whatever stands in the way.
-fn said_once(err: &str) -> &str {
+pub(crate) fn said_once(err: &str) -> &str {
     let said: Vec<&str> = err.lines().filter(|line| line.starts_with("error: ")).collect();
     let [said] = said.as_slice() else {
         panic!("not one error in\n{err}")
