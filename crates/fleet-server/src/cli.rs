@@ -59,7 +59,7 @@ pub struct Cli {
     #[arg(short = 'v', long)]
     version: bool,
     /// Run under an Elastic Agent (not built in this version)
-    #[arg(long)]
+    #[arg(long, global = true)]
     agent_mode: bool,
     #[command(subcommand)]
     command: Option<Command>,
@@ -258,6 +258,9 @@ mod tests {
           --output <FILE>
               The file; `-` prints [default: fleet-server.reference.yml, docs/CONFIGURATION.md]
 
+          --agent-mode
+              Run under an Elastic Agent (not built in this version)
+
       -h, --help
               Print help
     ");
@@ -277,9 +280,15 @@ mod tests {
 
     #[test]
     fn what_is_not_built_says_so() {
-        let cli = Cli::try_parse_from(["fleet-server", "--agent-mode"]).unwrap();
-        let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
-        assert!(refused.contains("not built in this version"), "{refused}");
+        for line in [
+            ["fleet-server", "--agent-mode"].as_slice(),
+            ["fleet-server", "run", "--agent-mode"].as_slice(),
+            ["fleet-server", "--agent-mode", "run"].as_slice(),
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
+            assert!(refused.contains("not built in this version"), "{refused}");
+        }
     }
 
     #[test]

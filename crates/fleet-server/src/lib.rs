@@ -6,6 +6,7 @@ pub mod build;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod data_directory;
 pub mod first_start;
 pub mod lifecycle;
 pub mod local_ca;

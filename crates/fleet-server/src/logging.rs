@@ -22,9 +22,15 @@ use files::RotatingFiles;
 #[derive(Debug)]
 pub struct Logs {
     files: Option<Arc<Mutex<RotatingFiles>>>,
+    is_stderr: bool,
 }
 
 impl Logs {
+    /// Whether its lines stand on standard error, beside what the program says there itself.
+    pub fn is_stderr(&self) -> bool {
+        self.is_stderr
+    }
+
     /// Brings everything to the disk.
     pub fn close(self) {
         log::logger().flush();
@@ -93,7 +99,10 @@ pub fn start(config: &Logging) -> Result<Logs> {
             .unwrap_or("?");
         log::error!("event.action" = "panic", "log.origin.file.name" = place.as_str(); "panicked at {place}: {text}");
     }));
-    Ok(Logs { files })
+    Ok(Logs {
+        files,
+        is_stderr: config.to_stderr,
+    })
 }
 
 /// `env_logger` writes each record with one call.

@@ -16,10 +16,9 @@ use store::{
 use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
-    build,
+    build, data_directory,
     first_start::{self, FirstStart, Secrets},
     plan::Plan,
-    private_file,
     tls::{ListenerTls, TlsSets},
 };
 
@@ -57,8 +56,7 @@ pub struct Addresses {
 /// # Errors
 /// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
 pub async fn start(plan: Plan) -> Result<Running> {
-    private_file::ensure_directory(&plan.data)
-        .with_context(|| format!("cannot create the data directory {}", plan.data.display()))?;
+    data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
     let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
     registry.register(
@@ -69,7 +67,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let readiness = Readiness::default();
 
     let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
-    let store = open_store(plan.data.clone(), store_metrics).await?;
+    let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
     readiness.set_store_open(true);
 
     let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
@@ -94,13 +92,16 @@ pub async fn start(plan: Plan) -> Result<Running> {
         plan.agents.port,
         agents_tls.as_ref(),
     ))?;
-    let internal = bind(agents_endpoint(
-        &plan,
-        "internal",
-        INTERNAL_HOST,
-        plan.agents.internal_port,
-        agents_tls.as_ref(),
-    ))?;
+    let internal = plan.agents.internal_port.map(|port| {
+        bind(agents_endpoint(
+            &plan,
+            "internal",
+            INTERNAL_HOST,
+            port,
+            agents_tls.as_ref(),
+        ))
+    });
+    let internal = internal.transpose()?;
     let admin = plan.admin.as_ref().map(|admin| {
         let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
         bind(with_tls(endpoint, admin_tls.as_ref()))
@@ -114,7 +115,11 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let scheme = if agents_tls.is_some() { "https" } else { "http" };
     let addresses = Addresses {
         url: url(scheme, &reachable(&plan.agents.host), external.port()),
-        internal_url: url(scheme, INTERNAL_HOST, internal.port()),
+        internal_url: url(
+            scheme,
+            INTERNAL_HOST,
+            internal.as_ref().unwrap_or(&external).port(),
+        ),
         admin_url: admin.as_ref().map(|bound| {
             let scheme = if admin_tls.is_some() { "https" } else { "http" };
             url(scheme, &reachable(&bound.endpoint().host), bound.port())
@@ -136,13 +141,14 @@ pub async fn start(plan: Plan) -> Result<Running> {
         bootstraps: plan.bootstrap.is_enabled,
         preset_token: plan.bootstrap.preset_token,
         made_token: first_start::made_token(&plan.data),
+        store_is_new,
     };
     let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 
     let http_metrics = HttpMetrics::register(&mut registry);
     let listener_metrics = ListenerMetrics::register(&mut registry);
     let mut builder = ServerBuilder::new(listener_metrics.clone());
-    for bound in [external, internal] {
+    for bound in [Some(external), internal].into_iter().flatten() {
         let options = AgentOptions {
             address: bound.display_address(),
             ..plan.agents.options.clone()
@@ -264,11 +270,14 @@ impl Running {
     }
 }
 
-async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<Arc<dyn Store>> {
+async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<(Arc<dyn Store>, bool)> {
     let opened =
         actix_rt::task::spawn_blocking(move || SqliteStore::open(OpenOptions::new(data), metrics)).await?;
     match opened {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => {
+            let is_new = store.is_new();
+            Ok((Arc::new(store), is_new))
+        }
         Err(error) => Err(anyhow!("{error}\nhint: {}", error.hint())),
     }
 }

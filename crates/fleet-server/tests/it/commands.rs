@@ -6,6 +6,25 @@ use test_support::server_command;
 
 use crate::{agents::Scene, certificates::openssl_fingerprint};
 
+#[test]
+fn config_check_without_a_file_says_that_none_was_checked() {
+    let command = server_command!().sub_command("config").arg("check");
+    let (code, out, err) = command.output();
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("no file was checked") && !out.contains("the configuration is good"),
+        "{out}"
+    );
+    // With the file that `run` would read, it is read here too.
+    fs::write(command.path().join("fleet-server.yml"), "http.port: 1\n").unwrap();
+    let (_, out, _) = command.output();
+    assert!(out.ends_with("the configuration is good\n"), "{out}");
+    fs::write(command.path().join("fleet-server.yml"), "http.prot: 1\n").unwrap();
+    let (code, _, err) = command.output();
+    assert_eq!(code, 1);
+    assert!(err.contains("fleet-server.yml:1: unknown key http.prot"), "{err}");
+}
+
 #[actix_rt::test]
 async fn status_shows_the_served_certificate_with_and_without_verifying_it() {
     let scene = Scene::start();
