@@ -107,6 +107,7 @@ fn domain(config: &Config) -> fleet::Settings {
         default_output_hosts: config.output.elasticsearch.urls(),
         cleanup_interval: server.gc.schedule_interval,
         expired_actions_kept: server.gc.cleanup_after_expired_interval.length,
+        ..fleet::Settings::default()
     }
 }
 

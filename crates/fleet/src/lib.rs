@@ -140,8 +140,8 @@ impl Fleet {
             checkin_writer: {
                 let (store, pending, waiters) =
                     (Arc::clone(&store), Arc::clone(&checkins), Arc::clone(&waiters));
-                let (renew_every, flush_duration) =
-                    (settings.checkin_timestamp, metrics.flush_duration.clone());
+                let (renew_every, flush_every) = (settings.checkin_timestamp, settings.checkin_flush);
+                let flush_duration = metrics.flush_duration.clone();
                 Supervised::start(
                     "checkin_writer",
                     metrics.restarts_of("checkin_writer"),
@@ -151,6 +151,7 @@ impl Fleet {
                         pending: Arc::clone(&pending),
                         waiters: Arc::clone(&waiters),
                         renew_every,
+                        flush_every,
                         flush_duration: flush_duration.clone(),
                     },
                 )

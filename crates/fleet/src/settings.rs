@@ -17,6 +17,8 @@ pub struct Settings {
     pub checkin_max_poll: Duration,
     /// How often a waiting agent's last check-in is renewed.
     pub checkin_timestamp: Duration,
+    /// How often check-in records are written: what a kill may lose of them (data-model 7.2).
+    pub checkin_flush: Duration,
     /// How fast a policy change is handed to waiting agents.
     pub policy_pace: Pace,
     /// How fast waiting agents are told of an action.
@@ -44,6 +46,7 @@ impl Default for Settings {
             checkin_jitter: Duration::from_secs(30),
             checkin_max_poll: Duration::from_secs(3600),
             checkin_timestamp: Duration::from_secs(30),
+            checkin_flush: Duration::from_secs(10),
             policy_pace: Pace {
                 interval: Duration::from_millis(5),
                 burst: 1,

@@ -85,7 +85,7 @@ impl PendingCheckins {
         if records.bytes >= MOST {
             return Err(FleetError::Busy {
                 what: "the check-in writer",
-                retry_after: FLUSH_EVERY,
+                retry_after: BUSY,
             });
         }
         records.add(record);
@@ -141,6 +141,7 @@ pub(crate) struct CheckinWriter {
     pub(crate) pending: Arc<PendingCheckins>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) renew_every: Duration,
+    pub(crate) flush_every: Duration,
     pub(crate) flush_duration: Histogram,
 }
 
@@ -148,7 +149,7 @@ impl Actor for CheckinWriter {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(FLUSH_EVERY, |this, ctx| {
+        ctx.run_interval(self.flush_every, |this, ctx| {
             this.renew_waiting(Timestamp::now());
             ctx.spawn(
                 flush(
@@ -165,7 +166,7 @@ impl Actor for CheckinWriter {
 impl CheckinWriter {
     fn renew_waiting(&self, now: Timestamp) {
         // Half a flush early, so that a period of 30 s means 30 s and not 40.
-        let before = now.minus(self.renew_every.saturating_sub(FLUSH_EVERY / 2));
+        let before = now.minus(self.renew_every.saturating_sub(self.flush_every / 2));
         for agent in self.waiters.due_for_record(before, now) {
             let record = CheckinRecord {
                 agent,
@@ -238,7 +239,8 @@ impl Drop for Batch<'_> {
     }
 }
 
-const FLUSH_EVERY: Duration = Duration::from_secs(10);
+/// For agents, when records wait in masses.
+const BUSY: Duration = Duration::from_secs(10);
 /// Bytes of records that may wait: minutes of a store that takes none.
 const MOST: usize = 256 * 1024 * 1024;
 

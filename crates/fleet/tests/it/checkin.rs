@@ -357,12 +357,13 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
 async fn chk_50_c18_last_checkin_advances_while_an_agent_waits() {
     let settings = fleet::Settings {
         checkin_timestamp: Duration::ZERO,
+        checkin_flush: Duration::from_millis(50),
         ..fleet::Settings::default()
     };
     let house = House::with(settings).await;
     let agent = house.enroll().await.agent;
     let waiting = house.poll(&agent.id, house.runs(1)).await;
-    // The writer works every 10 seconds: the first batch is the check-in itself, the next its renewal.
+    // The first batch is the check-in itself, the next its renewal.
     eventually("a first record", async || {
         house.agent(&agent.id).await.last_checkin.is_some()
     })
