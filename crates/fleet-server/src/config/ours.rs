@@ -57,7 +57,8 @@ section! {
         keys {
             /// Whether it gets the default policy and one enrollment token.
             enabled: bool = true => EFFECTIVE;
-            /// File that holds the enrollment token. Unset: a random one.
+            /// File that holds the enrollment token. Unset: a random one. A start that does not know it registers it for
+            /// the default policy, so that it may be rotated.
             enrollment_token_path: Option<PathBuf> = None => EFFECTIVE;
             /// URLs of this server that the policy tells agents. Unset: https://HOSTNAME:PORT.
             fleet_hosts: Vec<String> = Vec::new() => EFFECTIVE;

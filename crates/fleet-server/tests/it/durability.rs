@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use serde_json::{Value, json};
 use test_support::{AgentError, HttpClient, LIMIT, Request, SimulatedAgent, server_command};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::agents::Scene;
 
@@ -83,6 +83,8 @@ struct Worker {
     policy: String,
     answered: Rc<RefCell<Answered>>,
     progress: Rc<Notify>,
+    /// Held by who changes the policy: too many at once are told to come back later.
+    editor: Rc<Mutex<()>>,
 }
 
 impl Worker {
@@ -118,6 +120,7 @@ impl Worker {
         )
         .await?;
         self.note(|answered| answered.agents[place].has_action = true);
+        let _editor = self.editor.lock().await;
         let path = format!("/api/fleet/agent_policies/{}", self.policy);
         let changed = json!({"name": "Default policy", "namespace": "default"});
         let stored = self.operate(&path, "PUT", &changed).await?;
@@ -167,6 +170,7 @@ async fn h8_kill_9_under_load_loses_nothing_that_was_answered() {
     );
     let answered: Rc<RefCell<Answered>> = Rc::default();
     let progress: Rc<Notify> = Rc::default();
+    let editor: Rc<Mutex<()>> = Rc::default();
     let workers: Vec<_> = (0..WORKERS)
         .map(|_| {
             let worker = Worker {
@@ -177,6 +181,7 @@ async fn h8_kill_9_under_load_loses_nothing_that_was_answered() {
                 policy: facts.policy_id().to_owned(),
                 answered: Rc::clone(&answered),
                 progress: Rc::clone(&progress),
+                editor: Rc::clone(&editor),
             };
             actix_rt::spawn(worker.run())
         })
@@ -205,9 +210,9 @@ async fn h8_kill_9_under_load_loses_nothing_that_was_answered() {
     let revision = again.admin.policy(facts.policy_id()).await["revision"]
         .as_i64()
         .unwrap();
-    // A change that was under way may have been stored or not.
+    // The change that was under way may have been stored or not.
     assert!(
-        (answered.revision..=answered.revision + i64::try_from(WORKERS).unwrap()).contains(&revision),
+        (answered.revision..=answered.revision + 1).contains(&revision),
         "revision {} was answered, {revision} is stored",
         answered.revision
     );
