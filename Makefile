@@ -3,13 +3,17 @@
 CARGO ?= cargo
 TORTURE = $(CARGO) test --workspace --locked --release -- --ignored --nocapture
 
+# What --version says of the build. The commit's own time: the same commit builds the same program.
+STAMP = FLEET_SERVER_COMMIT=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
+	FLEET_SERVER_BUILD_TIME=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
 build: ## the release binary, at bin/fleet-server
-	$(CARGO) build --release --locked -p fleet-server
+	$(STAMP) $(CARGO) build --release --locked -p fleet-server
 	mkdir -p bin
 	cp -f target/release/fleet-server bin/fleet-server.new && mv -f bin/fleet-server.new bin/fleet-server
 

@@ -8,7 +8,7 @@ agents=
 find_server() {
     local path
     for path in /proc/[0-9]*; do
-        if tr '\0' '\n' < "$path/cmdline" 2> /dev/null | awk -v port="inputs.0.server.port=$agents" \
+        if { tr '\0' '\n' < "$path/cmdline"; } 2> /dev/null | awk -v port="inputs.0.server.port=$agents" \
             'NR == 1 && !/(^|\/)fleet-server$/ {exit} $0 == port {found = 1} END {exit !found}'; then
             basename "$path"
         fi

@@ -53,7 +53,7 @@ main() {
 
 build_binary() {
     local before=$SECONDS
-    cargo build --release --locked --quiet -p fleet-server || return
+    CARGO='cargo --quiet' make --silent build || return
     echo "binary: $((SECONDS - before)) s"
 }
 

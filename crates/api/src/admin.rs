@@ -36,7 +36,7 @@ use crate::{
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
     error::{ApiError, Audience},
     gate::Gate,
-    json::JsonError,
+    json::{JsonError, off_the_loop_if_large},
     limits::{Limiter, Limits, RouteLimits},
     metrics::HttpMetrics,
     note::Note,
@@ -331,17 +331,26 @@ impl AdminState {
     }
 
     /// A JSON body; an empty one counts as `{}`.
-    async fn json<T: DeserializeOwned>(&self, call: &mut Call, what: &'static str) -> Result<T, ApiError> {
+    async fn json<T>(&self, call: &mut Call, what: &'static str) -> Result<T, ApiError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
         let body = self.body(call, what).await?;
-        let text = if body.iter().all(u8::is_ascii_whitespace) {
-            b"{}"
-        } else {
-            body.as_ref()
+        let bytes = body.len();
+        let read = move || {
+            let text = if body.iter().all(u8::is_ascii_whitespace) {
+                b"{}"
+            } else {
+                body.as_ref()
+            };
+            serde_json::from_slice(text)
         };
-        serde_json::from_slice(text).map_err(|error| ApiError::Json {
-            what,
-            cause: JsonError::Syntax(error.to_string()),
-        })
+        off_the_loop_if_large(bytes, read)
+            .await?
+            .map_err(|error| ApiError::Json {
+                what,
+                cause: JsonError::Syntax(error.to_string()),
+            })
     }
 }
 

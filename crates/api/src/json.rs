@@ -8,7 +8,7 @@
 use std::fmt;
 
 use actix_web::web::{self, Bytes};
-use fleet::RawJson;
+use fleet::{FleetError, RawJson};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 const MAX_DEPTH: usize = 100;
 
 /// Larger bodies are decoded off the event loop.
-const INLINE_BYTES: usize = 256 * 1024;
+const INLINE_BYTES: usize = 64 * 1024;
 
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,16 +53,25 @@ pub(crate) async fn decode<T: Send + 'static>(
     body: Bytes,
     read: fn(&str) -> Result<T, JsonError>,
 ) -> Result<T, JsonError> {
-    if body.len() <= INLINE_BYTES {
-        return read_text(&body, read);
-    }
-    web::block(move || read_text(&body, read))
+    off_the_loop_if_large(body.len(), move || read_text(&body, read))
         .await
         .unwrap_or_else(|_| {
             Err(JsonError::Syntax(
-                "the server is too busy to decode the body: send it again".to_owned(),
+                "the server is stopping and decodes nothing any more".to_owned(),
             ))
         })
+}
+
+/// Runs work over so many bytes: in place if they are few, otherwise where an event loop does not wait for it.
+pub(crate) async fn off_the_loop_if_large<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FleetError> {
+    if bytes <= INLINE_BYTES {
+        return Ok(work());
+    }
+    // The pool is closed only at the end of the process.
+    web::block(work).await.map_err(|_| FleetError::ShuttingDown)
 }
 
 fn read_text<T>(body: &[u8], read: fn(&str) -> Result<T, JsonError>) -> Result<T, JsonError> {

@@ -21,6 +21,7 @@ mod compression;
 mod duration;
 mod error;
 mod exchange;
+mod exposition;
 mod gate;
 mod json;
 mod limits;

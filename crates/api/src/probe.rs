@@ -10,16 +10,19 @@ use std::{
 
 use actix_service::ServiceFactory;
 use actix_web::{
-    App, Error, HttpResponse,
+    App, Error, HttpRequest, HttpResponse,
     body::BoxBody,
     dev::{ServiceRequest, ServiceResponse},
     http::{StatusCode, header::ALLOW},
     web::{self, ServiceConfig},
 };
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use crate::metrics::{HttpMetrics, RouteStats};
+use crate::{
+    exposition::Exposition,
+    metrics::{HttpMetrics, RouteStats},
+};
 
 /// Whether the server takes work. Shared with the binary, which knows.
 #[derive(Clone, Debug, Default)]
@@ -133,6 +136,9 @@ impl Probe {
             .service(resource("/livez").route(web::get().to(livez)))
             .service(resource("/readyz").route(web::get().to(readyz)))
             .service(resource("/stats").route(web::get().to(stats)))
+            // Nothing in practice (http-api 2.14), but what collects them expects them.
+            .service(resource("/state").route(web::get().to(nothing)))
+            .service(resource("/dataset").route(web::get().to(nothing)))
             .service(resource("/").route(web::get().to(root)))
             .default_service(web::to(not_found));
     }
@@ -167,17 +173,19 @@ async fn not_found() -> HttpResponse {
         .body("404 page not found\n")
 }
 
-async fn metrics(state: web::Data<ProbeState>) -> HttpResponse {
-    let mut text = String::new();
-    match encode(&mut text, &state.registry) {
-        Ok(()) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(text),
+async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResponse {
+    let form = Exposition::accepted(request.headers());
+    match form.write(&state.registry) {
+        Ok(text) => HttpResponse::Ok().content_type(form.content_type()).body(text),
         Err(error) => {
             log::error!("error.message" = error.to_string(); "The metrics can not be written");
             HttpResponse::InternalServerError().finish()
         }
     }
+}
+
+async fn nothing() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({}))
 }
 
 async fn livez() -> HttpResponse {

@@ -2,8 +2,11 @@
 
 pub mod cert;
 pub mod config;
+pub mod enrollment_token;
+pub mod generate;
 pub mod quickstart;
 pub mod run;
+pub mod sleep;
 pub mod status;
 
 use std::{
@@ -56,7 +59,7 @@ pub struct Cli {
     #[arg(short = 'v', long)]
     version: bool,
     /// Run under an Elastic Agent (not built in this version)
-    #[arg(long)]
+    #[arg(long, global = true)]
     agent_mode: bool,
     #[command(subcommand)]
     command: Option<Command>,
@@ -84,10 +87,21 @@ enum Command {
     Quickstart,
     /// Ask a running server for its status; exits 0 only if it is healthy
     Status(status::StatusArgs),
+    /// Print the token that new agents enrol with
+    EnrollmentToken,
     /// Show and check certificates
     Cert(cert::CertArgs),
     /// Check, show and explain the configuration
     Config(config::ConfigArgs),
+    /// Wait, then end well: a pause for container hooks
+    #[command(hide = true)]
+    Sleep(sleep::SleepArgs),
+    /// Print a shell's completion script
+    #[command(hide = true)]
+    Completions(generate::CompletionsArgs),
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    Man(generate::ManArgs),
 }
 
 impl GlobalArgs {
@@ -106,6 +120,12 @@ impl GlobalArgs {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| PathBuf::from("./data"))
+    }
+
+    /// Whether the command line says anything of a configuration.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        !self.files.is_empty() || !self.settings.is_empty()
     }
 
     /// The configuration of the given files and flags; without a file the one that `run` would take, if it exists.
@@ -154,7 +174,11 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Quickstart) => quickstart::run(&cli.global, out),
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
+        Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
         Some(Command::Config(args)) => config::run(args, &cli.global, out),
+        Some(Command::Sleep(args)) => sleep::run(args),
+        Some(Command::Completions(args)) => generate::completions(args, out),
+        Some(Command::Man(args)) => generate::man(args),
     }
 }
 
@@ -179,12 +203,13 @@ mod tests {
     Usage: fleet-server [OPTIONS] [COMMAND]
 
     Commands:
-      run         Run the server (also without any sub-command)
-      quickstart  Run with certificates, store, policy and token of its own, and print how to begin
-      status      Ask a running server for its status; exits 0 only if it is healthy
-      cert        Show and check certificates
-      config      Check, show and explain the configuration
-      help        Print this message or the help of the given subcommand(s)
+      run               Run the server (also without any sub-command)
+      quickstart        Run with certificates, store, policy and token of its own, and print how to begin
+      status            Ask a running server for its status; exits 0 only if it is healthy
+      enrollment-token  Print the token that new agents enrol with
+      cert              Show and check certificates
+      config            Check, show and explain the configuration
+      help              Print this message or the help of the given subcommand(s)
 
     Options:
       -c, --config <FILE>
@@ -233,6 +258,9 @@ mod tests {
           --output <FILE>
               The file; `-` prints [default: fleet-server.reference.yml, docs/CONFIGURATION.md]
 
+          --agent-mode
+              Run under an Elastic Agent (not built in this version)
+
       -h, --help
               Print help
     ");
@@ -252,9 +280,15 @@ mod tests {
 
     #[test]
     fn what_is_not_built_says_so() {
-        let cli = Cli::try_parse_from(["fleet-server", "--agent-mode"]).unwrap();
-        let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
-        assert!(refused.contains("not built in this version"), "{refused}");
+        for line in [
+            ["fleet-server", "--agent-mode"].as_slice(),
+            ["fleet-server", "run", "--agent-mode"].as_slice(),
+            ["fleet-server", "--agent-mode", "run"].as_slice(),
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
+            assert!(refused.contains("not built in this version"), "{refused}");
+        }
     }
 
     #[test]

@@ -10,15 +10,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use ureq::{
     Agent,
-    http::Response,
+    http::{Response, Uri},
     tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
 };
 use zeroize::Zeroizing;
 
-use crate::{private_file, quickstart_facts::QuickstartFacts};
+use crate::{private_file, quickstart_facts::QuickstartFacts, served_leaf::ServedLeaf};
 
 /// Options of every client sub-command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -54,6 +57,26 @@ pub struct Client {
     agent: Agent,
     url: String,
     api_key: Option<String>,
+    trust: Trust,
+    identity: Option<Identity>,
+}
+
+/// What the client shows of itself.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    // ureq reads keys from PEM only.
+    key_pem: Zeroizing<Vec<u8>>,
+}
+
+/// Whose certificates are taken.
+enum Trust {
+    /// Those that these signed.
+    Signed(Vec<CertificateDer<'static>>),
+    /// Anybody's.
+    Anyone,
+    /// There is no TLS.
+    Plain,
 }
 
 impl Client {
@@ -62,23 +85,18 @@ impl Client {
     /// # Errors
     /// No URL is known, or a file that was named can not be used.
     pub fn new(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
-        let facts_path = data.join("quickstart.json");
-        let facts = QuickstartFacts::read(&facts_path)
-            .with_context(|| format!("cannot read {}", facts_path.display()))?;
-        let known_url = facts.as_ref().and_then(|facts| match target {
-            Target::Agents => Some(facts.url.clone()),
-            Target::Admin => facts.admin_url.clone(),
-        });
-        let Some(url) = args.url.clone().or(known_url) else {
-            bail!(
-                "which server? give --url, or --data-dir of a server started by quickstart ({} does not name one)",
-                facts_path.display()
-            );
-        };
+        let (url, facts) = address(args, data, target)?;
         let ca = args
             .ca
             .clone()
             .or_else(|| facts.as_ref()?.ca_file.as_deref().map(PathBuf::from));
+        let trust = match ca {
+            Some(path) => Trust::Signed(authorities(&path)?),
+            None if url.starts_with("https:") => {
+                bail!("whom to trust? give --ca with the certificate of the CA that signed the server's");
+            }
+            None => Trust::Plain,
+        };
         let api_key = match &args.api_key_path {
             Some(path) => Some(
                 private_file::read_text(path, 4096)
@@ -87,10 +105,25 @@ impl Client {
             ),
             None => facts.and_then(|facts| facts.admin_api_key),
         };
+        Self::with(url, api_key, trust, identity(args)?)
+    }
+
+    /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
+    ///
+    /// # Errors
+    /// No URL is known.
+    pub fn unverified(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
+        let (url, _) = address(args, data, target)?;
+        Self::with(url, None, Trust::Anyone, identity(args)?)
+    }
+
+    fn with(url: String, api_key: Option<String>, trust: Trust, identity: Option<Identity>) -> Result<Self> {
         Ok(Self {
-            agent: agent(ca.as_deref(), identity(args)?, &url)?,
-            url: url.trim_end_matches('/').to_owned(),
+            agent: agent(&trust, identity.as_ref())?,
+            url,
             api_key,
+            trust,
+            identity,
         })
     }
 
@@ -114,6 +147,49 @@ impl Client {
             .with_context(|| format!("cannot reach {}", self.url))?;
         answer(response)
     }
+
+    /// The certificate that the server shows, or `None` if it speaks plain HTTP.
+    ///
+    /// # Errors
+    /// The server can not be reached, or its certificate is not trusted.
+    pub fn served_leaf(&self) -> Result<Option<ServedLeaf>> {
+        let url: Uri = self.url.parse().context("the URL can not be read")?;
+        if url.scheme_str() != Some("https") {
+            return Ok(None);
+        }
+        let host = url.host().unwrap_or_default();
+        // An IPv6 address has brackets in a URL only.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut roots = RootCertStore::empty();
+        let roots = match &self.trust {
+            Trust::Signed(authorities) => {
+                roots.add_parsable_certificates(authorities.iter().cloned());
+                Some(roots)
+            }
+            Trust::Plain => Some(roots),
+            Trust::Anyone => None,
+        };
+        let port = url.port_u16().unwrap_or(443);
+        ServedLeaf::ask(host, port, roots, self.identity.as_ref(), TIMEOUT).map(Some)
+    }
+}
+
+/// The server's URL without a final slash, and what quickstart has written of it.
+fn address(args: &ClientArgs, data: &Path, target: Target) -> Result<(String, Option<QuickstartFacts>)> {
+    let facts_path = data.join("quickstart.json");
+    let facts = QuickstartFacts::read(&facts_path)
+        .with_context(|| format!("cannot read {}", facts_path.display()))?;
+    let known_url = facts.as_ref().and_then(|facts| match target {
+        Target::Agents => Some(facts.url.clone()),
+        Target::Admin => facts.admin_url.clone(),
+    });
+    let Some(url) = args.url.clone().or(known_url) else {
+        bail!(
+            "which server? give --url, or --data-dir of a server started by quickstart ({} does not name one)",
+            facts_path.display()
+        );
+    };
+    Ok((url.trim_end_matches('/').to_owned(), facts))
 }
 
 fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
@@ -126,23 +202,27 @@ fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
     Ok((status, body))
 }
 
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    certificates(path).context("the CA can not be used")
+}
+
 /// What the client shows of itself, if it was told to.
-fn identity(args: &ClientArgs) -> Result<Option<ClientCert>> {
+fn identity(args: &ClientArgs) -> Result<Option<Identity>> {
     let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
         return Ok(None);
     };
     let chain = certificates(certificate)?;
-    let pem = fs::read(key)
+    let key_pem = fs::read(key)
         .map(Zeroizing::new)
         .with_context(|| format!("cannot read the key in {}", key.display()))?;
-    let key = PrivateKey::from_pem(&pem).with_context(|| format!("{} is not a PEM key", key.display()))?;
-    Ok(Some(ClientCert::new_with_certs(&chain, key)))
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .with_context(|| format!("{} is not a PEM key", key.display()))?;
+    Ok(Some(Identity { chain, key, key_pem }))
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let chain = CertificateDer::pem_slice_iter(&pem)
-        .map(|der| der.map(|der| Certificate::from_der(&der).to_owned()))
         .collect::<Result<Vec<_>, _>>()
         .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
     if chain.is_empty() {
@@ -151,27 +231,37 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     Ok(chain)
 }
 
-fn agent(ca: Option<&Path>, identity: Option<ClientCert>, url: &str) -> Result<Agent> {
-    let mut tls = TlsConfig::builder()
+fn agent(trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
+    let of_ureq = |der: &CertificateDer<'_>| Certificate::from_der(der).to_owned();
+    let identity = match identity {
+        Some(identity) => {
+            let chain: Vec<_> = identity.chain.iter().map(of_ureq).collect();
+            let key = PrivateKey::from_pem(&identity.key_pem)?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+        None => None,
+    };
+    let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .client_cert(identity)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    match ca {
-        Some(path) => {
-            let roots = certificates(path).context("the CA can not be used")?;
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
+    let tls = match trust {
+        Trust::Signed(authorities) => {
+            let roots = authorities.iter().map(of_ureq).collect();
+            tls.root_certs(RootCerts::Specific(Arc::new(roots)))
         }
-        None if url.starts_with("https:") => {
-            bail!("whom to trust? give --ca with the certificate of the CA that signed the server's");
-        }
-        None => {}
-    }
+        Trust::Anyone => tls.disable_verification(true),
+        Trust::Plain => tls,
+    };
     Ok(Agent::config_builder()
         .tls_config(tls.build())
-        .timeout_global(Some(Duration::from_secs(15)))
+        .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
         .build()
         .into())
 }
+
+/// A server on the way down still answers; one that does not within this time is ill.
+const TIMEOUT: Duration = Duration::from_secs(15);

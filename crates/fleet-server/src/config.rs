@@ -14,6 +14,7 @@ pub mod consistency;
 pub mod declare;
 pub mod duration;
 pub mod flag;
+pub mod http_host;
 pub mod later;
 pub mod layers;
 pub mod limits;

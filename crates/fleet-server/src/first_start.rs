@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use fleet::{ApiKey, Fleet, Timestamp};
+use fleet::{ApiKey, Fleet, FleetError, Timestamp, policies::DEFAULT_POLICY};
 
 use crate::private_file;
 
@@ -19,6 +19,8 @@ pub struct FirstStart {
     pub preset_token: Option<PathBuf>,
     /// File that keeps the token that the server made.
     pub made_token: PathBuf,
+    /// Whether the store was made by this start.
+    pub store_is_new: bool,
 }
 
 /// What is there after the start.
@@ -36,19 +38,95 @@ impl FirstStart {
     /// # Errors
     /// A file that can not be read or written, a text in it that is no key, or the store's fault.
     pub async fn ensure(&self, fleet: &Fleet, now: Timestamp) -> Result<Secrets> {
+        self.report_lost_store();
         let admin_key = self.ensure_admin_key(fleet, now).await?;
         let preset = self.preset_token.as_deref().map(read_preset).transpose()?;
         if self.bootstraps {
             self.bootstrap(fleet, preset.clone(), now).await?;
         }
-        let enrollment = match preset {
-            Some(token) => Some(token),
-            None => read_key(&self.made_token)?,
+        let enrollment = match (&self.preset_token, preset) {
+            (Some(file), Some(token)) => self.admit_preset(fleet, file, token, now).await?,
+            _ => self.admit_made(fleet).await?,
         };
         Ok(Secrets {
             admin_key,
-            enrollment: admitting(fleet, enrollment).await?,
+            enrollment,
         })
+    }
+
+    /// The store is made before these files: beside a new store they are of one that is gone.
+    fn report_lost_store(&self) {
+        // Elsewhere the operator may have laid down a key of his own.
+        let has_made_key = self.admin_key.parent() == self.made_token.parent() && self.admin_key.exists();
+        let witness = if has_made_key {
+            &self.admin_key
+        } else {
+            &self.made_token
+        };
+        if self.store_is_new && witness.exists() {
+            log::error!(
+                "event.action" = "store-lost", "file.path":% = witness.display();
+                "{} is of an earlier start, but its store was missing: this one is new and knows none of its agents, \
+                 policies and tokens; if that is not meant, stop the server and restore fleet.db from a backup",
+                witness.display()
+            );
+        }
+    }
+
+    /// The operator's token. One that the store does not know was rotated (a Kubernetes Secret): what the file says
+    /// counts, so it is registered as the first start would have done. A revoked one stays revoked.
+    async fn admit_preset(
+        &self,
+        fleet: &Fleet,
+        file: &Path,
+        token: ApiKey,
+        now: Timestamp,
+    ) -> Result<Option<(String, ApiKey)>> {
+        let cause = match policy_of(fleet, &token).await? {
+            Ok(policy) => return Ok(Some((policy, token))),
+            Err(FleetError::UnknownKey) if self.bootstraps => {
+                match fleet::tokens::adopt(fleet, &DEFAULT_POLICY.into(), token.clone(), now).await {
+                    Ok(_) => {
+                        log::info!(
+                            "file.path":% = file.display(), "fleet.policy.id" = DEFAULT_POLICY;
+                            "the enrollment token in {} is new and admits agents into the default policy; those of \
+                             earlier starts stay good until they are revoked through the admin API",
+                            file.display()
+                        );
+                        return Ok(Some((DEFAULT_POLICY.to_owned(), token)));
+                    }
+                    Err(FleetError::Store(error)) => return Err(error.into()),
+                    Err(cause) => cause,
+                }
+            }
+            Err(cause) => cause,
+        };
+        log::warn!(
+            "file.path":% = file.display(), "error.message":% = cause;
+            "the enrollment token in {} (bootstrap.enrollment_token_path) admits no agents: {cause}; write one there \
+             that the admin API made, or one with a new id while bootstrap.enabled is true and there is a default policy",
+            file.display()
+        );
+        Ok(None)
+    }
+
+    /// The token that the first start made, while it is still good.
+    async fn admit_made(&self, fleet: &Fleet) -> Result<Option<(String, ApiKey)>> {
+        let Some(token) = read_key(&self.made_token)? else {
+            return Ok(None);
+        };
+        match policy_of(fleet, &token).await? {
+            Ok(policy) => Ok(Some((policy, token))),
+            Err(cause) => {
+                // Whoever revokes the first token does so on purpose.
+                log::info!(
+                    "file.path":% = self.made_token.display(), "error.message":% = cause;
+                    "the enrollment token in {} admits no agents any more: {cause}; the admin API makes others",
+                    self.made_token.display()
+                );
+                Ok(None)
+            }
+        }
     }
 
     async fn ensure_admin_key(&self, fleet: &Fleet, now: Timestamp) -> Result<ApiKey> {
@@ -85,13 +163,12 @@ impl FirstStart {
     }
 }
 
-/// The token with its policy, if it still admits agents.
-async fn admitting(fleet: &Fleet, token: Option<ApiKey>) -> Result<Option<(String, ApiKey)>> {
-    let Some(token) = token else { return Ok(None) };
-    match fleet::enrollment::admit(fleet, &token).await {
-        Ok(admission) => Ok(Some((admission.policy().to_string(), token))),
-        Err(fleet::FleetError::Store(error)) => Err(error.into()),
-        Err(_) => Ok(None),
+/// The policy that the token admits agents into, or why it admits none.
+async fn policy_of(fleet: &Fleet, token: &ApiKey) -> Result<Result<String, FleetError>> {
+    match fleet::enrollment::admit(fleet, token).await {
+        Ok(admission) => Ok(Ok(admission.policy().to_string())),
+        Err(FleetError::Store(error)) => Err(error.into()),
+        Err(cause) => Ok(Err(cause)),
     }
 }
 
@@ -102,16 +179,35 @@ fn read_preset(path: &Path) -> Result<ApiKey> {
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<ApiKey>> {
+/// File that keeps the token that the first start makes.
+#[must_use]
+pub fn made_token(data: &Path) -> PathBuf {
+    data.join("enrollment_token")
+}
+
+/// The key in a file, or `None` if there is no file.
+///
+/// # Errors
+/// It can not be read, or holds something else.
+pub fn read_key(path: &Path) -> Result<Option<ApiKey>> {
     let text =
         private_file::read_text(path, 4096).with_context(|| format!("cannot read {}", path.display()))?;
     text.map(|text| {
-        ApiKey::from_token(&text).with_context(|| {
+        let key = ApiKey::from_token(&text).with_context(|| {
             format!(
-                "{} holds no API key: base64 of id:secret is expected",
+                "{} holds no API key: base64 of id:secret is expected; {MAKE_ONE}",
                 path.display()
             )
-        })
+        })?;
+        let length = key.secret().reveal().len();
+        if length < LEAST_SECRET {
+            bail!(
+                "the secret of the API key in {} has {length} characters and can be guessed: at least {LEAST_SECRET} \
+                 random ones are needed; {MAKE_ONE}",
+                path.display()
+            );
+        }
+        Ok(key)
     })
     .transpose()
 }
@@ -119,4 +215,41 @@ fn read_key(path: &Path) -> Result<Option<ApiKey>> {
 fn write_key(path: &Path, key: &ApiKey) -> Result<()> {
     private_file::create(path, format!("{}\n", key.to_token()).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Only a fast hash is kept of a secret, so nothing but its length stands against guessing: 22 characters of
+/// base64 are 128 bits.
+const LEAST_SECRET: usize = 22;
+const MAKE_ONE: &str =
+    "make one with: printf '%s:%s' $(openssl rand -hex 10) $(openssl rand -hex 32) | openssl base64 -A";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read(token: &str) -> Result<Option<ApiKey>> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        fs::write(&file, token).unwrap();
+        read_key(&file)
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_one() {
+        // base64 of a:b, and of id: with 21 characters.
+        for weak in ["YTpi\n", "aWQ6MDEyMzQ1Njc4OTAxMjM0NTY3ODkw"] {
+            let refused = read(weak).unwrap_err().to_string();
+            assert!(
+                refused.contains("can be guessed") && refused.contains("openssl rand"),
+                "{refused}"
+            );
+        }
+        assert!(read("aWQ6MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMQ==").unwrap().is_some());
+        let made = ApiKey::generate().unwrap();
+        assert_eq!(read(&made.to_token()).unwrap(), Some(made));
+        let refused = read("no key").unwrap_err().to_string();
+        assert!(refused.contains("openssl rand"), "{refused}");
+    }
 }

@@ -18,7 +18,7 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
     let manager = ServiceManager::from_environment();
     // Before anything is started: a signal during the start is not lost and not fatal.
     let mut signals = Signals::listen()?;
-    let running = server::start(plan).await?;
+    let running = Box::pin(server::start(plan)).await?;
     on_ready(&running)?;
     manager.ready("serving");
     let mut beat = manager.watchdog().map(interval);
@@ -30,7 +30,7 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
                 continue;
             }
             () = running.ended() => {
-                running.stop().await?;
+                running.stop(std::future::pending()).await?;
                 bail!("the listeners ended on their own; the log says why");
             }
         };
@@ -43,10 +43,24 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
             Request::Stop(signal) => {
                 log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping");
                 manager.stopping();
-                running.stop().await?;
+                running.stop(asked_again(&mut signals)).await?;
                 log::info!("event.action" = "stopped"; "stopped");
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Resolves when a stop is asked for once more: whoever does that will not wait for slow clients.
+async fn asked_again(signals: &mut Signals) {
+    loop {
+        match signals.next().await {
+            Request::Stop(signal) => {
+                log::warn!("event.action" = "stop", "signal" = signal; "{signal} again: requests under way are cut");
+                return;
+            }
+            // The certificates of a server that ends are of no use.
+            Request::Reload => {}
         }
     }
 }

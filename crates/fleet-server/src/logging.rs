@@ -22,9 +22,15 @@ use files::RotatingFiles;
 #[derive(Debug)]
 pub struct Logs {
     files: Option<Arc<Mutex<RotatingFiles>>>,
+    is_stderr: bool,
 }
 
 impl Logs {
+    /// Whether its lines stand on standard error, beside what the program says there itself.
+    pub fn is_stderr(&self) -> bool {
+        self.is_stderr
+    }
+
     /// Brings everything to the disk.
     pub fn close(self) {
         log::logger().flush();
@@ -55,6 +61,8 @@ pub fn start(config: &Logging) -> Result<Logs> {
     ] {
         builder.filter_module(noisy, config.level.0.min(log::LevelFilter::Warn));
     }
+    // It calls what a client did an error, without saying which one; the listener counts it and names the client.
+    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
     // The kernel tells the end of a watched directory twice, to its own watch and to its parent's; notify takes the
     // watch down at both and warns at the second (`WatchNotFound`): at each kubelet swap, for nothing. What stops
     // events is told by tls-reload itself.
@@ -91,7 +99,10 @@ pub fn start(config: &Logging) -> Result<Logs> {
             .unwrap_or("?");
         log::error!("event.action" = "panic", "log.origin.file.name" = place.as_str(); "panicked at {place}: {text}");
     }));
-    Ok(Logs { files })
+    Ok(Logs {
+        files,
+        is_stderr: config.to_stderr,
+    })
 }
 
 /// `env_logger` writes each record with one call.

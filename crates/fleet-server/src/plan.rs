@@ -28,8 +28,8 @@ pub struct AgentsPlan {
     pub host: String,
     /// Its port; 0: a free one.
     pub port: u16,
-    /// Port of the internal listener on `localhost`; 0: a free one.
-    pub internal_port: u16,
+    /// Port of the internal listener on `localhost`; 0: a free one. `None`: the external one stands there.
+    pub internal_port: Option<u16>,
     /// Certificates; `None`: plain HTTP.
     pub tls: Option<tls_reload::Settings>,
     /// Caps of each listener.

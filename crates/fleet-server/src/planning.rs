@@ -28,7 +28,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
         agents: AgentsPlan {
             host: server.host.clone(),
             port: server.port,
-            internal_port: server.internal_port(),
+            internal_port: server.internal_address().map(|(_, port)| port),
             tls: server
                 .tls()
                 .map(|ssl| tls("inputs.0.server.ssl", ssl))
@@ -62,7 +62,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
         http: config
             .http
             .enabled
-            .then(|| (config.http.host.clone(), config.http.port)),
+            .then_some(&config.http)
+            .map(|http| (http.host.host.clone(), http.host.port.unwrap_or(http.port))),
         bootstrap: BootstrapPlan {
             admin_key: config.admin_key_path(),
             is_enabled: config.bootstrap.enabled,
@@ -188,3 +189,40 @@ fn usize_of(value: u64) -> usize {
 }
 
 const DEFAULT_COMPRESSION: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn planned(flags: &[&str]) -> Plan {
+        let sources = Sources {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            ..Sources::default()
+        };
+        plan(&load(&sources).unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn http_api_1_1_the_internal_listener_is_skipped_where_the_external_one_stands() {
+        let internal = |host: &str, port: &str, internal: &str| {
+            let host = format!("inputs.0.server.host={host}");
+            let port = format!("inputs.0.server.port={port}");
+            let own = format!("inputs.0.server.internal_port={internal}");
+            planned(&[&host, &port, &own]).agents.internal_port
+        };
+        assert_eq!(internal("localhost", "8220", "8220"), None);
+        assert_eq!(internal("localhost", "8221", "0"), None);
+        assert_eq!(internal("localhost", "8220", "8221"), Some(8221));
+        assert_eq!(internal("localhost", "0", "0"), Some(0));
+        assert_eq!(internal("127.0.0.2", "8220", "8220"), Some(8220));
+    }
+
+    #[test]
+    fn http_api_2_14_the_port_of_an_http_url_wins() {
+        let http = |host: &str| planned(&["http.enabled", host, "http.port=1"]).http.unwrap();
+        assert_eq!(http("http.host=http://127.0.0.1:2"), ("127.0.0.1".to_owned(), 2));
+        assert_eq!(http("http.host=http://127.0.0.1"), ("127.0.0.1".to_owned(), 1));
+        assert_eq!(http("http.host=::1"), ("::1".to_owned(), 1));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides nothing.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Readiness};
@@ -13,19 +13,20 @@ use store::{
     StoreMetrics,
     sqlite::{OpenOptions, SqliteStore},
 };
-use tls_reload::{ReloadMetrics, Trigger};
+use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
-    build,
-    first_start::{FirstStart, Secrets},
+    build, data_directory,
+    first_start::{self, FirstStart, Secrets},
     plan::Plan,
-    private_file,
     tls::{ListenerTls, TlsSets},
 };
 
 /// A server whose listeners accept.
 pub struct Running {
     server: ServerHandle,
+    /// Serves until the very end: a drain is watched, and says that it is one.
+    probe: Option<ServerHandle>,
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     tls: TlsSets,
@@ -55,8 +56,7 @@ pub struct Addresses {
 /// # Errors
 /// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
 pub async fn start(plan: Plan) -> Result<Running> {
-    private_file::ensure_directory(&plan.data)
-        .with_context(|| format!("cannot create the data directory {}", plan.data.display()))?;
+    data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
     let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
     registry.register(
@@ -67,7 +67,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let readiness = Readiness::default();
 
     let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
-    let store = open_store(plan.data.clone(), store_metrics).await?;
+    let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
     readiness.set_store_open(true);
 
     let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
@@ -92,13 +92,16 @@ pub async fn start(plan: Plan) -> Result<Running> {
         plan.agents.port,
         agents_tls.as_ref(),
     ))?;
-    let internal = bind(agents_endpoint(
-        &plan,
-        "internal",
-        INTERNAL_HOST,
-        plan.agents.internal_port,
-        agents_tls.as_ref(),
-    ))?;
+    let internal = plan.agents.internal_port.map(|port| {
+        bind(agents_endpoint(
+            &plan,
+            "internal",
+            INTERNAL_HOST,
+            port,
+            agents_tls.as_ref(),
+        ))
+    });
+    let internal = internal.transpose()?;
     let admin = plan.admin.as_ref().map(|admin| {
         let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
         bind(with_tls(endpoint, admin_tls.as_ref()))
@@ -112,7 +115,11 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let scheme = if agents_tls.is_some() { "https" } else { "http" };
     let addresses = Addresses {
         url: url(scheme, &reachable(&plan.agents.host), external.port()),
-        internal_url: url(scheme, INTERNAL_HOST, internal.port()),
+        internal_url: url(
+            scheme,
+            INTERNAL_HOST,
+            internal.as_ref().unwrap_or(&external).port(),
+        ),
         admin_url: admin.as_ref().map(|bound| {
             let scheme = if admin_tls.is_some() { "https" } else { "http" };
             url(scheme, &reachable(&bound.endpoint().host), bound.port())
@@ -133,13 +140,15 @@ pub async fn start(plan: Plan) -> Result<Running> {
         admin_key: plan.bootstrap.admin_key,
         bootstraps: plan.bootstrap.is_enabled,
         preset_token: plan.bootstrap.preset_token,
-        made_token: plan.data.join("enrollment_token"),
+        made_token: first_start::made_token(&plan.data),
+        store_is_new,
     };
     let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 
     let http_metrics = HttpMetrics::register(&mut registry);
-    let mut builder = ServerBuilder::new(ListenerMetrics::register(&mut registry));
-    for bound in [external, internal] {
+    let listener_metrics = ListenerMetrics::register(&mut registry);
+    let mut builder = ServerBuilder::new(listener_metrics.clone());
+    for bound in [Some(external), internal].into_iter().flatten() {
         let options = AgentOptions {
             address: bound.display_address(),
             ..plan.agents.options.clone()
@@ -161,7 +170,7 @@ pub async fn start(plan: Plan) -> Result<Running> {
         );
         builder = builder.listen(bound, move || api.app())?;
     }
-    if let Some(bound) = http {
+    let probe = http.map(|bound| {
         let registry = Arc::new(registry);
         let probe = Probe::new(
             registry,
@@ -170,15 +179,19 @@ pub async fn start(plan: Plan) -> Result<Running> {
             Arc::new(tls.clone()),
             build::VERSION.to_owned(),
         );
-        builder = builder.listen(bound, move || probe.app())?;
-    }
-    let server = builder.start().await?;
-    for listening in server.listening() {
-        log::info!("server.address":% = listening.address, "listener" = listening.name.as_str(); "Listening on {}", listening.address);
-    }
+        ServerBuilder::new(listener_metrics)
+            .workers(NonZeroUsize::MIN)
+            .listen(bound, move || probe.app())
+    });
+    let server = accept(builder).await?;
+    let probe = match probe {
+        Some(builder) => Some(accept(builder?).await?),
+        None => None,
+    };
     readiness.set_listeners_accept(true);
     Ok(Running {
         server,
+        probe,
         fleet,
         store,
         tls,
@@ -189,20 +202,29 @@ pub async fn start(plan: Plan) -> Result<Running> {
     })
 }
 
+/// Starts the listeners; each is named in the log once it accepts.
+async fn accept(builder: ServerBuilder) -> Result<ServerHandle> {
+    let server = builder.start().await?;
+    for listening in server.listening() {
+        log::info!("server.address":% = listening.address, "listener" = listening.name.as_str(); "Listening on {}", listening.address);
+    }
+    Ok(server)
+}
+
 impl Running {
-    /// Reads the certificates now, and answers in the log: a signal has no other way back.
+    /// Reads the certificates now, and says of each set how that went, also if it was said before: somebody asked.
     pub async fn reload_certificates(&self) {
-        let outcome = self.tls.reload(Trigger::Signal).await;
-        let has = |word| {
-            let mut sets = outcome.as_object().into_iter().flat_map(|sets| sets.values());
-            sets.any(|set| set["result"] == word)
-        };
-        if has("disabled") {
-            log::warn!("event.action" = "tls-reload", "outcome":% = outcome; "reload is disabled (certificate_reload.enabled): the signal changes nothing");
-        } else if has("failure") {
-            log::warn!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request, and not all of them can be served");
-        } else {
-            log::info!("event.action" = "tls-reload", "outcome":% = outcome; "certificates read again on request");
+        for (set, outcome) in self.tls.reload(Trigger::Signal).await {
+            let level = match outcome.result {
+                // The reloader's own error line says it once; who asks again is answered again.
+                ReloadResult::Failure | ReloadResult::Disabled => log::Level::Warn,
+                ReloadResult::Success | ReloadResult::Unchanged => log::Level::Info,
+            };
+            log::log!(
+                level,
+                "event.action" = "tls-reload", "event.outcome" = outcome.result.as_str(), "tls.set" = set;
+                "certificates read again on request: {}", outcome.message
+            );
         }
     }
 
@@ -214,35 +236,48 @@ impl Running {
 
     /// Resolves when the listeners have ended on their own, which only a fault does.
     pub async fn ended(&self) {
-        self.server.ended().await;
+        match &self.probe {
+            Some(probe) => tokio::select! {
+                () = self.server.ended() => {}
+                () = probe.ended() => {}
+            },
+            None => self.server.ended().await,
+        }
     }
 
-    /// Stops in good order: long polls are answered, requests finish within the grace, everything is written.
+    /// Stops in good order: long polls are answered, requests finish within the grace or until `hurry` resolves,
+    /// everything is written.
     ///
     /// # Errors
     /// The store could not be closed in good order.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Result<()> {
         self.readiness.drain();
         self.fleet.release_waiters();
-        let drained = self.server.drain(self.drain).await;
+        let drained = tokio::select! {
+            drained = self.server.drain(self.drain) => drained,
+            () = hurry => self.server.drain(Duration::ZERO).await,
+        };
         if drained.cut > 0 {
-            log::warn!("connections" = drained.cut; "the drain of {:?} was over before all requests were", self.drain);
+            log::warn!("connections" = drained.cut; "the drain was over before all requests were");
         }
         self.fleet.stop().await;
         self.tls.shutdown().await;
-        self.store
-            .close()
-            .await
-            .context("the store was not closed in good order")?;
-        Ok(())
+        let closed = self.store.close().await;
+        if let Some(probe) = &self.probe {
+            probe.drain(LAST_PROBE).await;
+        }
+        closed.context("the store was not closed in good order")
     }
 }
 
-async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<Arc<dyn Store>> {
+async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<(Arc<dyn Store>, bool)> {
     let opened =
         actix_rt::task::spawn_blocking(move || SqliteStore::open(OpenOptions::new(data), metrics)).await?;
     match opened {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => {
+            let is_new = store.is_new();
+            Ok((Arc::new(store), is_new))
+        }
         Err(error) => Err(anyhow!("{error}\nhint: {}", error.hint())),
     }
 }
@@ -294,6 +329,9 @@ pub fn host_name() -> String {
         name
     }
 }
+
+/// For a probe or a scrape that is under way when everything else has ended.
+const LAST_PROBE: Duration = Duration::from_secs(1);
 
 /// Where the internal listener is: only programs on this host reach it.
 const INTERNAL_HOST: &str = "localhost";

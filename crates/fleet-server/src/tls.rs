@@ -7,7 +7,9 @@ use api::{Part, PartHealth, TlsAdmin};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use tls_reload::{HandshakeMetrics, ReloadHandle, ReloadMetrics, Reloader, Resolver, Settings, Trigger};
+use tls_reload::{
+    HandshakeMetrics, ReloadHandle, ReloadMetrics, ReloadOutcome, Reloader, Resolver, Settings, Trigger,
+};
 
 /// The running reloaders by the name of their set.
 #[derive(Clone, Default)]
@@ -52,16 +54,14 @@ impl TlsSets {
         self.sets.first().map(|(_, handle)| handle)
     }
 
-    /// Reads every set now and says how that went.
-    pub async fn reload(&self, trigger: Trigger) -> Value {
-        let outcomes = join_all(self.sets.iter().map(async |(name, handle)| {
-            let outcome = handle.reload_now(trigger).await;
-            (
-                (*name).to_owned(),
-                serde_json::to_value(outcome).unwrap_or_default(),
-            )
-        }));
-        Value::Object(Map::from_iter(outcomes.await))
+    /// Reads every set now and says how that went, by the set's name.
+    pub async fn reload(&self, trigger: Trigger) -> Vec<(&'static str, ReloadOutcome)> {
+        join_all(
+            self.sets
+                .iter()
+                .map(async |(name, handle)| (*name, handle.reload_now(trigger).await)),
+        )
+        .await
     }
 
     /// Stops watching.
@@ -84,7 +84,11 @@ impl TlsAdmin for TlsSets {
     }
 
     async fn reload(&self) -> Value {
-        json!({"sets": Self::reload(self, Trigger::Api).await})
+        let outcomes = Self::reload(self, Trigger::Api).await;
+        let sets = outcomes
+            .into_iter()
+            .map(|(name, outcome)| (name.to_owned(), serde_json::to_value(outcome).unwrap_or_default()));
+        json!({"sets": Map::from_iter(sets)})
     }
 }
 

@@ -30,6 +30,8 @@ pub struct ActionDraft {
     pub signed: Option<RawJson>,
     /// Author.
     pub user_id: Option<String>,
+    /// W3C trace context, passed on to the agent.
+    pub traceparent: Option<String>,
 }
 
 /// Posts the action to the agents.
@@ -86,14 +88,15 @@ pub(crate) async fn append(
         user_id: draft.user_id,
         namespaces,
         signed: draft.signed,
-        traceparent: None,
+        traceparent: draft.traceparent,
         kind: draft.kind,
     };
-    log::info!(
-        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = new.kind.as_str(),
-        "agents" = new.agents.len(); "action posted"
-    );
+    let (kind, count) = (new.kind.clone(), new.agents.len());
     fleet.store.append_actions(vec![new]).await?;
+    log::info!(
+        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = kind.as_str(),
+        "agents" = count; "action posted"
+    );
     fleet
         .store
         .action(&action)
@@ -121,10 +124,13 @@ fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
     }
     if !delivery::DELIVERABLE.contains(&draft.kind.as_str()) {
         return invalid(format!(
-            "type {} is none of {}",
+            "type \"{}\" is none of {}",
             draft.kind,
             delivery::DELIVERABLE.join(", ")
         ));
+    }
+    if draft.timeout.is_some_and(|timeout| timeout < 0) {
+        return invalid("timeout must not be negative".into());
     }
     if let Err(reason) = delivery::check_data(&draft.kind, draft.data.as_ref()) {
         return invalid(reason);
@@ -146,6 +152,10 @@ fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
         },
         "UPGRADE" if text("version").is_none_or(|version| version.is_empty()) => {
             invalid("data.version is missing".into())
+        }
+        // Agents do not run it then (agent-client 4.5).
+        "INPUT_ACTION" if draft.timeout.is_some_and(|timeout| timeout > 3600) => {
+            invalid("timeout must be at most 3600 seconds".into())
         }
         "INPUT_ACTION" if draft.input_type.as_deref().is_none_or(str::is_empty) => {
             invalid("input_type is missing".into())

@@ -130,7 +130,11 @@ fn data(kind: &str, stored: Option<&RawJson>) -> Result<Data, String> {
         "CANCEL" => json(&read::<Cancel>(stored)?),
         "POLICY_REASSIGN" => json(&read::<PolicyReassign>(stored)?),
         "SETTINGS" => json(&read::<SettingsData>(stored)?),
-        "UPGRADE" => json(&read::<Upgrade>(stored)?),
+        "UPGRADE" => {
+            let mut upgrade = read::<Upgrade>(stored)?;
+            upgrade.source_uri = upgrade.source_uri.or(upgrade.kibanas_source_uri.take());
+            json(&upgrade)
+        }
         "REQUEST_DIAGNOSTICS" => json(&read::<Diagnostics>(stored)?),
         "MIGRATE" => json(&read::<Migrate>(stored)?),
         "PRIVILEGE_LEVEL_CHANGE" => {
@@ -177,9 +181,11 @@ struct SettingsData {
 struct Upgrade {
     #[serde(default)]
     version: String,
-    // Kibana writes `sourceURI` (data-model §9 row 30).
-    #[serde(alias = "sourceURI", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     source_uri: Option<String>,
+    // Kibana writes `sourceURI` (data-model §9 row 30), some tools write both.
+    #[serde(default, rename = "sourceURI", skip_serializing)]
+    kibanas_source_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollback: Option<bool>,
 }

@@ -25,6 +25,7 @@ pub mod enrollment;
 mod error;
 mod ids;
 mod metrics;
+mod off_the_loop;
 pub mod operators;
 pub mod policies;
 mod poll_time;
@@ -65,7 +66,7 @@ use waiters::Waiters;
 /// The domain, shared by all handlers.
 pub struct Fleet {
     store: Arc<dyn Store>,
-    settings: Settings,
+    settings: Arc<Settings>,
     metrics: Metrics,
     waiters: Arc<Waiters>,
     policies: Arc<Policies>,
@@ -185,7 +186,7 @@ impl Fleet {
         let deliveries = Deliveries::default();
         Ok(Arc::new(Self {
             store,
-            settings,
+            settings: Arc::new(settings),
             metrics,
             waiters,
             policies,
@@ -199,7 +200,7 @@ impl Fleet {
 
     /// What the configuration decided.
     #[must_use]
-    pub const fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 

@@ -1,6 +1,6 @@
 //! Policies as operators keep them: settings in, a full policy revision out (data-model 4.1, 7.3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,10 @@ use store::{
     Timestamp,
 };
 
-use crate::{ApiKey, Fleet, FleetError, ids, rendered_policy::RenderedPolicy, tokens};
+use crate::{
+    ApiKey, Fleet, FleetError, Settings, ids, off_the_loop::off_the_loop, rendered_policy::RenderedPolicy,
+    tokens,
+};
 
 /// What an operator decides about a policy. Members that are not known here are kept and shown again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +67,8 @@ async fn create_with_token(
     key: ApiKey,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
-    let revision = append(fleet, &id, None, &settings, now)
+    let token_name = format!("{} token", settings.name);
+    let revision = append(fleet, &id, None, || Ok(settings), now)
         .await
         .map_err(|error| match error {
             FleetError::Store(StoreError::Conflict(Conflict::Revision { policy, .. })) => {
@@ -72,7 +76,7 @@ async fn create_with_token(
             }
             other => other,
         })?;
-    tokens::create_with(fleet, &id, &format!("{} token", settings.name), None, key, now).await?;
+    tokens::create_with(fleet, &id, &token_name, None, key, now).await?;
     Ok(revision)
 }
 
@@ -86,11 +90,13 @@ pub async fn update(
     changes: Map<String, Value>,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
+    let changes = Arc::new(changes);
     // Another operator may be quicker: then this change is laid over that one's.
     for _ in 0..UPDATE_ATTEMPTS {
         let current = get(fleet, id).await?;
-        let settings = changed(&current, &changes)?;
-        match append(fleet, id, Some(current.revision), &settings, now).await {
+        let (previous, changes) = (current.revision, Arc::clone(&changes));
+        let settings = move || changed(&current, &changes);
+        match append(fleet, id, Some(previous), settings, now).await {
             Err(FleetError::Store(StoreError::Conflict(Conflict::Revision { .. }))) => {}
             outcome => return outcome,
         }
@@ -206,30 +212,13 @@ async fn append(
     fleet: &Fleet,
     id: &PolicyId,
     previous: Option<i64>,
-    settings: &PolicySettings,
+    settings: impl FnOnce() -> Result<PolicySettings, FleetError> + Send + 'static,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
-    if settings.name.trim().is_empty() {
-        return Err(FleetError::InvalidPolicy {
-            reason: "name must not be empty".into(),
-        });
-    }
-    let invalid = |error: serde_json::Error| FleetError::InvalidPolicy {
-        reason: error.to_string(),
-    };
-    let full = full(fleet, id, previous.unwrap_or(0) + 1, settings);
-    let revision = NewRevision {
-        policy: id.clone(),
-        data: RawJson::from_value(&full).map_err(invalid)?,
-        settings: RawJson::from_value(settings).map_err(invalid)?,
-        namespaces: Vec::new(),
-        inactivity_timeout: settings
-            .inactivity_timeout
-            .filter(|s| *s > 0)
-            .map(Duration::from_secs),
-        at: now,
-    };
-    check(&revision, previous)?;
+    let (policy, defaults) = (id.clone(), Arc::clone(&fleet.settings));
+    // A policy may have megabytes, and is read, merged and rendered here.
+    let revision =
+        off_the_loop(move || new_revision(&defaults, policy, previous, &settings()?, now)).await??;
     let stored = fleet.store.append_policy_revision(previous, revision).await?;
     log::info!(
         "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
@@ -241,6 +230,37 @@ async fn append(
     }
     fleet.recount.notify_one();
     Ok(stored)
+}
+
+fn new_revision(
+    defaults: &Settings,
+    id: PolicyId,
+    previous: Option<i64>,
+    settings: &PolicySettings,
+    now: Timestamp,
+) -> Result<NewRevision, FleetError> {
+    if settings.name.trim().is_empty() {
+        return Err(FleetError::InvalidPolicy {
+            reason: "name must not be empty".into(),
+        });
+    }
+    let invalid = |error: serde_json::Error| FleetError::InvalidPolicy {
+        reason: error.to_string(),
+    };
+    let full = full(defaults, &id, previous.unwrap_or(0) + 1, settings);
+    let revision = NewRevision {
+        policy: id,
+        data: RawJson::from_value(&full).map_err(invalid)?,
+        settings: RawJson::from_value(settings).map_err(invalid)?,
+        namespaces: Vec::new(),
+        inactivity_timeout: settings
+            .inactivity_timeout
+            .filter(|s| *s > 0)
+            .map(Duration::from_secs),
+        at: now,
+    };
+    check(&revision, previous)?;
+    Ok(revision)
 }
 
 /// Refuses what no agent could run, before it is stored.
@@ -263,11 +283,11 @@ fn check(revision: &NewRevision, previous: Option<i64>) -> Result<(), FleetError
 }
 
 /// The full policy: made, or given; then the overrides.
-fn full(fleet: &Fleet, id: &PolicyId, revision: i64, settings: &PolicySettings) -> Map<String, Value> {
+fn full(defaults: &Settings, id: &PolicyId, revision: i64, settings: &PolicySettings) -> Map<String, Value> {
     let mut full = settings
         .full_policy
         .clone()
-        .unwrap_or_else(|| made(fleet, settings));
+        .unwrap_or_else(|| made(defaults, settings));
     if let Some(overrides) = &settings.overrides {
         lay_over(&mut full, overrides, 0);
     }
@@ -276,7 +296,7 @@ fn full(fleet: &Fleet, id: &PolicyId, revision: i64, settings: &PolicySettings) 
     full
 }
 
-fn made(fleet: &Fleet, settings: &PolicySettings) -> Map<String, Value> {
+fn made(defaults: &Settings, settings: &PolicySettings) -> Map<String, Value> {
     let monitored = settings.monitoring_enabled.as_deref().unwrap_or_default();
     let has = |what: &str| monitored.iter().any(|monitored| monitored == what);
     let monitoring = if monitored.is_empty() {
@@ -288,9 +308,9 @@ fn made(fleet: &Fleet, settings: &PolicySettings) -> Map<String, Value> {
         })
     };
     let full = json!({
-        "outputs": {"default": {"type": "elasticsearch", "hosts": fleet.settings.default_output_hosts}},
+        "outputs": {"default": {"type": "elasticsearch", "hosts": defaults.default_output_hosts}},
         "agent": {"monitoring": monitoring},
-        "fleet": {"hosts": fleet.settings.fleet_hosts},
+        "fleet": {"hosts": defaults.fleet_hosts},
         "inputs": [],
     });
     match full {

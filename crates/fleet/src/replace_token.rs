@@ -6,7 +6,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 
-use crate::{FleetError, credentials::Secret, credentials::random, settings::ReplaceTokenHashing};
+use crate::{
+    FleetError,
+    credentials::{Secret, random},
+    off_the_loop::off_the_loop,
+    settings::ReplaceTokenHashing,
+};
 
 /// Hashes a token for the store.
 pub(crate) async fn hash(token: Secret, with: ReplaceTokenHashing) -> Result<String, FleetError> {
@@ -55,13 +60,6 @@ fn parse(hash: &str) -> Option<(u32, Vec<u8>, Vec<u8>)> {
         .ok()
         .filter(|key| (8..=1024).contains(&key.len()))?;
     parts.next().is_none().then_some((iterations, salt, key))
-}
-
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
-    // The runtime refuses only while it shuts down.
-    actix_rt::task::spawn_blocking(work)
-        .await
-        .map_err(|_| FleetError::ShuttingDown)
 }
 
 #[cfg(test)]

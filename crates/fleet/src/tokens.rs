@@ -28,6 +28,26 @@ pub async fn create(
     Ok((token, key))
 }
 
+/// Lets a token that the operator chose admit agents into the policy.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], [`FleetError::UnknownKey`] if its id is known with another secret, or the store's
+/// fault.
+pub async fn adopt(
+    fleet: &Fleet,
+    policy: &PolicyId,
+    key: ApiKey,
+    now: Timestamp,
+) -> Result<EnrollmentToken, FleetError> {
+    create_with(fleet, policy, "preset token", None, key, now)
+        .await
+        .map_err(|error| match error {
+            // The token's own id is random: it is the key's that is taken.
+            FleetError::Store(StoreError::Conflict(Conflict::TokenExists(_))) => FleetError::UnknownKey,
+            other => other,
+        })
+}
+
 /// Stores a token whose key is given.
 pub(crate) async fn create_with(
     fleet: &Fleet,

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use crate::{
-    connection_info::{Connection, ConnectionInfo, InFlight},
+    connection_info::{Connection, InFlight},
     open_connections::ConnectionCounters,
 };
 
@@ -53,6 +53,12 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Response<BoxBody>>> {
+        self.app
+            .poll_ready(cx)
+            .map_err(|error| error.into().error_response().into())
+    }
+
     /// Answers a request of `connection`.
     pub(crate) fn answer(&self, request: Request, connection: Rc<Connection>) -> Answer<S::Future, B> {
         let in_flight = InFlight::begin(connection, Rc::clone(&self.counters));
@@ -71,34 +77,6 @@ where
                 Answer::ready(StatusCode::INTERNAL_SERVER_ERROR, in_flight)
             }
         }
-    }
-}
-
-impl<S, B> Service<Request> for Answered<S, B>
-where
-    S: Service<Request>,
-    S::Error: Into<actix_web::Error>,
-    S::Response: Into<Response<B>>,
-    B: MessageBody + 'static,
-{
-    type Response = Response<AnswerBody<B>>;
-    type Error = Response<BoxBody>;
-    type Future = Answer<S::Future, B>;
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.app
-            .poll_ready(cx)
-            .map_err(|error| error.into().error_response().into())
-    }
-
-    fn call(&self, request: Request) -> Self::Future {
-        let connection = match request.conn_data::<ConnectionInfo>() {
-            Some(info) => Rc::clone(info.connection()),
-            // `service.rs` gives every HTTP/1.1 connection its facts; without them only the deadlines of the
-            // next request are lost.
-            None => Connection::new(request.peer_addr(), None),
-        };
-        self.answer(request, connection)
     }
 }
 
@@ -132,7 +110,7 @@ where
     E: Into<actix_web::Error>,
     B: MessageBody + 'static,
 {
-    type Output = Result<Response<AnswerBody<B>>, Response<BoxBody>>;
+    type Output = Response<BoxBody>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -156,11 +134,13 @@ where
             },
         };
         let in_flight = this.in_flight.take();
-        Poll::Ready(Ok(response.map_body(|_, body| AnswerBody {
-            body,
-            rest: Bytes::new(),
-            in_flight,
-        })))
+        Poll::Ready(response.map_body(|_, body| {
+            BoxBody::new(AnswerBody {
+                body,
+                rest: Bytes::new(),
+                in_flight,
+            })
+        }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc};
 use actix_web::{HttpMessage as _, HttpRequest};
 use rustls::ProtocolVersion;
 
-use crate::open_connections::ConnectionCounters;
+use crate::{http1::Flight, open_connections::ConnectionCounters, tally::Tally};
 
 /// Facts about the connection a request came on. Found by [`ConnectionInfo::of`].
 #[derive(Clone)]
@@ -72,6 +72,10 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<TlsFacts>,
     requests: Cell<u32>,
     has_served: Cell<bool>,
+    /// What an HTTP/1.1 dispatcher was given.
+    pub(crate) tally: Tally,
+    /// The handler that an HTTP/1.1 dispatcher waits for.
+    pub(crate) flight: Cell<Option<Flight>>,
 }
 
 impl Connection {
@@ -81,12 +85,22 @@ impl Connection {
             tls,
             requests: Cell::new(0),
             has_served: Cell::new(false),
+            tally: Tally::default(),
+            flight: Cell::new(None),
         })
     }
 
     /// No request is being answered.
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.get() == 0
+    }
+
+    /// A handler is at work, and its dispatcher holds nothing of a next request.
+    pub(crate) fn is_parkable(&self) -> bool {
+        let flight = self.flight.take();
+        let is_at_work = flight.is_some();
+        self.flight.set(flight);
+        is_at_work && self.tally.is_exactly_one()
     }
 
     /// At least one request came this way.
@@ -121,6 +135,7 @@ impl Drop for InFlight {
         self.connection
             .requests
             .set(self.connection.requests.get().saturating_sub(1));
+        self.connection.tally.end();
         self.counters.active_requests.dec();
     }
 }

@@ -6,6 +6,7 @@
 //! those of HTTP/1.1. A drain sends GOAWAY and lets open streams finish.
 
 use std::{
+    cell::RefCell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -183,30 +184,36 @@ async fn answer<S, B>(
     B: MessageBody + 'static,
 {
     let is_head = request.method() == Method::HEAD;
-    let answer = app.answer(into_request(request, connection), Rc::clone(connection));
-    let outcome = {
+    let (request, body) = into_request(request, connection);
+    let answer = app.answer(request, Rc::clone(connection));
+    let response = {
         let mut answer = pin!(answer);
         tokio::select! {
             biased;
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-            outcome = &mut answer => outcome,
+            response = &mut answer => response,
         }
     };
-    let sent = match outcome {
-        Ok(response) => send(response, respond, is_head, write_deadline).await,
-        Err(response) => send(response, respond, is_head, write_deadline).await,
-    };
-    if let Err(error) = sent {
-        log::debug!("HTTP/2 response to {:?}: {error}", connection.peer);
+    match send(response, respond, is_head, write_deadline).await {
+        Ok(()) => {
+            // Dropping a body that still arrives resets the stream, and some clients forget the answer over that.
+            // It is no fault if it does not end in time.
+            let _ = timeout(DISCARD_TIME, body.discard()).await;
+        }
+        Err(error) => log::debug!("HTTP/2 response to {:?}: {error}", connection.peer),
     }
 }
 
-fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>) -> Request {
+fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>) -> (Request, RequestBody) {
     let (parts, body) = request.into_parts();
-    let payload = match body.is_end_stream() {
+    let is_empty = body.is_end_stream();
+    let body = RequestBody {
+        body: Rc::new(RefCell::new(body)),
+    };
+    let payload = match is_empty {
         true => Payload::None,
         false => Payload::Stream {
-            payload: Box::pin(RequestBody { body }) as BoxedPayloadStream,
+            payload: Box::pin(body.clone()) as BoxedPayloadStream,
         },
     };
     let mut request = Request::with_payload(payload);
@@ -219,25 +226,43 @@ fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>)
     request
         .extensions_mut()
         .insert(ConnectionInfo::new(Rc::clone(connection)));
-    request
+    (request, body)
 }
 
-/// A request's body; what the handler has taken is given back to the client's window.
+/// A request's body; what was taken of it is given back to the client's window.
+#[derive(Clone)]
 struct RequestBody {
-    body: RecvStream,
+    body: Rc<RefCell<RecvStream>>,
+}
+
+impl RequestBody {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        let mut body = self.body.borrow_mut();
+        let chunk = match ready!(body.poll_data(cx)) {
+            Some(Ok(chunk)) => chunk,
+            end => return Poll::Ready(end),
+        };
+        let released = body.flow_control().release_capacity(chunk.len());
+        Poll::Ready(Some(released.map(|()| chunk)))
+    }
+
+    /// Takes what the handler left, to its end or up to a limit.
+    async fn discard(&self) {
+        let mut left = DISCARD;
+        while let Some(Ok(chunk)) = poll_fn(|cx| self.poll(cx)).await
+            && chunk.len() <= left
+        {
+            left -= chunk.len();
+        }
+    }
 }
 
 impl Stream for RequestBody {
     type Item = Result<Bytes, PayloadError>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let chunk = match ready!(self.body.poll_data(cx)) {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-            Some(Ok(chunk)) => chunk,
-        };
-        let released = self.body.flow_control().release_capacity(chunk.len());
-        Poll::Ready(Some(released.map(|()| chunk).map_err(PayloadError::from)))
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+            .map(|chunk| chunk.map(|chunk| chunk.map_err(PayloadError::from)))
     }
 }
 
@@ -266,6 +291,10 @@ async fn send<B: MessageBody>(
         return Ok(());
     }
     let mut body = pin!(body);
+    let mut left = match size {
+        BodySize::Sized(length) => Some(length),
+        BodySize::None | BodySize::Stream => None,
+    };
     loop {
         let chunk = tokio::select! {
             biased;
@@ -273,7 +302,14 @@ async fn send<B: MessageBody>(
             chunk = poll_fn(|cx| body.as_mut().poll_next(cx)) => chunk,
         };
         match chunk {
-            Some(Ok(chunk)) => send_chunk(&mut stream, chunk, write_deadline).await?,
+            Some(Ok(chunk)) => {
+                left = left.map(|left| left.saturating_sub(chunk.len() as u64));
+                let is_last = left == Some(0);
+                send_chunk(&mut stream, chunk, is_last, write_deadline).await?;
+                if is_last {
+                    return Ok(());
+                }
+            }
             Some(Err(error)) => {
                 stream.send_reset(Reason::INTERNAL_ERROR);
                 let error: Box<dyn std::error::Error> = error.into();
@@ -287,6 +323,7 @@ async fn send<B: MessageBody>(
 async fn send_chunk(
     stream: &mut SendStream<Bytes>,
     mut chunk: Bytes,
+    is_last: bool,
     write_deadline: Duration,
 ) -> Result<(), SendError> {
     while !chunk.is_empty() {
@@ -301,7 +338,7 @@ async fn send_chunk(
             Ok(None) => return Ok(()),
             Ok(Some(room)) => {
                 let part = chunk.split_to(chunk.len().min(room?));
-                stream.send_data(part, false)?;
+                stream.send_data(part, is_last && chunk.is_empty())?;
             }
         }
     }
@@ -341,3 +378,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
+
+/// So much of a body that nobody wanted is taken behind its answer, for so long.
+const DISCARD: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);

@@ -29,12 +29,14 @@ mod connection_info;
 mod endpoint;
 mod guarded_io;
 mod handshake;
+mod http1;
 mod http2;
 mod metrics;
 mod open_connections;
 mod server;
 mod service;
 mod shutdown;
+mod tally;
 mod unstable;
 
 pub use self::{

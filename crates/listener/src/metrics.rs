@@ -14,8 +14,10 @@ pub struct ListenerMetrics {
     opened: Family<ListenerLabel, Counter>,
     closed: Family<ListenerLabel, Counter>,
     refused: Family<ListenerLabel, Counter>,
+    broken: Family<ListenerLabel, Counter>,
     open: Family<ListenerLabel, Gauge>,
     active_requests: Family<ListenerLabel, Gauge>,
+    parked_requests: Family<ListenerLabel, Gauge>,
     panics: Family<ListenerLabel, Counter>,
 }
 
@@ -43,11 +45,21 @@ impl ListenerMetrics {
             "Connections closed unanswered because the listener's cap was reached",
             metrics.refused.clone(),
         );
+        registry.register(
+            "connections_broken",
+            "Connections ended because the client broke the protocol, took too long or went away in the middle",
+            metrics.broken.clone(),
+        );
         registry.register("connections_open", "Connections open now", metrics.open.clone());
         registry.register(
             "requests_active",
             "Requests being answered now, long polls included",
             metrics.active_requests.clone(),
+        );
+        registry.register(
+            "requests_parked",
+            "Requests that wait for their answer without holding buffers (HTTP/1.1)",
+            metrics.parked_requests.clone(),
         );
         registry.register(
             "handler_panics",
@@ -65,8 +77,10 @@ impl ListenerMetrics {
             opened: self.opened.get_or_create_owned(&label),
             closed: self.closed.get_or_create_owned(&label),
             refused: self.refused.get_or_create_owned(&label),
+            broken: self.broken.get_or_create_owned(&label),
             open: self.open.get_or_create_owned(&label),
             active_requests: self.active_requests.get_or_create_owned(&label),
+            parked_requests: self.parked_requests.get_or_create_owned(&label),
             panics: self.panics.get_or_create_owned(&label),
         }
     }

@@ -50,9 +50,13 @@ pub(crate) struct ConnectionCounters {
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
     pub(crate) refused: Counter,
+    /// Ended by an error of the client's.
+    pub(crate) broken: Counter,
     pub(crate) open: Gauge,
     /// Requests being answered, long polls included.
     pub(crate) active_requests: Gauge,
+    /// Those that wait without buffers.
+    pub(crate) parked_requests: Gauge,
     pub(crate) panics: Counter,
 }
 

@@ -16,10 +16,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_http::{HttpService, KeepAlive, Request, Response, body::MessageBody};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory};
+use actix_http::{Request, Response, body::MessageBody};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::dev::AppConfig;
-use futures_util::{FutureExt as _, future::LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -29,10 +29,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     answered::Answered,
-    connection_info::{Connection, ConnectionInfo},
+    connection_info::Connection,
     endpoint::Endpoint,
     guarded_io::{Deadlines, GuardedIo, NextRequestDeadlines},
     handshake::Handshaker,
+    http1::http1,
     http2,
     open_connections::{ListenerConnections, Place},
     shutdown::Shutdown,
@@ -120,7 +121,7 @@ enum Transport {
 }
 
 /// Runs one connection to its end.
-type Serve<T> = Box<dyn Fn(GuardedIo<T>) -> LocalBoxFuture<'static, ()>>;
+pub(crate) type Serve<T> = Box<dyn Fn(GuardedIo<T>) -> LocalBoxFuture<'static, ()>>;
 
 impl Service<TcpStream> for ConnectionService {
     type Response = ();
@@ -208,48 +209,6 @@ impl Worker {
     }
 }
 
-async fn http1<T, S, B>(listener: &Listener, app: Rc<Answered<S, B>>) -> Result<Serve<T>, ()>
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::Response: Into<Response<B>> + 'static,
-    S::Future: 'static,
-    B: MessageBody + 'static,
-{
-    let timeouts = listener.endpoint.timeouts;
-    let mut builder = HttpService::build()
-        .keep_alive(KeepAlive::Timeout(timeouts.idle))
-        .client_request_timeout(timeouts.read_header)
-        .client_disconnect_timeout(timeouts.disconnect)
-        // A client that closes its side has gone: its handler is dropped at once.
-        .h1_allow_half_closed(false)
-        // Send each piece of a body before the next is taken, so that the output buffer stays small.
-        .h1_write_buffer_size(1)
-        .local_addr(listener.address)
-        .on_connect_ext(|io: &GuardedIo<T>, data| {
-            data.insert(ConnectionInfo::new(Rc::clone(io.connection())));
-        });
-    if listener.endpoint.tls.is_some() {
-        builder = builder.secure();
-    }
-    let service = unstable::close_when_draining(builder, listener.shutdown.clone())
-        .h1(fn_factory(move || ready(Ok::<_, ()>(Rc::clone(&app)))))
-        .new_service(())
-        .await?;
-    let name: Rc<str> = Rc::from(listener.endpoint.name.as_str());
-    Ok(Box::new(move |io| {
-        let peer = io.connection().peer;
-        let name = Rc::clone(&name);
-        // Not an async block: that would hold the connection twice, as captured and as awaited.
-        Box::pin(service.call((io, peer)).map(move |outcome| {
-            if let Err(error) = outcome {
-                log::debug!("{name}: connection of {peer:?}: {error}");
-            }
-        }))
-    }))
-}
-
 fn http2<T, S, B>(listener: &Listener, app: Rc<Answered<S, B>>) -> Serve<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -261,12 +220,14 @@ where
 {
     let endpoint = Arc::clone(&listener.endpoint);
     let shutdown = listener.shutdown.clone();
+    let broken = listener.connections.counters().broken.clone();
     Box::new(move |io| {
-        let endpoint = Arc::clone(&endpoint);
+        let (endpoint, broken) = (Arc::clone(&endpoint), broken.clone());
         let (shutdown, app) = (shutdown.clone(), Rc::clone(&app));
         Box::pin(async move {
             let peer = io.connection().peer;
             if let Err(error) = http2::serve(io, app, &endpoint, shutdown).await {
+                broken.inc();
                 log::debug!("{}: HTTP/2 connection of {peer:?}: {error}", endpoint.name);
             }
         })

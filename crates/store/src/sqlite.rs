@@ -86,6 +86,7 @@ impl OpenOptions {
 /// blocking the caller's thread.
 pub struct SqliteStore {
     path: PathBuf,
+    is_new: bool,
     queue: Queue,
     readers: Readers,
     condition: Arc<Condition>,
@@ -104,6 +105,7 @@ impl SqliteStore {
         connection::create_directory(&options.directory)?;
         let lock = DirectoryLock::take(&options.directory)?;
         let path = options.directory.join("fleet.db");
+        let is_new = connection::ensure_file(&path)?;
         let mut writing = connection::open_writer(&path)?;
         migration::migrate(&mut writing, &path, migration::MIGRATIONS)?;
         let last = feed::last(&writing).map_err(|failure| OpenError::Damaged {
@@ -144,6 +146,7 @@ impl SqliteStore {
             .map_err(OpenError::NoThread)?;
         Ok(Self {
             path,
+            is_new,
             queue,
             readers,
             condition,
@@ -152,6 +155,12 @@ impl SqliteStore {
             closed,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Whether this opening made the file.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     async fn write<T: Send + 'static>(

@@ -30,6 +30,7 @@ struct Draft {
     timeout: Option<i64>,
     signed: Option<RawJson>,
     user_id: Option<String>,
+    traceparent: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +59,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
         timeout: action.timeout,
         signed: action.signed,
         user_id: action.user_id,
+        traceparent: action.traceparent,
     };
     let action = actions::post(&state.fleet, vec![AgentId::from(call.id.as_str())], draft, now).await?;
     let item = Item {

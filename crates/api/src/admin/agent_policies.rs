@@ -12,10 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{AdminState, One, ok, query::Query};
-use crate::{call::Call, error::ApiError, yaml};
+use crate::{call::Call, error::ApiError, json::off_the_loop_if_large, yaml};
 
 /// Named in errors.
 const WHAT: &str = "agent policy";
+
+/// A byte of YAML takes as long to read as so many of JSON.
+const YAML_COST: usize = 16;
 
 /// Members that answers add to the settings: a policy that was read can be sent back as it is.
 const READ_ONLY: [&str; 7] = [
@@ -49,6 +52,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
         let id = named.text("id").or(inside).map(str::to_owned);
         let name = named
             .text("name")
+            .or_else(|| full.get("name").and_then(Value::as_str))
             .or(id.as_deref())
             .unwrap_or("policy")
             .to_owned();
@@ -161,8 +165,12 @@ fn is_yaml(call: &Call) -> bool {
 
 async fn full_policy(state: &AdminState, call: &mut Call) -> Result<Map<String, Value>, ApiError> {
     let body = state.body(call, WHAT).await?;
+    off_the_loop_if_large(body.len() * YAML_COST, move || read_full_policy(&body)).await?
+}
+
+fn read_full_policy(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let text =
-        std::str::from_utf8(&body).map_err(|_| ApiError::Invalid("the YAML is not UTF-8 text".into()))?;
+        std::str::from_utf8(body).map_err(|_| ApiError::Invalid("the YAML is not UTF-8 text".into()))?;
     let json = yaml::to_json(text)
         .map_err(|error| ApiError::Invalid(format!("the YAML can not be used: {error}").into()))?;
     json.read()

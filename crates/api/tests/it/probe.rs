@@ -95,15 +95,14 @@ async fn r35_a_degraded_part_is_shown_and_changes_no_status() {
 async fn metrics_are_prometheus_text() {
     let face = probe(&Readiness::default()).await;
     let answer = face.send(TestRequest::with_uri("/metrics")).await;
-    assert!(
-        answer
-            .header("content-type")
-            .starts_with("application/openmetrics-text")
+    assert_eq!(
+        answer.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
     );
     let text = answer.text();
     for part in [
-        "# TYPE fleet_server_http_panics counter",
-        "# TYPE fleet_server_rejected counter",
+        "# TYPE fleet_server_http_panics_total counter",
+        "# TYPE fleet_server_rejected_total counter",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
@@ -111,7 +110,9 @@ async fn metrics_are_prometheus_text() {
         text.contains("fleet_server_rejected_total{route=\"checkin\",reason=\"max_limit\"} 0\n"),
         "{text}"
     );
-    assert!(text.ends_with("# EOF\n"));
+    let asked = TestRequest::with_uri("/metrics").insert_header(("accept", "application/openmetrics-text"));
+    let text = face.send(asked).await.text();
+    assert!(text.ends_with("# EOF\n"), "{text}");
 }
 
 #[actix_rt::test]
@@ -128,6 +129,10 @@ async fn name_and_numbers() {
         stats["health"],
         serde_json::json!({"status": "healthy", "parts": {}})
     );
-    assert_eq!(face.send(TestRequest::with_uri("/state")).await.status, 404);
+    for empty in ["/state", "/dataset"] {
+        let answer = face.send(TestRequest::with_uri(empty)).await.ok();
+        assert_eq!(answer, serde_json::json!({}), "{empty}");
+    }
+    assert_eq!(face.send(TestRequest::with_uri("/nothing")).await.status, 404);
     assert_eq!(face.send(TestRequest::post().uri("/metrics")).await.status, 405);
 }

@@ -80,12 +80,21 @@ impl Format {
 pub fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         ConfigCommand::Check => {
-            let (config, notices) = load(&sources(global))?;
+            let sources = sources(global);
+            let (config, notices) = load(&sources)?;
             planning::plan(&config)?;
             for notice in &notices {
                 writeln!(out, "note: {notice}")?;
             }
-            writeln!(out, "the configuration is good")?;
+            if sources.files.is_empty() {
+                writeln!(
+                    out,
+                    "defaults and flags are good; no file was checked, since there is no {DEFAULT_FILE} here and no \
+                     -c FILE (`fleet-server run` needs one of them)"
+                )?;
+            } else {
+                writeln!(out, "the configuration is good")?;
+            }
             Ok(Exit::Success)
         }
         ConfigCommand::Show => {

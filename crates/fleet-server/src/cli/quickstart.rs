@@ -14,11 +14,11 @@ use tls_reload::PemSource;
 
 use super::{
     Exit, GlobalArgs,
-    run::{begin_log, end_log},
+    run::{begin_log, log_end},
 };
 use crate::{
-    config::{Config, Overlay},
-    lifecycle,
+    config::{Config, Overlay, ssl::PathOrPem},
+    data_directory, lifecycle,
     local_ca::LocalCa,
     planning,
     quickstart_facts::QuickstartFacts,
@@ -31,25 +31,46 @@ use crate::{
 /// The configuration is wrong, the server could not start, or did not stop in good order.
 pub fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     // The data directory decides where the certificates are, and a file may decide where that is.
-    let (first, _) = global.load_with(global.files.clone(), below(&LocalCa::under(&global.data_dir())))?;
+    let guess = LocalCa::under(&global.data_dir());
+    let (first, _) = global.load_with(global.files.clone(), below(Some(&guess)))?;
     let ca = LocalCa::under(&absolute(&first.path.data)?);
-    let (config, notices) = global.load_with(global.files.clone(), below(&ca))?;
+    // Certificate and key are one choice: a key beside a certificate of somebody else never fits.
+    let own = is_untouched(&first, &guess).then_some(&ca);
+    let (config, notices) = global.load_with(global.files.clone(), below(own))?;
     let logs = begin_log(&config, &notices)?;
-    end_log(logs, serve(&config, &ca, out))
+    let outcome = serve(&config, &ca, out);
+    if !logs.is_stderr() {
+        // Otherwise `main` says it there, in words for people.
+        log_end(&outcome);
+    }
+    logs.close();
+    outcome.map(|()| Exit::Success)
 }
 
 /// What quickstart chooses where nobody else does.
-fn below(ca: &LocalCa) -> Overlay {
+fn below(ca: Option<&LocalCa>) -> Overlay {
     let path = |path: &Path| path.display().to_string();
-    Overlay::new("quickstart")
+    let overlay = Overlay::new("quickstart")
         .set("http.enabled", "true")
-        .set("logging.to_stderr", "true")
-        .set("inputs.0.server.ssl.certificate", path(&ca.certificate))
-        .set("inputs.0.server.ssl.key", path(&ca.key))
+        .set("logging.to_stderr", "true");
+    match ca {
+        Some(ca) => overlay
+            .set("inputs.0.server.ssl.certificate", path(&ca.certificate))
+            .set("inputs.0.server.ssl.key", path(&ca.key)),
+        None => overlay,
+    }
+}
+
+/// Whether neither a file nor a flag names a certificate or a key.
+fn is_untouched(config: &Config, ca: &LocalCa) -> bool {
+    let is = |value: &Option<PathOrPem>, path: &Path| matches!(value, Some(PathOrPem::Path(chosen)) if chosen == path);
+    let ssl = config.server().ssl.as_ref();
+    ssl.is_some_and(|ssl| is(&ssl.certificate, &ca.certificate) && is(&ssl.key, &ca.key))
 }
 
 fn serve(config: &Config, ca: &LocalCa, out: &mut dyn Write) -> Result<()> {
     let plan = planning::plan(config)?;
+    data_directory::ensure(&plan.data)?;
     let own = PemSource::Path(ca.certificate.clone());
     if plan
         .agents

@@ -24,7 +24,14 @@ pub fn run(global: &GlobalArgs) -> Result<Exit> {
     let logs = begin_log(&config, &notices)?;
     let outcome =
         planning::plan(&config).and_then(|plan| lifecycle::block_on(lifecycle::run(plan, |_| Ok(()))));
-    end_log(logs, outcome)
+    log_end(&outcome);
+    let is_said = logs.is_stderr() && outcome.is_err();
+    logs.close();
+    if is_said {
+        // Programs read the log's line there; `main` would say the same once more.
+        return Ok(Exit::Failure);
+    }
+    outcome.map(|()| Exit::Success)
 }
 
 /// Opens the log and says what is worth knowing about the configuration.
@@ -40,13 +47,11 @@ pub(super) fn begin_log(config: &Config, notices: &[Notice]) -> Result<logging::
     Ok(logs)
 }
 
-/// Logs why it ended, if it failed, and closes the log.
-pub(super) fn end_log(logs: logging::Logs, outcome: Result<()>) -> Result<Exit> {
-    if let Err(error) = &outcome {
+/// Logs why it ended, if it failed.
+pub(super) fn log_end(outcome: &Result<()>) {
+    if let Err(error) = outcome {
         log::error!("event.action" = "exit", "error.message":% = format!("{error:#}"); "fleet-server ends: {error:#}");
     }
-    logs.close();
-    outcome.map(|()| Exit::Success)
 }
 
 /// What `run` reads without `-c`.

@@ -12,14 +12,22 @@ use crate::client::{Client, ClientArgs, Target};
 pub struct StatusArgs {
     #[command(flatten)]
     client: ClientArgs,
+    /// Show the server's certificate without verifying it: for health checks on the same host; no key is sent
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
 }
 
-/// Prints `STATUS` and exits 0 only if the server answered 200.
+/// Prints the status, then the certificate that was served, and exits 0 only if the server answered 200.
 ///
 /// # Errors
 /// The server can not be reached or answers what is no status.
 pub fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    let client = Client::new(&args.client, &global.data_dir(), Target::Agents)?;
+    let data = global.data_dir();
+    let client = if args.insecure {
+        Client::unverified(&args.client, &data, Target::Agents)?
+    } else {
+        Client::new(&args.client, &data, Target::Agents)?
+    };
     let (code, body) = client.get("/api/status", false)?;
     let status = serde_json::from_str::<serde_json::Value>(&body)
         .ok()
@@ -31,5 +39,8 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
             )
         })?;
     writeln!(out, "{status}")?;
+    if let Some(leaf) = client.served_leaf()? {
+        writeln!(out, "{leaf}")?;
+    }
     Ok(if code == 200 { Exit::Success } else { Exit::Failure })
 }

@@ -24,9 +24,9 @@ section! {
         }
         sections {
             /// How fast waiting agents are told of actions.
-            action_limit: Bucket;
+            action_limit: PaceBucket;
             /// How fast waiting agents are told of policies.
-            policy_limit: Bucket;
+            policy_limit: PaceBucket;
             /// Check-ins.
             checkin_limit: Bucket;
             /// Artifacts.
@@ -65,9 +65,10 @@ fn header_size(size: &ByteSize) -> Result<(), String> {
     }
 }
 
-/// Declares a bucket; its route exists (`EFFECTIVE`) or does not yet.
+/// Declares a bucket: whether its rate counts, and whether its caps do. A route that does not exist yet has
+/// neither; what only paces the server itself has no requests and no bodies.
 macro_rules! bucket {
-    ($name:ident, $state:expr) => {
+    ($name:ident, rate $state:expr, caps $caps:expr) => {
         section! {
             /// A token bucket, a cap on requests in flight, and body limits.
             pub struct $name {
@@ -77,11 +78,11 @@ macro_rules! bucket {
                     /// Tokens at most; 0: from the preset.
                     burst: i64 = 0 => $state, unit "requests";
                     /// Requests in flight; 0: from the preset, negative: none is served.
-                    max: i64 = 0 => $state, unit "requests";
+                    max: i64 = 0 => $caps, unit "requests";
                     /// Largest body on the wire; 0: from the preset, negative: any.
-                    max_body_byte_size: BodyLimit = BodyLimit::default() => $state;
+                    max_body_byte_size: BodyLimit = BodyLimit::default() => $caps;
                     /// Largest body after decompression; 0: from the preset, negative: any.
-                    max_body_decompressed: BodyLimit = BodyLimit::default() => $state;
+                    max_body_decompressed: BodyLimit = BodyLimit::default() => $caps;
                 }
                 sections {}
             }
@@ -137,8 +138,9 @@ macro_rules! bucket {
         }
     };
 }
-bucket!(Bucket, EFFECTIVE);
-bucket!(LaterBucket, INERT);
+bucket!(Bucket, rate EFFECTIVE, caps EFFECTIVE);
+bucket!(PaceBucket, rate EFFECTIVE, caps INERT);
+bucket!(LaterBucket, rate INERT, caps INERT);
 
 fn fill(value: &mut i64, preset: i64) {
     if *value == 0 {

@@ -39,8 +39,8 @@ section! {
             fetch_size: u32 = 1000 => INERT, unit "documents";
             /// How long a cluster is asked to wait for news.
             poll_timeout: Duration = Duration::from_secs(240) => INERT;
-            /// Pause after a policy change, so that several changes go out as one.
-            policy_debounce_time: Duration = Duration::from_secs(1) => EFFECTIVE;
+            /// Pause after a policy change was seen in a cluster. Changes within 60ms go out as one anyway.
+            policy_debounce_time: Duration = Duration::from_secs(1) => INERT;
         }
         sections {}
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     declare::{EFFECTIVE, INERT, section},
+    http_host::HttpHost,
     setting::{Refusal, Setting, Shown},
     ssl::Ssl,
 };
@@ -71,8 +72,8 @@ section! {
         keys {
             /// Whether it listens.
             enabled: bool = false => EFFECTIVE;
-            /// Address.
-            host: String = "localhost".to_owned() => EFFECTIVE;
+            /// Address: a host, or http://HOST[:PORT], whose port wins. Unix sockets are not served.
+            host: HttpHost = HttpHost::new("localhost") => EFFECTIVE;
             /// Port; 0: any free one.
             port: u16 = 5066 => EFFECTIVE, unit "port";
         }

@@ -40,10 +40,11 @@ section! {
     /// Elasticsearch.
     pub struct Elasticsearch {
         keys {
-            /// Scheme of hosts that name none: http or https.
-            protocol: Protocol = Protocol::Http => NAMES_THE_OUTPUT;
-            /// The nodes; a host without a port has port 9200.
-            hosts: Vec<String> = vec!["localhost:9200".to_owned()] => NAMES_THE_OUTPUT;
+            /// Scheme of hosts that name none: http or https. Unset: http.
+            protocol: Option<Protocol> = None => NAMES_THE_OUTPUT;
+            /// The nodes; a host without a port has port 9200. Unset: localhost:9200. If neither `protocol` nor
+            /// `path` is set either, agents get https://localhost:9200.
+            hosts: Option<Vec<String>> = None => NAMES_THE_OUTPUT;
             /// Path of hosts that name none.
             path: Option<String> = None => NAMES_THE_OUTPUT;
             /// Further request headers.
@@ -122,17 +123,19 @@ choice! {
 }
 
 impl Elasticsearch {
-    /// The hosts as URLs: scheme, port and path filled in. A section that names no host stands for a cluster on
-    /// this machine with TLS.
+    /// The hosts as URLs: scheme, port and path filled in. Who says nothing of a cluster gets one on this machine
+    /// with TLS, as it comes out of its box; who writes anything gets what that means in the original.
     pub fn urls(&self) -> Vec<String> {
-        if self.hosts == Self::default().hosts {
-            return vec!["https://localhost:9200".to_owned()];
+        match self.hosts.as_deref().unwrap_or_default() {
+            [] if self.protocol.is_none() && self.path.is_none() => vec![self.url("https://localhost")],
+            [] => vec![self.url("localhost")],
+            hosts => hosts.iter().map(|host| self.url(host.trim())).collect(),
         }
-        self.hosts.iter().map(|host| self.url(host.trim())).collect()
     }
 
     fn url(&self, host: &str) -> String {
-        let (scheme, rest) = host.split_once("://").unwrap_or((self.protocol.word(), host));
+        let protocol = self.protocol.unwrap_or(Protocol::Http).word();
+        let (scheme, rest) = host.split_once("://").unwrap_or((protocol, host));
         let (authority, path) = match rest.split_once('/') {
             Some((authority, path)) => (authority, path),
             None => (
@@ -155,13 +158,34 @@ impl Elasticsearch {
 mod tests {
     use super::*;
 
+    fn hosts(names: &[&str]) -> Option<Vec<String>> {
+        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn only_who_says_nothing_gets_tls_on_this_machine() {
+        let urls = |protocol, hosts| {
+            let output = Elasticsearch {
+                protocol,
+                hosts,
+                ..Elasticsearch::default()
+            };
+            output.urls()
+        };
+        assert_eq!(urls(None, None), ["https://localhost:9200"]);
+        assert_eq!(urls(None, hosts(&[])), ["https://localhost:9200"]);
+        assert_eq!(urls(Some(Protocol::Http), None), ["http://localhost:9200"]);
+        assert_eq!(urls(Some(Protocol::Https), None), ["https://localhost:9200"]);
+        assert_eq!(urls(None, hosts(&["localhost:9200"])), ["http://localhost:9200"]);
+        let written = hosts(&["localhost:9200"]);
+        assert_eq!(urls(Some(Protocol::Http), written), ["http://localhost:9200"]);
+    }
+
     #[test]
     fn hosts_become_urls() {
         let output = Elasticsearch {
-            protocol: Protocol::Https,
-            hosts: ["es", "es:1", "http://es/x", "[::1]", "https://[::1]:9", "es/own"]
-                .map(str::to_owned)
-                .to_vec(),
+            protocol: Some(Protocol::Https),
+            hosts: hosts(&["es", "es:1", "http://es/x", "[::1]", "https://[::1]:9", "es/own"]),
             path: Some("/prefix".to_owned()),
             ..Elasticsearch::default()
         };

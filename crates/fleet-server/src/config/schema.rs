@@ -244,30 +244,54 @@ impl Schema {
         }
     }
 
-    /// The known key or section that looks most like `path`.
+    /// The known key or section that was most likely meant; `None` rather than a wild guess.
     fn nearest(&self, path: &str) -> Option<String> {
-        let name = path.rsplit('.').next().unwrap_or(path);
-        let known = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Key(key) => Some(&key.path),
-            Entry::Open { path, .. } => Some(path),
-            Entry::Close => None,
-        });
-        known
-            .filter_map(|known| {
-                let known_name = known.rsplit('.').next().unwrap_or(known);
-                let whole = strsim::normalized_damerau_levenshtein(known, path);
-                // The same name elsewhere (`server.port` at the top) is as good a guess as a slip of the pen here.
-                let tail = strsim::normalized_damerau_levenshtein(known_name, name);
-                let score = if known.ends_with(&format!(".{path}")) {
-                    2.0
-                } else {
-                    whole.max(0.5 * (whole + tail)).max(0.8 * tail)
-                };
-                (score > 0.6).then_some((score, known))
+        let (parent, name) = split(path);
+        let known = || {
+            self.entries.iter().filter_map(|entry| match entry {
+                Entry::Key(key) => Some(key.path.as_str()),
+                Entry::Open { path, .. } => Some(path.as_str()),
+                Entry::Close => None,
             })
-            .max_by(|(left, a), (right, b)| left.total_cmp(right).then_with(|| b.len().cmp(&a.len())))
-            .map(|(_, known)| known.replace('*', "0"))
+        };
+        let length = name.chars().count();
+        // A slip of the pen, where the key stands.
+        let here = known()
+            .filter(|known| fits(split(known).0, parent))
+            .map(|known| (strsim::damerau_levenshtein(split(known).1, name), known))
+            .filter(|(distance, _)| *distance <= (length / 3).max(1))
+            .min_by_key(|(distance, _)| *distance);
+        if let Some((_, known)) = here {
+            return Some(known.replace('*', "0"));
+        }
+        // The right name at the wrong depth (`server.port` at the top). Two such places are no hint.
+        let mut elsewhere = known()
+            .filter(|known| is_above_or_below(split(known).0, parent))
+            .filter(|known| strsim::damerau_levenshtein(split(known).1, name) <= length / 4);
+        match (elsewhere.next(), elsewhere.next()) {
+            (Some(known), None) => Some(known.replace('*', "0")),
+            _ => None,
+        }
     }
+}
+
+/// Parent and last name of a dotted path.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+/// Whether one of two sections lies in the other.
+fn is_above_or_below(pattern: &str, path: &str) -> bool {
+    let mut pairs = parts(pattern).zip(parts(path));
+    pairs.all(|(pattern, part)| part_fits(pattern, part))
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('.').filter(|part| !part.is_empty())
+}
+
+fn part_fits(pattern: &str, part: &str) -> bool {
+    pattern == part || (pattern == "*" && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a concrete path is an instance of a declared one.
@@ -276,8 +300,7 @@ fn fits(pattern: &str, path: &str) -> bool {
     loop {
         match (patterns.next(), parts.next()) {
             (None, None) => return true,
-            (Some("*"), Some(part)) if part.bytes().all(|byte| byte.is_ascii_digit()) => {}
-            (Some(pattern), Some(part)) if pattern == part => {}
+            (Some(pattern), Some(part)) if part_fits(pattern, part) => {}
             _ => return false,
         }
     }
@@ -306,4 +329,40 @@ fn trimmed(doc: &str) -> String {
         .join("\n")
         .trim()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Schema};
+
+    #[test]
+    fn a_hint_is_a_near_key_or_none() {
+        let schema = Schema::of::<Config>();
+        for (unknown, hint) in [
+            // A slip, in the section itself.
+            ("http.prot", Some("http.port")),
+            ("inputs.0.server.ssl.keys", Some("inputs.0.server.ssl.key")),
+            ("output.elasticsearch.host", Some("output.elasticsearch.hosts")),
+            (
+                "inputs.0.server.timeouts.raed",
+                Some("inputs.0.server.timeouts.read"),
+            ),
+            // The right name at another depth.
+            ("server", Some("inputs.0.server")),
+            ("sevrer", Some("inputs.0.server")),
+            ("inputs.0.timeouts", Some("inputs.0.server.timeouts")),
+            ("inputs.0.server.logging.level", None),
+            ("inputs.0.server.bootstrap", Some("bootstrap")),
+            // Nothing near, or too much of it.
+            ("unknwn", None),
+            ("zzz", None),
+            ("inputs.0.server.unknwn", None),
+            ("output.elasticsearch.username", None),
+            ("output.elasticsearch.password", None),
+            ("port", None),
+            ("ssl", None),
+        ] {
+            assert_eq!(schema.nearest(unknown).as_deref(), hint, "{unknown}");
+        }
+    }
 }

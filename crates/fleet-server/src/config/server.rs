@@ -206,7 +206,7 @@ impl Server {
     /// The internal listener's address, unless it is the external one's.
     pub fn internal_address(&self) -> Option<(&'static str, u16)> {
         let port = self.internal_port();
-        let is_external = port != 0 && port == self.port && self.host == "localhost";
+        let is_external = port != 0 && port == self.port && self.host.eq_ignore_ascii_case("localhost");
         (!is_external).then_some(("localhost", port))
     }
 

@@ -74,10 +74,12 @@ pub fn must_be<T: Setting>() -> Refusal {
 /// What stands there, for an error text.
 pub fn found(value: &Value) -> String {
     match &value.kind {
-        ValueKind::String(text) if text.chars().count() > 60 => {
-            format!("`{}…`", text.chars().take(60).collect::<String>().escape_debug())
+        ValueKind::String(text) => {
+            let text = super::secret::without_userinfo(text);
+            let shown: String = text.chars().take(60).collect();
+            let cut = if shown.len() < text.len() { "…" } else { "" };
+            format!("`{}{cut}`", shown.escape_debug())
         }
-        ValueKind::String(text) => format!("`{}`", text.escape_debug()),
         ValueKind::Array(_) => "a list".to_owned(),
         ValueKind::Table(_) => "a section".to_owned(),
         ValueKind::Nil => "nothing".to_owned(),

@@ -1,11 +1,11 @@
 //! Values as YAML.
 
-use super::{Config, declare::Section as _, setting::Shown};
+use super::{Config, declare::Section as _, secret::without_userinfo, setting::Shown};
 
-/// The effective configuration, secrets redacted.
+/// The effective configuration, secrets redacted; the password of a URL is one.
 pub fn effective(config: &Config) -> String {
     let mut text = String::new();
-    if let Shown::Map(entries) = listed(Shown::Map(config.shown())) {
+    if let Shown::Map(entries) = masked(listed(Shown::Map(config.shown()))) {
         map(&entries, 0, &mut text);
     }
     text
@@ -25,6 +25,21 @@ fn listed(shown: Shown) -> Shown {
             ),
         },
         other => other,
+    }
+}
+
+/// Any text may be a URL: hosts, proxies and labels are texts for the program.
+fn masked(shown: Shown) -> Shown {
+    match shown {
+        Shown::Bare(text) => Shown::Bare(text),
+        Shown::Text(text) => Shown::Text(without_userinfo(&text)),
+        Shown::List(items) => Shown::List(items.into_iter().map(masked).collect()),
+        Shown::Map(entries) => Shown::Map(
+            entries
+                .into_iter()
+                .map(|(name, inner)| (name, masked(inner)))
+                .collect(),
+        ),
     }
 }
 

@@ -163,13 +163,23 @@ fn what_is_shown_loads_to_the_same() {
 #[test]
 fn t80_secrets_are_redacted() {
     let yaml = "output.elasticsearch:\n  service_token: hush-1\n  headers: {X-Auth: hush-2, Plain: seen}\n\
+                \x20 proxy_url: http://me:hush-8@proxy:3128\n  hosts: [\"https://hush-9@es:9200\"]\n\
                 inputs:\n- type: fleet-server\n  server:\n    instrumentation: {api_key: hush-3, secret_token: hush-4}\n\
                 \x20   static_policy_tokens.policy_tokens: [{token_key: hush-5, policy_id: p}]\n\
                 \x20   ssl:\n      key_passphrase: hush-6\n      certificate: /c\n\
                 \x20     key: |\n        -----BEGIN PRIVATE KEY-----\n        hush-7\n        -----END PRIVATE KEY-----\n";
     let config = given(yaml).config();
-    for text in [show::effective(&config), format!("{config:?}")] {
-        assert!(!text.contains("hush-"), "{text}");
+    let shown = show::effective(&config);
+    assert!(
+        !shown.contains("hush-") && shown.contains("[redacted]@proxy:3128"),
+        "{shown}"
+    );
+    let debug = format!("{config:?}");
+    // A URL is a text to the program; nothing prints the whole configuration but `config show`.
+    for secret in (1..=7).map(|number| format!("hush-{number}")) {
+        assert!(!debug.contains(&secret), "{debug}");
+    }
+    for text in [shown, debug] {
         assert!(text.contains("[redacted]") && text.contains("seen"), "{text}");
     }
     // A key with text before it, or the rest of one, is no path.

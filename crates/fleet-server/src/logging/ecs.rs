@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use fleet::Timestamp;
 use log::{
     Record,
-    kv::{self, Key, Value, VisitSource},
+    kv::{self, Key, Value, VisitSource, VisitValue},
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -60,8 +60,10 @@ fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
     impl<'kvs> VisitSource<'kvs> for Members<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
             // A key-value never takes the place of what every line has.
-            if !self.0.contains_key(key.as_str()) {
-                self.0.insert(key.as_str().to_owned(), typed(&value));
+            let value = typed(&value);
+            // What is not known is not written: a null, and even more its name, has another type than the value.
+            if !value.is_null() && !self.0.contains_key(key.as_str()) {
+                self.0.insert(key.as_str().to_owned(), value);
             }
             Ok(())
         }
@@ -70,33 +72,59 @@ fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
     let _ = record.key_values().visit(&mut Members(line));
 }
 
-/// Numbers and booleans stay what they are.
+/// Numbers and booleans stay what they are; what is not there is null.
 fn typed(value: &Value<'_>) -> Json {
-    if let Some(number) = value.to_u64() {
-        return number.into();
+    struct Typed(Json);
+    impl VisitValue<'_> for Typed {
+        fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
+            self.0 = value.to_string().into();
+            Ok(())
+        }
+        fn visit_null(&mut self) -> Result<(), kv::Error> {
+            self.0 = Json::Null;
+            Ok(())
+        }
+        fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+            self.0 = value.into();
+            Ok(())
+        }
+        fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+            self.0 = value.into();
+            Ok(())
+        }
+        fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+            self.0 = json!(value);
+            Ok(())
+        }
+        fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+            self.0 = value.into();
+            Ok(())
+        }
     }
-    if let Some(number) = value.to_i64() {
-        return number.into();
+    let mut typed = Typed(Json::Null);
+    match value.visit(&mut typed) {
+        Ok(()) => typed.0,
+        // A value that can not be looked at can still be written.
+        Err(_) => value.to_string().into(),
     }
-    if let Some(number) = value.to_f64() {
-        return json!(number);
-    }
-    if let Some(flag) = value.to_bool() {
-        return flag.into();
-    }
-    value.to_string().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use log::kv::ToValue as _;
+
     use super::*;
 
     #[test]
     fn a_line_is_one_object_with_typed_members() {
+        let nothing: Option<u64> = None;
         let pairs: &[(&str, Value<'_>)] = &[
             ("fleet.revision_idx", Value::from(3_i64)),
             ("fleet.agent.id", Value::from("a\"1")),
             ("message", Value::from("no")),
+            ("http.request.body.bytes", nothing.to_value()),
+            ("tls.established", Value::from(true)),
+            ("share", Value::from(0.5)),
         ];
         let mut line = Vec::new();
         let args = format_args!("two\nlines");
@@ -113,5 +141,10 @@ mod tests {
         assert_eq!(line["fleet.revision_idx"], 3);
         assert_eq!(line["fleet.agent.id"], "a\"1");
         assert_eq!(line["service.name"], "fleet-server");
+        assert_eq!(
+            (&line["tls.established"], &line["share"]),
+            (&json!(true), &json!(0.5))
+        );
+        assert!(line.get("http.request.body.bytes").is_none(), "{line}");
     }
 }

@@ -19,7 +19,7 @@ use test_support::{
 use crate::agents::Scene;
 
 /// The fingerprint as `openssl s_client` sees it.
-fn openssl_fingerprint(port: u16) -> String {
+pub(crate) fn openssl_fingerprint(port: u16) -> String {
     let connected = Command::new("openssl")
         .args([
             "s_client",

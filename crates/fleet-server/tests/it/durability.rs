@@ -1,7 +1,10 @@
 //! What was answered is there after a restart and after a kill.
 
-use serde_json::json;
-use test_support::{LIMIT, SimulatedAgent, server_command};
+use std::{cell::RefCell, rc::Rc};
+
+use serde_json::{Value, json};
+use test_support::{AgentError, HttpClient, LIMIT, Request, SimulatedAgent, server_command};
+use tokio::sync::Notify;
 
 use crate::agents::Scene;
 
@@ -56,59 +59,168 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
+/// What the server has answered so far; nothing else may be expected of it after a crash.
+#[derive(Default)]
+struct Answered {
+    agents: Vec<AnsweredAgent>,
+    revision: i64,
+    items: usize,
+}
+
+struct AnsweredAgent {
+    id: String,
+    access_key: String,
+    acknowledged: Option<i64>,
+    has_action: bool,
+}
+
+/// One of those who enrol, acknowledge and operate without pause, until the server is gone.
+struct Worker {
+    agents: HttpClient,
+    admin: HttpClient,
+    token: String,
+    operator: String,
+    policy: String,
+    answered: Rc<RefCell<Answered>>,
+    progress: Rc<Notify>,
+}
+
+impl Worker {
+    /// Whatever ends it: the first request without an answer.
+    async fn run(self) -> AgentError {
+        loop {
+            if let Err(ended) = self.round().await {
+                return ended;
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<(), AgentError> {
+        let mut agent = SimulatedAgent::enroll(&self.agents, &self.token).await?;
+        let place = self.note(|answered| {
+            answered.agents.push(AnsweredAgent {
+                id: agent.id.clone(),
+                access_key: agent.access_key.clone(),
+                acknowledged: None,
+                has_action: false,
+            });
+            answered.agents.len() - 1
+        });
+        let first = agent.checkin().await?;
+        let revision = first.policy().unwrap()["revision"].as_i64().unwrap();
+        agent.apply(&first).await?;
+        self.note(|answered| answered.agents[place].acknowledged = Some(revision));
+        let action = json!({"action": {"type": "SETTINGS", "data": {"log_level": "info"}}});
+        self.operate(
+            &format!("/api/fleet/agents/{}/actions", agent.id),
+            "POST",
+            &action,
+        )
+        .await?;
+        self.note(|answered| answered.agents[place].has_action = true);
+        let path = format!("/api/fleet/agent_policies/{}", self.policy);
+        let changed = json!({"name": "Default policy", "namespace": "default"});
+        let stored = self.operate(&path, "PUT", &changed).await?;
+        let revision = stored["item"]["revision"].as_i64().unwrap();
+        self.note(|answered| answered.revision = answered.revision.max(revision));
+        Ok(())
+    }
+
+    async fn operate(&self, path: &str, method: &str, body: &Value) -> Result<Value, AgentError> {
+        let request = Request::new(method, path)
+            .header("Content-Type", "application/json")
+            .header("Authorization", &self.operator)
+            .header("kbn-xsrf", "true")
+            .body(body.to_string().into_bytes());
+        let response = self
+            .admin
+            .request(&request)
+            .await
+            .map_err(AgentError::Connection)?;
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        Ok(response.json())
+    }
+
+    fn note<T>(&self, change: impl FnOnce(&mut Answered) -> T) -> T {
+        let mut answered = self.answered.borrow_mut();
+        answered.items += 1;
+        if answered.items >= ITEMS_BEFORE_KILL {
+            self.progress.notify_one();
+        }
+        change(&mut answered)
+    }
+}
+
+/// Enough that the store's groups are full and its log was written over many commits.
+const ITEMS_BEFORE_KILL: usize = 200;
+const WORKERS: usize = 8;
+
 /// H8: every answered enrolment, policy revision, action and acknowledgement outlives kill −9 under load.
 #[actix_rt::test]
-async fn h8_kill_9_loses_nothing_that_was_answered() {
-    let scene = Scene::of(
+async fn h8_kill_9_under_load_loses_nothing_that_was_answered() {
+    let Scene { server, facts, .. } = Scene::of(
         server_command!()
             .quickstart()
             .set("inputs.0.server.limits.max_agents", "-1")
             .set("inputs.0.server.limits.enroll_limit.interval", "-1")
             .start(),
     );
-    let work = async {
-        let mut agents = Vec::new();
-        let mut revision = 1;
-        for _ in 0..30 {
-            let mut agent = scene.enroll().await;
-            let first = agent.checkin().await.unwrap();
-            agent.apply(&first).await.unwrap();
-            scene
-                .admin
-                .post_action(
-                    &agent.id,
-                    &json!({"type": "SETTINGS", "data": {"log_level": "info"}}),
-                )
-                .await;
-            revision = scene.admin.touch_policy(scene.facts.policy_id()).await;
-            agents.push((agent.id, agent.access_key));
-        }
-        (agents, revision)
-    };
-    let (agents, revision) = work.await;
-    let Scene { server, facts, .. } = scene;
-    let directory = tempfile::tempdir().unwrap();
-    let killed = server.kill();
-    copy(
-        killed.directory().join("data").as_path(),
-        &directory.path().join("data"),
+    let answered: Rc<RefCell<Answered>> = Rc::default();
+    let progress: Rc<Notify> = Rc::default();
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let worker = Worker {
+                agents: facts.client("url"),
+                admin: facts.client("admin_url"),
+                token: facts.enrollment_token().to_owned(),
+                operator: format!("ApiKey {}", facts.admin_api_key()),
+                policy: facts.policy_id().to_owned(),
+                answered: Rc::clone(&answered),
+                progress: Rc::clone(&progress),
+            };
+            actix_rt::spawn(worker.run())
+        })
+        .collect();
+    actix_rt::time::timeout(LIMIT, progress.notified())
+        .await
+        .expect("the load goes on");
+    assert!(
+        workers.iter().all(|worker| !worker.is_finished()),
+        "somebody was refused"
     );
+    // Nobody is answered between this and the end: the workers live on this thread.
+    let killed = server.kill();
+    for worker in workers {
+        let ended = worker.await.unwrap();
+        assert_eq!(ended.status(), 0, "refused: {ended}");
+    }
 
-    let again = Scene::of(server_command!().directory(directory.path()).quickstart().start());
-    assert_eq!(again.admin.policy(facts.policy_id()).await["revision"], revision);
+    let again = Scene::of(
+        server_command!()
+            .directory(killed.directory())
+            .quickstart()
+            .start(),
+    );
+    let answered = answered.take();
+    let revision = again.admin.policy(facts.policy_id()).await["revision"]
+        .as_i64()
+        .unwrap();
+    // A change that was under way may have been stored or not.
+    assert!(
+        (answered.revision..=answered.revision + i64::try_from(WORKERS).unwrap()).contains(&revision),
+        "revision {} was answered, {revision} is stored",
+        answered.revision
+    );
     let client = again.facts.client("url");
-    for (place, (id, key)) in agents.iter().enumerate() {
-        let confirmed = &again.admin.agent(id).await["policy_revision"];
-        assert_eq!(
-            confirmed,
-            &json!(i64::try_from(place).unwrap() + 1),
-            "the acknowledged revision of agent {place}"
-        );
-        let mut agent = SimulatedAgent::with_credentials(&client, id, key);
-        assert_eq!(
-            agent.checkin().await.unwrap().of_type("SETTINGS").len(),
-            1,
-            "the action of agent {place}"
-        );
+    for answered in &answered.agents {
+        let agent = again.admin.agent(&answered.id).await;
+        if let Some(acknowledged) = answered.acknowledged {
+            assert_eq!(agent["policy_revision"], acknowledged, "{}", answered.id);
+        }
+        if answered.has_action {
+            let mut agent = SimulatedAgent::with_credentials(&client, &answered.id, &answered.access_key);
+            let delivered = agent.checkin().await.unwrap();
+            assert_eq!(delivered.of_type("SETTINGS").len(), 1, "{}", answered.id);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use test_support::{LIMIT, Request};
 
-use crate::agents::Scene;
+use crate::{agents::Scene, outside::until_metric};
 
 #[actix_rt::test]
 async fn bodies_that_are_not_what_they_should_be() {
@@ -62,6 +62,30 @@ async fn bodies_that_are_not_what_they_should_be() {
         client.request(&Request::get("/api/status")).await.unwrap().status,
         200
     );
+}
+
+/// Nobody has to act when a client sends nonsense, so the log has no error for it (the server's end asserts that).
+#[actix_rt::test]
+async fn what_is_no_http_is_counted_and_is_no_error_of_ours() {
+    let scene = Scene::start();
+    let client = scene.facts.client("url");
+    let refused: [&[u8]; 3] = [
+        b"\x00\xff garbage\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ];
+    for bytes in refused {
+        let mut connection = client.connect().await.unwrap();
+        connection.send_raw(bytes).await.unwrap();
+        assert_eq!(connection.receive().await.unwrap().status, 400);
+    }
+    let http = test_support::HttpClient::for_url(scene.facts.get("http_url"), "");
+    until_metric(
+        &http,
+        r#"fleet_server_connections_broken_total{listener="agents"}"#,
+        3.0,
+    )
+    .await;
 }
 
 #[actix_rt::test]

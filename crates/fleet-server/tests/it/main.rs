@@ -2,9 +2,10 @@
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `client_certificates` (whom TLS lets in), `cert_command` (`cert show`, `cert check`, a start with bad
-//! certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `durability`
-//! (restart, kill −9), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad input),
-//! `outside` (metrics, probes, logs, stop).
+//! certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
+//! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `first_start` (keys and
+//! tokens that operators lay down), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad
+//! input), `outside` (metrics, probes, logs, stop), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,8 +18,11 @@ mod cert_command;
 mod certificates;
 mod certificates_told;
 mod client_certificates;
+mod commands;
 mod durability;
+mod first_start;
 mod hostile;
 mod outside;
 mod quickstart;
 mod rotations;
+mod store_faults;

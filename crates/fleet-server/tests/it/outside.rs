@@ -12,13 +12,15 @@ async fn scrape(http: &HttpClient) -> String {
     answer.text()
 }
 
+/// `name` is a whole series, or a family, whose first series counts.
 pub(crate) async fn until_metric(http: &HttpClient, name: &str, value: f64) {
     let started = Instant::now();
     loop {
         let text = scrape(http).await;
         let line = text
             .lines()
-            .find(|line| line.split([' ', '{']).next() == Some(name));
+            .filter(|line| !line.starts_with('#'))
+            .find(|line| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']));
         let shown = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         if shown == Some(value) {
             return;
@@ -43,20 +45,28 @@ async fn every_metric_of_operations_is_there() {
         .filter_map(|line| line.split(' ').next())
         .collect();
     let operations = include_str!("../../../../docs/OPERATIONS.md");
-    let documented: BTreeSet<&str> = operations
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `fleet_server_"))
-        .filter_map(|line| line.split(['`', '{']).next())
+    let rows = || {
+        operations
+            .lines()
+            .filter(|line| line.starts_with("| `fleet_server_"))
+    };
+    let names = |row: &'static str| {
+        let cell = row.split(" | ").next().unwrap_or_default();
+        let names = cell.split('`').skip(1).step_by(2);
+        names.filter_map(|name| name.split('{').next())
+    };
+    let documented: BTreeSet<&str> = rows().flat_map(names).collect();
+    let later: BTreeSet<&str> = rows()
+        .filter(|row| row.contains("from the first one on"))
+        .flat_map(names)
         .collect();
-    assert!(documented.len() > 10, "{documented:?}");
-    for name in documented {
-        let full = format!("fleet_server_{name}");
-        let family = full.strip_suffix("_total").unwrap_or(&full);
-        assert!(
-            described.contains(family) || described.contains(full.as_str()),
-            "{full} is not in\n{text}"
-        );
-    }
+    let undocumented: Vec<_> = described.difference(&documented).collect();
+    assert!(undocumented.is_empty(), "{undocumented:?}");
+    let absent: Vec<_> = documented
+        .difference(&described)
+        .filter(|name| !later.contains(**name))
+        .collect();
+    assert!(absent.is_empty(), "{absent:?} is not in\n{text}");
     assert_eq!(http.request(&Request::get("/livez")).await.unwrap().status, 200);
     assert_eq!(http.request(&Request::get("/readyz")).await.unwrap().status, 200);
 }
@@ -74,6 +84,53 @@ async fn chk_49_sigterm_answers_polls_with_200_and_ends_with_0() {
     let answer = agent.end_checkin(LIMIT).await.unwrap();
     assert!(answer.actions.is_empty() && answer.ack_token.is_empty());
     scene.server.expect_exit(0);
+}
+
+/// A request whose body does not come: it holds a drain.
+async fn begin_a_request_without_end(scene: &Scene) -> test_support::Connection {
+    let mut connection = scene.facts.client("url").connect().await.unwrap();
+    let head = format!(
+        "POST /api/fleet/agents/enroll HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Elastic Agent v9.6.0\r\n\
+         Content-Length: 1000\r\nAuthorization: ApiKey {}\r\n\r\n{{",
+        scene.facts.enrollment_token()
+    );
+    connection.send_raw(head.as_bytes()).await.unwrap();
+    let http = HttpClient::for_url(scene.facts.get("http_url"), "");
+    until_metric(&http, r#"fleet_server_requests_active{listener="agents"}"#, 1.0).await;
+    connection
+}
+
+#[actix_rt::test]
+async fn a_drain_is_seen_in_the_probes_and_a_second_signal_cuts_it() {
+    let scene = Scene::of(
+        test_support::server_command!()
+            .quickstart()
+            .set("inputs.0.server.timeouts.drain", "1m")
+            .start(),
+    );
+    let _held = begin_a_request_without_end(&scene).await;
+    scene.server.signal(test_support::Signal::TERM);
+    scene.server.wait_for_log("SIGTERM: stopping");
+    let http = HttpClient::for_url(scene.facts.get("http_url"), "");
+    let ready = http.request(&Request::get("/readyz")).await.unwrap();
+    assert_eq!(
+        (ready.status, ready.text().as_str()),
+        (503, "[-] not draining: no\nnot ready\n")
+    );
+    assert_eq!(http.request(&Request::get("/livez")).await.unwrap().status, 200);
+    assert!(scrape(&http).await.contains("fleet_server_requests_active"));
+    assert!(
+        scene.facts.client("url").connect_tcp().await.is_err(),
+        "agents are no longer taken in"
+    );
+    let asked = Instant::now();
+    scene.server.signal(test_support::Signal::INT);
+    scene.server.expect_exit(0);
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[actix_rt::test]

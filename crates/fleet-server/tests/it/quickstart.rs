@@ -1,8 +1,8 @@
 //! The first ten minutes, and what may stand in their way.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
-use test_support::{Request, server_command};
+use test_support::{CertificateAuthority, HttpClient, Request, server_command};
 
 use crate::agents::Scene;
 
@@ -64,7 +64,17 @@ async fn prints_and_writes_what_a_new_user_needs() {
         .arg("--data-dir")
         .arg(&data)
         .output();
-    assert_eq!((code, said.trim()), (0, "HEALTHY"));
+    assert_eq!((code, said.lines().next()), (0, Some("HEALTHY")));
+}
+
+/// One sentence for people, once, whatever stands in the way.
+pub(crate) fn said_once(err: &str) -> &str {
+    let said: Vec<&str> = err.lines().filter(|line| line.starts_with("error: ")).collect();
+    let [said] = said.as_slice() else {
+        panic!("not one error in\n{err}")
+    };
+    assert!(!err.contains("\"log.level\":\"error\""), "said twice:\n{err}");
+    said
 }
 
 #[test]
@@ -77,8 +87,48 @@ fn a_busy_port_is_one_clear_sentence_and_exit_code_1() {
         .set("inputs.0.server.port", &port.to_string())
         .output();
     assert_eq!(code, 1, "{err}");
+    let said = said_once(&err);
     assert!(
-        err.contains(&format!("127.0.0.1:{port}")) && err.contains("in use"),
+        said.contains(&format!("127.0.0.1:{port}")) && said.contains("in use"),
+        "{err}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_certificate_of_the_operator_may_hold_its_key() {
+    let authority = CertificateAuthority::new("operator's CA");
+    let leaf = authority.issue(&["localhost"]);
+    let command = server_command!();
+    let both = command.path().join("both.pem");
+    fs::write(&both, format!("{}{}", leaf.chain_pem, leaf.key_pem)).unwrap();
+    let server = command
+        .quickstart()
+        .set("inputs.0.server.ssl.certificate", both.to_str().unwrap())
+        .start();
+    let facts = server.quickstart_facts();
+    assert_eq!(facts.get("certificate"), both.to_str().unwrap());
+    let status = HttpClient::for_url(facts.url(), authority.pem())
+        .request(&Request::get("/api/status"))
+        .await
+        .unwrap();
+    assert_eq!(status.status, 200);
+    assert!(
+        !server.data().join("certs").exists(),
+        "quickstart made a pair that nobody serves"
+    );
+}
+
+#[test]
+fn a_key_of_the_operator_alone_is_not_mixed_with_a_made_certificate() {
+    let command = server_command!();
+    let key = command.path().join("key.pem");
+    let (code, _, err) = command
+        .quickstart()
+        .set("inputs.0.server.ssl.key", key.to_str().unwrap())
+        .output();
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains("inputs.0.server.ssl.certificate is missing"),
         "{err}"
     );
 }
@@ -113,10 +163,26 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
-fn a_data_directory_that_can_not_be_made_is_named() {
+fn a_data_directory_that_can_not_be_is_named_with_the_remedy() {
     let command = server_command!();
     fs::write(command.path().join("data"), "a file").unwrap();
-    let (code, _, err) = command.quickstart().output();
-    assert_eq!(code, 1, "{err}");
-    assert!(err.contains("data"), "{err}");
+    let file = command.path().join("data");
+    // Also for a super-user, whom no permission stops.
+    for data in [
+        file.as_path(),
+        &file.join("below"),
+        Path::new("/proc/fleet-server"),
+    ] {
+        let (code, _, err) = server_command!()
+            .sub_command("quickstart")
+            .arg("--data-dir")
+            .arg(data)
+            .output();
+        assert_eq!(code, 1, "{err}");
+        let said = said_once(&err);
+        assert!(
+            said.contains(&format!("cannot keep data in {}", data.display())) && said.contains("--data-dir"),
+            "{err}"
+        );
+    }
 }

@@ -23,12 +23,18 @@ use super::{
     pacer::Pacer,
     supervise::{ExitGuard, Stop},
 };
-use crate::{FleetError, rendered_policy::RenderedPolicy, settings::Pace, waiters::Waiters};
+use crate::{
+    FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, settings::Pace,
+    waiters::Waiters,
+};
 
 /// The newest good revision of each policy that somebody asked for.
 pub(crate) struct Policies {
     store: Arc<dyn Store>,
     known: RwLock<HashMap<PolicyId, Known>>,
+    /// Held while a policy that nobody asked for yet is read: ten thousand agents that come back after a restart
+    /// ask at the same moment, and one of them reads and renders for all.
+    first_look: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -43,6 +49,7 @@ impl Policies {
         Arc::new(Self {
             store,
             known: RwLock::default(),
+            first_look: tokio::sync::Mutex::default(),
         })
     }
 
@@ -51,21 +58,29 @@ impl Policies {
     /// # Errors
     /// The policy has never had a good revision, or the store's fault.
     pub(crate) async fn latest(&self, policy: &PolicyId) -> Result<Option<Arc<RenderedPolicy>>, FleetError> {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(policy)
-            .cloned();
-        let known = match known {
+        let known = match self.known(policy) {
             Some(known) => Some(known),
-            None => self.load(policy).await?,
+            None => {
+                let _one_at_a_time = self.first_look.lock().await;
+                match self.known(policy) {
+                    Some(known) => Some(known),
+                    None => self.load(policy).await?,
+                }
+            }
         };
         match known {
             None => Ok(None),
             Some(Known { good: Some(good), .. }) => Ok(Some(good)),
             Some(Known { good: None, fault }) => fault.map_or(Ok(None), Err),
         }
+    }
+
+    fn known(&self, policy: &PolicyId) -> Option<Known> {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(policy)
+            .cloned()
     }
 
     /// Takes over the newest revision now.
@@ -82,7 +97,9 @@ impl Policies {
                 .remove(policy);
             return Ok(None);
         };
-        let rendered = RenderedPolicy::render(&stored);
+        let revision = stored.revision;
+        let size = stored.data.as_str().len();
+        let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored)).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let entry = known.entry(policy.clone()).or_insert(Known {
             good: None,
@@ -105,7 +122,7 @@ impl Policies {
             Err(fault) => {
                 log::error!(
                     "event.action" = "policy-render", "fleet.policy.id":% = policy,
-                    "fleet.revision_idx" = stored.revision; "{fault}; its last good revision stays in use"
+                    "fleet.revision_idx" = revision; "{fault}; its last good revision stays in use"
                 );
                 entry.fault = Some(fault);
             }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, Message};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 /// Asks an actor to write out what it holds and to end. It says [`ExitGuard::meant`] on its way out.
 #[derive(Clone, Copy, Debug, Message)]
@@ -52,13 +55,18 @@ where
         let handle = arbiter.handle();
         actix_rt::spawn(async move {
             let mut pause = SHORTEST_PAUSE;
+            let mut started = Instant::now();
             // An exit with a word was meant.
             while exit.await.is_err() {
+                if started.elapsed() > GOOD_LIFE {
+                    pause = SHORTEST_PAUSE;
+                }
                 restarts.inc();
                 log::error!("event.action" = "actor-restart", "actor" = name; "{name} panicked and is started again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 let (next, next_exit) = launch(&handle, factory.clone());
+                started = Instant::now();
                 exit = next_exit;
                 if publish.send(next).is_err() {
                     break;
@@ -106,3 +114,6 @@ fn launch<A: Actor<Context = Context<A>> + Send>(
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// An actor that ran so long does not panic in a row.
+const GOOD_LIFE: Duration = Duration::from_secs(60);

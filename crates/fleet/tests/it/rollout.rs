@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fleet::{Pace, Settings, Timestamp, policies};
 use futures_util::future::join_all;
 use serde_json::{Map, json};
+use tokio::sync::Notify;
 
 use crate::house::{House, answered, eventually, named};
 
@@ -44,13 +45,16 @@ async fn d4_d5_deliveries_are_paced_in_order_and_the_newest_counts() {
         waiting.push(house.poll(&agent.id, house.runs(1)).await);
     }
     let started = Instant::now();
-    let answers = waiting
-        .into_iter()
-        .map(async |poll| (answered(poll).await, Instant::now()));
+    let first = Notify::new();
+    let answers = waiting.into_iter().map(async |poll| {
+        let answer = answered(poll).await;
+        first.notify_one();
+        (answer, Instant::now())
+    });
     let (_, answers) = tokio::join!(
         async {
             house.change_policy().await;
-            actix_rt::time::sleep(Duration::from_millis(200)).await;
+            first.notified().await;
             house.change_policy().await;
         },
         join_all(answers)

@@ -14,6 +14,7 @@ mod deadlines;
 mod departures;
 mod drain;
 mod panics;
+mod parked;
 mod protocols;
 mod support;
 mod swap;

@@ -1,6 +1,7 @@
 //! Which protocol is spoken, and what the application knows of the connection.
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use listener::{Endpoint, Limits};
 
 use crate::support::{closed, get, identity, response, send, start, tcp, tls};
@@ -65,6 +66,26 @@ async fn h2_carries_bodies_both_ways_and_many_streams() {
         answers.iter().all(|answer| *answer == (200, "hello".into())),
         "{answers:?}"
     );
+    server.stop().await;
+}
+
+/// curl up to 7.88 takes a reset behind a complete answer for a failure.
+#[actix_rt::test]
+async fn h2_an_answer_before_the_end_of_the_request_is_no_reset() {
+    let identity = identity();
+    let server = start(identity.endpoint()).await;
+    let mut client = Http2::open(tls(server.port, &identity.roots, &["h2"]).await.unwrap()).await;
+    client.client = client.client.clone().ready().await.unwrap();
+    let request = http::Request::post("https://localhost/ignore-body")
+        .body(())
+        .unwrap();
+    let (response, mut stream) = client.client.send_request(request, false).unwrap();
+    assert_eq!(read(response.await.unwrap()).await, (200, "not read".to_owned()));
+    stream.send_data(Bytes::from(vec![b'a'; 10_000]), true).unwrap();
+    // A reset would have come before this answer.
+    assert_eq!(client.get("/hello").await, (200, "hello".into()));
+    let reset = std::future::poll_fn(|cx| stream.poll_reset(cx)).now_or_never();
+    assert!(!matches!(reset, Some(Ok(_))), "{reset:?}");
     server.stop().await;
 }
 

@@ -82,6 +82,8 @@ impl Routes {
             .app_data(web::PayloadConfig::new(1 << 20))
             .route("/hello", web::to(async || "hello"))
             .route("/wait", web::to(wait))
+            .route("/wait-large/{bytes}", web::to(wait_large))
+            .route("/wait-panic", web::to(wait_panic))
             .route("/count", web::to(count))
             .route("/large/{bytes}", web::to(large))
             .route("/endless", web::to(endless))
@@ -105,6 +107,16 @@ async fn wait(routes: web::Data<Routes>) -> &'static str {
         () = routes.release.notified() => "released",
         () = draining => "draining",
     }
+}
+
+async fn wait_large(routes: web::Data<Routes>, bytes: web::Path<usize>) -> Vec<u8> {
+    wait(routes).await;
+    large(bytes).await
+}
+
+async fn wait_panic(routes: web::Data<Routes>) -> &'static str {
+    wait(routes).await;
+    panic!("a handler panics after a long wait, as the test wants")
 }
 
 async fn count(body: web::Bytes) -> String {

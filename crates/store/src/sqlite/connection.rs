@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::OpenError;
+use super::{OpenError, migration::APPLICATION_ID};
 
 /// Makes the directory if it is missing.
 pub(super) fn create_directory(directory: &Path) -> Result<(), OpenError> {
@@ -37,6 +37,54 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
         file.set_permissions(fs::Permissions::from_mode(mode & 0o700))?;
     }
     Ok(())
+}
+
+/// Makes the file of a new store if there is none, and says whether it did. It gets its name only with a header in
+/// it: after a crash there is no file or one of ours, so that an empty one is always a loss.
+pub(super) fn ensure_file(path: &Path) -> Result<bool, OpenError> {
+    let fails = |source: io::Error| OpenError::NotWritable {
+        path: path.to_owned(),
+        source,
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => Err(OpenError::Empty {
+            path: path.to_owned(),
+        }),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_store(path)?;
+            Ok(true)
+        }
+        Err(error) => Err(fails(error)),
+    }
+}
+
+fn create_store(path: &Path) -> Result<(), OpenError> {
+    let fails = |source: io::Error| OpenError::NotWritable {
+        path: path.to_owned(),
+        source,
+    };
+    let partial = path.with_extension("db.partial");
+    // What a crash left behind; the directory's lock is held.
+    if let Err(error) = fs::remove_file(&partial)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(fails(error));
+    }
+    create_private(&partial).map_err(fails)?;
+    let begun = Connection::open_with_flags(&partial, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|new| {
+        new.pragma_update(None, "application_id", APPLICATION_ID)?;
+        new.close().map_err(|(_, error)| error)
+    });
+    begun.map_err(|error| refused(path, &error))?;
+    fs::File::open(&partial)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&partial, path))
+        .and_then(|()| match path.parent() {
+            Some(directory) => fs::File::open(directory)?.sync_all(),
+            None => Ok(()),
+        })
+        .map_err(fails)
 }
 
 /// The one connection that writes.

@@ -34,7 +34,7 @@ pub(super) fn migrate(
     let objects: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(fails)?;
-    let is_new = objects == 0 && file == 0 && owner == 0;
+    let is_new = objects == 0 && file == 0 && (owner == 0 || owner == APPLICATION_ID);
     if !is_new && owner != APPLICATION_ID {
         return Err(OpenError::Foreign {
             path: path.to_owned(),

@@ -38,6 +38,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The file has no content. A new store is never without: its file gets its name with a header in it.
+    #[error("{} is empty: it held a store that is gone", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be read as a database.
     #[error("{} is damaged: {detail}", path.display())]
     Damaged {
@@ -90,6 +96,11 @@ impl OpenError {
             Self::Foreign { path } => {
                 format!("move {} away or choose another data directory", path.display())
             }
+            Self::Empty { path } => format!(
+                "restore {0} from a backup; only if there is nothing to lose, remove {0} and its -wal and -shm \
+                 files to begin anew",
+                path.display()
+            ),
             Self::Damaged { path, .. } => format!(
                 "stop the server, keep a copy of {0} and its -wal file, then restore a backup or salvage it \
                  with: sqlite3 {0} .recover | sqlite3 repaired.db",

@@ -67,6 +67,14 @@ fn every_problem_is_named_with_its_line() {
 }
 
 #[test]
+fn http_api_2_14_a_host_that_is_not_served() {
+    insta::assert_snapshot!(
+        given("http:\n  enabled: true\n  host: unix:///var/run/fleet.sock\n").errors(),
+        @r"fleet.yml:3: http.host: Unix sockets are not served; it must be a host name, an address, or http://HOST[:PORT]"
+    );
+}
+
+#[test]
 fn t19_an_unknown_key_under_ssl() {
     insta::assert_snapshot!(
         given("inputs:\n- type: fleet-server\n  server:\n    ssl:\n      certificate: /c\n      keys: /k\n").errors(),

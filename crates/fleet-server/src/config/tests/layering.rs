@@ -73,6 +73,7 @@ fn flag_values_are_lists_maps_and_quoted_texts() {
             .output
             .elasticsearch
             .hosts
+            .unwrap()
     };
     assert_eq!(hosts("a,b"), ["a", "b"]);
     assert_eq!(hosts("[a, 'b:1']"), ["a", "b:1"]);
@@ -95,7 +96,7 @@ fn flag_values_are_lists_maps_and_quoted_texts() {
         .flag("output.elasticsearch.hosts.0=x")
         .flag("output.elasticsearch.hosts.1=y")
         .config();
-    assert_eq!(config.output.elasticsearch.hosts, ["x", "y"]);
+    assert_eq!(config.output.elasticsearch.hosts.unwrap(), ["x", "y"]);
 }
 
 #[test]

@@ -12,12 +12,13 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 fn host(text: &str) -> String {
     given(&format!(
-        "http.host: '{text}'\nadmin.host: base\nadmin.port: 99\n"
+        "inputs.0.server.host: '{text}'\nadmin.host: base\nadmin.port: 99\n"
     ))
     .environment(ENVIRONMENT)
     .config()
-    .http
+    .server()
     .host
+    .clone()
 }
 
 #[test]
@@ -59,6 +60,7 @@ fn variables_are_read_as_the_key_wants_them() {
             .output
             .elasticsearch
             .hosts
+            .unwrap()
     };
     assert_eq!(hosts("${LIST}"), ["a", "b"]);
     assert_eq!(hosts("${FLOW}"), ["c", "d"]);

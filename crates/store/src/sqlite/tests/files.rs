@@ -47,3 +47,35 @@ fn a_place_that_cannot_be_written_is_named() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "in the way");
 }
+
+#[test]
+fn an_empty_file_is_a_loss_and_no_new_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fleet.db");
+    fs::write(&file, "").unwrap();
+    let error = open(directory.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Empty { .. }), "{error:?}");
+    assert!(error.hint().contains("backup"), "{}", error.hint());
+    assert_eq!(fs::metadata(&file).unwrap().len(), 0, "it is left as it is");
+    fs::remove_file(&file).unwrap();
+    assert!(open(directory.path()).unwrap().is_new());
+    assert!(!open(directory.path()).unwrap().is_new());
+}
+
+#[test]
+fn a_first_opening_that_was_cut_short_is_made_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    // Before the file has its name.
+    fs::write(directory.path().join("fleet.db.partial"), "").unwrap();
+    assert!(open(directory.path()).unwrap().is_new());
+    assert!(!directory.path().join("fleet.db.partial").exists());
+    // Between the name and the first migration.
+    let directory = tempfile::tempdir().unwrap();
+    assert!(super::super::connection::ensure_file(&directory.path().join("fleet.db")).unwrap());
+    let store = open(directory.path()).unwrap();
+    assert!(!store.is_new());
+    assert!(
+        !directory.path().join("fleet.db.before-v1").exists(),
+        "nothing was there to be kept"
+    );
+}

@@ -1,0 +1,111 @@
+//! Keys and tokens that operators lay down, and what they find at later starts.
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use fleet::ApiKey;
+use test_support::{ServerCommand, SimulatedAgent, server_command};
+
+use crate::agents::Scene;
+
+fn on(directory: &Path) -> ServerCommand {
+    server_command!().directory(directory).quickstart()
+}
+
+fn with_token(directory: &Path, file: &Path) -> ServerCommand {
+    on(directory).set("bootstrap.enrollment_token_path", file.to_str().unwrap())
+}
+
+async fn admits(scene: &Scene, token: &str) -> bool {
+    let client = scene.facts.client("url");
+    match SimulatedAgent::enroll(&client, token).await {
+        Ok(_) => true,
+        Err(refused) => {
+            assert_eq!(refused.status(), 401);
+            false
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_rotated_preset_token_admits_agents_and_a_revoked_one_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let [first, second] = [(); 2].map(|()| ApiKey::generate().unwrap().to_token());
+    fs::write(&file, &first).unwrap();
+    let scene = Scene::of(with_token(directory.path(), &file).start());
+    assert_eq!(scene.facts.enrollment_token(), first);
+    assert!(!admits(&scene, &second).await);
+    scene.server.stop();
+
+    fs::write(&file, &second).unwrap();
+    let scene = Scene::of(with_token(directory.path(), &file).start());
+    assert_eq!(scene.facts.enrollment_token(), second);
+    assert!(admits(&scene, &second).await && admits(&scene, &first).await);
+    let tokens = scene.admin.call("GET", "/enrollment_api_keys", None).await.json();
+    for token in tokens["items"].as_array().unwrap() {
+        scene.admin.revoke_token(token["id"].as_str().unwrap()).await;
+    }
+    scene.server.stop();
+
+    let scene = Scene::of(with_token(directory.path(), &file).start());
+    let said = scene.server.wait_for_log("admits no agents");
+    assert_eq!(said.level(), "warn");
+    assert!(
+        said.message().contains(file.to_str().unwrap()) && said.message().contains("revoked"),
+        "{}",
+        said.text
+    );
+    assert!(!admits(&scene, &second).await);
+    scene.server.stop();
+
+    // The id of a known token with another secret is nobody's.
+    let known = ApiKey::from_token(&second).unwrap();
+    let other = ApiKey::generate().unwrap();
+    let mixed = format!("{}:{}", known.id, other.secret().reveal());
+    fs::write(&file, base64(&mixed)).unwrap();
+    let scene = Scene::of(with_token(directory.path(), &file).start());
+    let said = scene.server.wait_for_log("admits no agents");
+    assert!(said.message().contains("new id"), "{}", said.text);
+}
+
+#[test]
+fn weak_keys_of_the_operator_are_refused() {
+    for key in ["admin.api_key_path", "bootstrap.enrollment_token_path"] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("weak");
+        fs::write(&file, base64("a:b")).unwrap();
+        let (code, _, err) = on(directory.path()).set(key, file.to_str().unwrap()).output();
+        assert_eq!(code, 1, "{err}");
+        assert!(
+            err.contains("weak") && err.contains("can be guessed") && err.contains("openssl rand"),
+            "{err}"
+        );
+    }
+}
+
+#[actix_rt::test]
+async fn a_store_that_is_gone_is_told_and_a_first_start_cut_short_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let scene = Scene::of(on(directory.path()).start());
+    let token = scene.facts.enrollment_token().to_owned();
+    scene.server.stop();
+    fs::remove_file(data.join("fleet.db")).unwrap();
+
+    let lost = "but its store was missing";
+    let scene = Scene::of(on(directory.path()).allow_log(lost).start());
+    let said = scene.server.wait_for_log(lost);
+    assert_eq!(said.level(), "error");
+    assert!(said.message().contains("admin.key"), "{}", said.text);
+    assert_eq!(scene.facts.enrollment_token(), token);
+    scene.server.stop();
+
+    // It ended before its key was written: the next start makes it, without a word of loss.
+    fs::remove_file(data.join("admin.key")).unwrap();
+    on(directory.path()).start().stop();
+}
+
+fn base64(text: &str) -> String {
+    STANDARD.encode(text)
+}
