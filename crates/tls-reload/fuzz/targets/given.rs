@@ -56,7 +56,11 @@ pub fn inline(text: &str) -> PemSource {
 pub fn file(bytes: &[u8]) -> PathBuf {
     static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
         let memory = PathBuf::from("/dev/shm");
-        let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let place = if memory.is_dir() {
+            memory
+        } else {
+            std::env::temp_dir()
+        };
         place.join(format!("tls-reload-fuzz-{}", std::process::id()))
     });
     std::fs::write(&*PATH, bytes).expect("a file");

@@ -34,7 +34,10 @@ fuzz_target!(|given: (&str, [u64; 4], bool)| {
         }
         settings.pairs[0].names.push(word.to_owned());
         let source = PemSource::from_config(word);
-        assert!(!format!("{source:?} {source}").contains("PRIVATE KEY-----"), "T80");
+        assert!(
+            !format!("{source:?} {source}").contains("PRIVATE KEY-----"),
+            "T80"
+        );
     }
     settings.reload = ReloadSettings {
         enabled: flag,
@@ -45,7 +48,10 @@ fuzz_target!(|given: (&str, [u64; 4], bool)| {
         refuse_expired: flag,
     };
     if let Err(error) = settings.validate() {
-        assert!(!error.to_string().contains('\n') && !error.hint().is_empty(), "{error:?}");
+        assert!(
+            !error.to_string().contains('\n') && !error.hint().is_empty(),
+            "{error:?}"
+        );
     }
     let _judged = load(&settings);
 });
