@@ -20,6 +20,8 @@ pub struct Signals {
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    /// Held so that a file at the process's size limit is an error of its write, as a full disk is, and not the end.
+    _file_limit: Signal,
 }
 
 impl Signals {
@@ -33,6 +35,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -1,9 +1,9 @@
 //! A store that can not be opened is left alone and named; one that can not be written refuses and loses nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::fs;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use test_support::{Request, ServerCommand, ServerProcess, server_command};
+use test_support::{Request, ServerProcess, server_command};
 
 use crate::{agents::Scene, quickstart::said_once};
 
@@ -37,19 +37,6 @@ fn a_damaged_or_empty_store_is_refused_with_the_remedy_and_left_as_it_is() {
     command().start().stop();
 }
 
-/// The server with the signal ignored that comes with a limit on file sizes, and ends a process by default.
-fn without_xfsz(directory: &Path) -> ServerCommand {
-    let script = directory.join("fleet-server.sh");
-    let binary = env!("CARGO_BIN_EXE_fleet-server");
-    fs::write(
-        &script,
-        format!("#!/bin/sh\ntrap '' XFSZ\nexec '{binary}' \"$@\"\n"),
-    )
-    .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    ServerCommand::new(script).directory(directory)
-}
-
 fn limit_files(server: &ServerProcess, bytes: Option<u64>) -> Option<u64> {
     let limit = Rlimit {
         current: bytes,
@@ -65,7 +52,8 @@ fn limit_files(server: &ServerProcess, bytes: Option<u64>) -> Option<u64> {
 async fn a_full_disk_is_answered_503_and_loses_nothing_that_was_answered() {
     let directory = tempfile::tempdir().unwrap();
     let command = || {
-        without_xfsz(directory.path())
+        server_command!()
+            .directory(directory.path())
             .quickstart()
             .set("inputs.0.server.limits.max_agents", "-1")
             .set("inputs.0.server.limits.enroll_limit.interval", "-1")
