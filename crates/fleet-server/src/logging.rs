@@ -46,9 +46,11 @@ impl Logs {
 /// The log files can not be made.
 pub fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
-    builder
-        .filter_level(config.level.0)
-        .write_style(WriteStyle::Never);
+    let level = match config.to_stderr || config.to_files {
+        true => config.level.0,
+        false => log::LevelFilter::Off,
+    };
+    builder.filter_level(level).write_style(WriteStyle::Never);
     // What libraries say at debug and below is about themselves.
     for noisy in [
         "actix_server",
@@ -59,14 +61,14 @@ pub fn start(config: &Logging) -> Result<Logs> {
         "ureq",
         "ureq_proto",
     ] {
-        builder.filter_module(noisy, config.level.0.min(log::LevelFilter::Warn));
+        builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
     }
     // It calls what a client did an error, without saying which one; the listener counts it and names the client.
     builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
     // The kernel tells the end of a watched directory twice, to its own watch and to its parent's; notify takes the
     // watch down at both and warns at the second (`WatchNotFound`): at each kubelet swap, for nothing. What stops
     // events is told by tls-reload itself.
-    builder.filter_module("notify", config.level.0.min(log::LevelFilter::Error));
+    builder.filter_module("notify", level.min(log::LevelFilter::Error));
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
         None
@@ -82,7 +84,6 @@ pub fn start(config: &Logging) -> Result<Logs> {
         builder.target(Target::Pipe(Box::new(FileSink(Arc::clone(&shared)))));
         Some(shared)
     } else {
-        builder.filter_level(log::LevelFilter::Off);
         None
     };
     if config.pretty && config.to_stderr {
