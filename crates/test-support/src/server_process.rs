@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn a_server_that_listens_and_ends_well_passes() {
         let server = shell(&format!(
-            "{SAYS_TWO}; trap 'exit 0' TERM; while :; do sleep 0.05; done"
+            "trap 'exit 0' TERM; {SAYS_TWO}; while :; do sleep 0.05; done"
         ))
         .listeners(2)
         .start();
