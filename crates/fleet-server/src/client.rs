@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,10 +19,17 @@ use ureq::{
     Agent,
     http::{Response, Uri},
     tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
+    unversioned::transport::DefaultConnector,
 };
 use zeroize::Zeroizing;
 
-use crate::{private_file, quickstart_facts::QuickstartFacts, served_leaf::ServedLeaf};
+use crate::{
+    config::Config,
+    own_server::{Fixed, OwnServer},
+    private_file,
+    quickstart_facts::QuickstartFacts,
+    served_leaf::ServedLeaf,
+};
 
 /// Options of every client sub-command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -98,14 +106,29 @@ impl Client {
             None => Trust::Plain,
         };
         let api_key = match &args.api_key_path {
-            Some(path) => Some(
-                private_file::read_text(path, 4096)
-                    .and_then(|text| text.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
-                    .with_context(|| format!("cannot read the API key in {}", path.display()))?,
-            ),
+            Some(path) => Some(api_key(path)?),
             None => facts.and_then(|facts| facts.admin_api_key),
         };
-        Self::with(url, api_key, trust, identity(args)?)
+        Self::with(url, None, api_key, trust, identity(args)?)
+    }
+
+    /// The admin API of a server on this host whose configuration is given; options win over what it says.
+    ///
+    /// # Errors
+    /// The configuration has no admin API, or a file that it or an option names can not be used.
+    pub fn of_config(args: &ClientArgs, config: &Config) -> Result<Self> {
+        let own = OwnServer::of(config)?;
+        let (url, addresses) = match &args.url {
+            Some(url) => (url.trim_end_matches('/').to_owned(), None),
+            None => (own.url, Some(own.addresses)),
+        };
+        let trust = match &args.ca {
+            Some(path) => Trust::Signed(authorities(path)?),
+            None if url.starts_with("https:") => Trust::Signed(own.authorities),
+            None => Trust::Plain,
+        };
+        let path = args.api_key_path.as_ref().unwrap_or(&own.api_key_path);
+        Self::with(url, addresses, Some(api_key(path)?), trust, identity(args)?)
     }
 
     /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
@@ -114,12 +137,18 @@ impl Client {
     /// No URL is known.
     pub fn unverified(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
         let (url, _) = address(args, data, target)?;
-        Self::with(url, None, Trust::Anyone, identity(args)?)
+        Self::with(url, None, None, Trust::Anyone, identity(args)?)
     }
 
-    fn with(url: String, api_key: Option<String>, trust: Trust, identity: Option<Identity>) -> Result<Self> {
+    fn with(
+        url: String,
+        addresses: Option<Vec<SocketAddr>>,
+        api_key: Option<String>,
+        trust: Trust,
+        identity: Option<Identity>,
+    ) -> Result<Self> {
         Ok(Self {
-            agent: agent(&trust, identity.as_ref())?,
+            agent: agent(addresses, &trust, identity.as_ref())?,
             url,
             api_key,
             trust,
@@ -192,6 +221,12 @@ fn address(args: &ClientArgs, data: &Path, target: Target) -> Result<(String, Op
     Ok((url.trim_end_matches('/').to_owned(), facts))
 }
 
+fn api_key(path: &Path) -> Result<String> {
+    private_file::read_text(path, 4096)
+        .and_then(|text| text.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
+        .with_context(|| format!("cannot read the API key in {}", path.display()))
+}
+
 fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
     let status = response.status().as_u16();
     let body = response
@@ -231,7 +266,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(chain)
 }
 
-fn agent(trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
+fn agent(addresses: Option<Vec<SocketAddr>>, trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
     let of_ureq = |der: &CertificateDer<'_>| Certificate::from_der(der).to_owned();
     let identity = match identity {
         Some(identity) => {
@@ -253,14 +288,17 @@ fn agent(trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
         Trust::Anyone => tls.disable_verification(true),
         Trust::Plain => tls,
     };
-    Ok(Agent::config_builder()
+    let config = Agent::config_builder()
         .tls_config(tls.build())
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
-        .build()
-        .into())
+        .build();
+    Ok(match addresses {
+        Some(addresses) => Agent::with_parts(config, DefaultConnector::default(), Fixed(addresses)),
+        None => config.into(),
+    })
 }
 
 /// A server on the way down still answers; one that does not within this time is ill.

@@ -132,6 +132,13 @@ impl FirstStart {
     async fn ensure_admin_key(&self, fleet: &Fleet, now: Timestamp) -> Result<ApiKey> {
         let existing = read_key(&self.admin_key)?;
         let is_new = existing.is_none();
+        // A key made there would be gone with the pod.
+        if is_new && let Some(hint) = tls_reload::missing_secret_key(&self.admin_key) {
+            bail!(
+                "the admin API key file {} does not exist\nhint: {hint}",
+                self.admin_key.display()
+            );
+        }
         let key = fleet::operators::ensure_key(fleet, existing, now)
             .await
             .with_context(|| format!("the admin key in {} can not be used", self.admin_key.display()))?;
@@ -175,7 +182,13 @@ async fn policy_of(fleet: &Fleet, token: &ApiKey) -> Result<Result<String, Fleet
 fn read_preset(path: &Path) -> Result<ApiKey> {
     match read_key(path)? {
         Some(key) => Ok(key),
-        None => bail!("the enrollment token file {} does not exist", path.display()),
+        None => match tls_reload::missing_secret_key(path) {
+            Some(hint) => bail!(
+                "the enrollment token file {} does not exist\nhint: {hint}",
+                path.display()
+            ),
+            None => bail!("the enrollment token file {} does not exist", path.display()),
+        },
     }
 }
 

@@ -11,6 +11,7 @@ pub mod first_start;
 pub mod lifecycle;
 pub mod local_ca;
 pub mod logging;
+pub mod own_server;
 pub mod plan;
 pub mod planning;
 pub mod private_file;

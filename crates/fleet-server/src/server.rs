@@ -303,7 +303,7 @@ fn bind(endpoint: Endpoint) -> Result<Bound> {
 }
 
 /// A host that a client on this machine can connect to.
-fn reachable(host: &str) -> String {
+pub(crate) fn reachable(host: &str) -> String {
     match host {
         "" | "0.0.0.0" | "::" | "[::]" => "localhost".to_owned(),
         host => host.to_owned(),

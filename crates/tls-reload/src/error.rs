@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use crate::moment::rfc3339;
+use crate::mounted_volume;
 use crate::names::ClientAuth;
 use crate::state::FailureReason;
 use crate::warning::Findings;
@@ -375,7 +376,7 @@ impl LoadError {
                 file,
                 volume: Some(keys),
                 ..
-            } => return Cow::Owned(missing_key(Path::new(file), keys)),
+            } => return Cow::Owned(mounted_volume::sentence(Path::new(file), keys)),
             Self::NotFound { .. } => "create the file, or correct the path",
             Self::PermissionDenied { .. } => {
                 "let the server's user read it, and search every directory above it"
@@ -513,20 +514,6 @@ impl StartError {
             Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)".into(),
         }
     }
-}
-
-/// A Secret without the key is the usual mistake: nobody can create a file in its volume.
-fn missing_key(file: &Path, keys: &[String]) -> String {
-    let directory = file.parent().unwrap_or(file).display();
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let present = if keys.is_empty() {
-        "none".to_owned()
-    } else {
-        keys.join(", ")
-    };
-    format!(
-        "{directory} is a mounted Kubernetes volume: its Secret has no key \"{name}\" (it has: {present})"
-    )
 }
 
 fn client_auth_word(mode: ClientAuth) -> &'static str {

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::LoadError;
+use crate::mounted_volume;
 use crate::source::Settings;
-use crate::walk::{self, Dead, Found, Mark, Snapshot, Walk};
+use crate::walk::{Dead, Found, Mark, Snapshot, Walk};
 
 /// PEM files larger than this are refused.
 pub(crate) const MAX_PEM: u64 = 1024 * 1024;
@@ -189,7 +190,7 @@ impl Trouble {
                 role,
                 file,
                 missing: missing.clone(),
-                volume: path.parent().and_then(walk::kubernetes_volume),
+                volume: path.parent().and_then(mounted_volume::keys),
             },
             Self::Dead(Dead::NotADirectory(at)) => LoadError::Unreadable {
                 role,

@@ -356,20 +356,6 @@ fn mark_of(stat: &Stat) -> Mark {
     Mark::Special { id, kind }
 }
 
-/// The keys of the Secret that is mounted at `directory`, if one is: the kubelet keeps a link `..data` beside them.
-/// Only for a hint: what cannot be listed is no volume.
-pub(crate) fn kubernetes_volume(directory: &Path) -> Option<Vec<String>> {
-    std::fs::read_link(directory.join("..data")).ok()?;
-    let mut keys: Vec<String> = std::fs::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        // A link that leads nowhere is what is left of a key that was taken out.
-        .filter(|name| !name.starts_with("..") && directory.join(name).exists())
-        .collect();
-    keys.sort();
-    Some(keys)
-}
-
 /// The components below the root; `.` is dropped, `..` kept (it means the parent of where the links led).
 fn names(path: &Path) -> VecDeque<OsString> {
     path.components()

@@ -69,7 +69,11 @@ pub fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<
 }
 
 fn show(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    let client = Client::new(client, &global.data_dir(), Target::Admin)?;
+    let client = if global.is_configured() {
+        Client::of_config(client, &global.load()?)?
+    } else {
+        Client::new(client, &global.data_dir(), Target::Admin)?
+    };
     let (code, body) = client.get("/api/tls", true)?;
     if code != 200 {
         bail!("{} answered {code}: {body}", client.url());

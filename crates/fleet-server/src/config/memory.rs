@@ -19,6 +19,16 @@ pub fn available_mib(root: &Path) -> Option<u64> {
 }
 
 fn host_bytes(root: &Path) -> Option<u64> {
+    // A unit with `ProcSubset=pid` has no meminfo; the call says the same, but knows no other root.
+    meminfo_bytes(root).or_else(|| (root == Path::new("/")).then(machine_bytes))
+}
+
+fn machine_bytes() -> u64 {
+    let machine = rustix::system::sysinfo();
+    machine.totalram.saturating_mul(machine.mem_unit.into())
+}
+
+fn meminfo_bytes(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim()
@@ -100,6 +110,12 @@ mod tests {
             "268435456\n",
         );
         assert_eq!(available_mib(root.path()), Some(256));
+    }
+
+    #[test]
+    fn the_machine_says_by_call_what_it_says_in_the_file() {
+        let said = meminfo_bytes(Path::new("/")).unwrap();
+        assert_eq!(machine_bytes() / MIB, said / MIB);
     }
 
     #[test]

@@ -445,3 +445,70 @@ fn r36_show_brings_a_client_certificate() {
         "{out}"
     );
 }
+
+/// A certificate for the fleet's name only: the operator on the machine asks with the server's own configuration.
+#[actix_rt::test]
+async fn r36_show_finds_the_server_of_a_configuration() {
+    let ca = CertificateAuthority::new("ca");
+    let leaf = ca.issue(&["fleet.example"]);
+    let command = server_command!();
+    let directory = command.path().join("tls");
+    fs::create_dir(&directory).unwrap();
+    let files = PairFiles::create(&directory, &leaf);
+    fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
+    let (certificate, key) = (text(&files.certificate), text(&files.key));
+    let server = command
+        .quickstart()
+        .set("inputs.0.server.ssl.certificate", certificate)
+        .set("inputs.0.server.ssl.key", key)
+        .start();
+    let admin = server.quickstart_facts().get("admin_url").to_owned();
+    let show = |port: &str, certificate: &str, key: &str| {
+        server_command!()
+            .sub_command("cert")
+            .arg("show")
+            .set("path.data", text(&server.data()))
+            .set("admin.port", port)
+            .set("inputs.0.server.ssl.certificate", certificate)
+            .set("inputs.0.server.ssl.key", key)
+            .output()
+    };
+    let port = admin.rsplit(':').next().unwrap();
+    let (code, out, err) = show(port, certificate, key);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&leaf.fingerprint()), "{out}");
+    let (code, _, err) = show("0", certificate, key);
+    assert!(code == 1 && err.contains("--url"), "{err}");
+
+    // A server that another configuration describes is not believed, and not shown the key.
+    let other = tempfile::tempdir().unwrap();
+    let files = PairFiles::create(
+        other.path(),
+        &CertificateAuthority::new("other").issue(&["fleet.example"]),
+    );
+    let (code, _, err) = show(port, text(&files.certificate), text(&files.key));
+    assert!(code == 1 && err.contains("cannot reach"), "{err}");
+}
+
+/// A Secret without the named key: the log says so for every file that the server reads.
+#[test]
+fn missing_keys_of_mounted_secrets_are_named_for_keys_and_tokens_too() {
+    for key in ["admin.api_key_path", "bootstrap.enrollment_token_path"] {
+        let command = server_command!();
+        let mount = command.path().join("mount");
+        fs::create_dir_all(mount.join("..2026")).unwrap();
+        fs::write(mount.join("..2026/other"), "x").unwrap();
+        std::os::unix::fs::symlink("..2026", mount.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/other", mount.join("other")).unwrap();
+        let (code, _, err) = command
+            .quickstart()
+            .set(key, text(&mount.join("wanted")))
+            .output();
+        assert_eq!(code, 1, "{err}");
+        assert!(
+            err.contains(r#"its Secret has no key "wanted" (it has: other)"#),
+            "{key}: {err}"
+        );
+        assert!(!mount.join("wanted").exists());
+    }
+}

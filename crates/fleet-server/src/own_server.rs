@@ -1,0 +1,174 @@
+//! Where the server of a configuration is, and how a client on the same host knows it.
+//!
+//! Its certificate seldom names `localhost`. So the connection goes to the admin listener's address, but asks for a
+//! name that the configured certificate has, and trusts who signed it: `ca.crt` beside it, else its own chain.
+
+use std::{
+    fs,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use tls_reload::{PemSource, Settings};
+use ureq::{
+    http::Uri,
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::NextTimeout,
+    },
+};
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer as _, X509Certificate},
+};
+
+use crate::{config::Config, planning, server::reachable};
+
+/// A server as its configuration describes it.
+#[derive(Debug)]
+pub struct OwnServer {
+    /// The admin API; its host is a name of the certificate.
+    pub url: String,
+    /// Where that really is.
+    pub addresses: Vec<SocketAddr>,
+    /// Who may have signed the certificate; empty without TLS.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// File of the admin API key.
+    pub api_key_path: PathBuf,
+}
+
+impl OwnServer {
+    /// Reads it from a configuration.
+    ///
+    /// # Errors
+    /// The admin API is off or has no fixed port, or the configured certificate can not be read.
+    pub fn of(config: &Config) -> Result<Self> {
+        let plan = planning::plan(config)?;
+        let Some(admin) = plan.admin else {
+            bail!("the admin API is off in this configuration (admin.enabled: false)");
+        };
+        if admin.port == 0 {
+            bail!("the configuration leaves the admin API's port open (admin.port: 0): give --url");
+        }
+        let host = reachable(&admin.host);
+        let addresses: Vec<_> = (host.trim_matches(['[', ']']), admin.port)
+            .to_socket_addrs()
+            .with_context(|| format!("admin.host {host} can not be resolved"))?
+            .collect();
+        let (scheme, name, authorities) = match admin.tls.or(plan.agents.tls) {
+            None => ("http", host, Vec::new()),
+            Some(settings) => {
+                let pem = certificate(&settings)?;
+                let leaf = pem.chain.first().context("the configured certificate is empty")?;
+                let name = name_in(leaf)
+                    .context("the configured certificate has no name to ask for: give --url and --ca")?;
+                ("https", name, pem.authorities)
+            }
+        };
+        Ok(Self {
+            url: format!("{scheme}://{name}:{}", admin.port),
+            addresses,
+            authorities,
+            api_key_path: plan.bootstrap.admin_key,
+        })
+    }
+}
+
+struct Pem {
+    chain: Vec<CertificateDer<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+fn certificate(settings: &Settings) -> Result<Pem> {
+    let source = settings.pairs.first().map(|pair| &pair.certificate);
+    let Some(PemSource::Path(path)) = source else {
+        bail!("the configured certificate is no file: give --url and --ca");
+    };
+    let chain = certificates(path)?;
+    let beside = path.with_file_name("ca.crt");
+    let mut authorities = if beside.exists() {
+        certificates(&beside)?
+    } else {
+        Vec::new()
+    };
+    // Intermediates may vouch for a leaf of theirs, and a self-signed leaf for itself.
+    authorities.extend(chain.iter().cloned());
+    Ok(Pem { chain, authorities })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{} is not a PEM certificate", path.display()))
+}
+
+/// A host name or address that the certificate is good for.
+fn name_in(der: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        // A wildcard stands for any one label.
+        GeneralName::DNSName(name) => Some(name.replacen('*', "server", 1)),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(std::net::IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            16 => {
+                let address = std::net::IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?);
+                Some(format!("[{address}]"))
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Leads every name to the same place.
+#[derive(Debug)]
+pub(crate) struct Fixed(pub(crate) Vec<SocketAddr>);
+
+impl Resolver for Fixed {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut found = self.empty();
+        // The list holds 16.
+        for address in self.0.iter().take(16) {
+            found.push(*address);
+        }
+        if found.is_empty() {
+            return Err(ureq::Error::HostNotFound);
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(names: &[&str]) -> CertificateDer<'static> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        rcgen::generate_simple_self_signed(names)
+            .unwrap()
+            .cert
+            .der()
+            .clone()
+    }
+
+    #[test]
+    fn a_name_to_ask_for_is_the_certificates() {
+        assert_eq!(name_in(&leaf(&["fleet.example", "b"])).unwrap(), "fleet.example");
+        assert_eq!(
+            name_in(&leaf(&["*.fleet.example"])).unwrap(),
+            "server.fleet.example"
+        );
+        assert_eq!(name_in(&leaf(&["192.0.2.1"])).unwrap(), "192.0.2.1");
+        assert_eq!(name_in(&leaf(&["2001:db8::1"])).unwrap(), "[2001:db8::1]");
+        assert_eq!(name_in(&leaf(&[])), None);
+    }
+}
