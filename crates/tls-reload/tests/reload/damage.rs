@@ -5,8 +5,9 @@ use std::fs;
 use tls_reload::{Passphrase, PemSource, Secret};
 
 use crate::authority::{Authority, Kind, Order};
+use crate::keys::encrypted;
 use crate::site::{directory, settings};
-use crate::start::{encrypted, load};
+use crate::start::load;
 
 /// Real PEM with bytes changed, cut, doubled: whatever comes, an answer and no panic.
 #[test]

@@ -1,6 +1,6 @@
 //! The contract's cases on the public face: real files, real events, real handshakes over loopback or memory.
 //!
-//! - `start`: T1 to T20, what loads and what is refused. `damage`: any bytes at all.
+//! - `start`: T1 to T20, what loads and what is refused; `keys`: T13, T14. `damage`: any bytes at all.
 //! - `writers`: T21 to T40, whoever writes and however.
 //! - `refusals`: T41 to T56, bad candidates while running.
 //! - `rotation`: T57. `swap`: T58 to T65, handshakes, resumption, SNI. `consistency`: T74, T75.
@@ -22,6 +22,7 @@ mod authority;
 mod client;
 mod consistency;
 mod damage;
+mod keys;
 mod records;
 mod refusals;
 mod rotation;

@@ -9,9 +9,9 @@ use prometheus_client::registry::Registry;
 use tls_reload::{FailureReason, Passphrase, PemSource, ReloadMetrics, ReloadState, Reloader, Settings};
 
 use crate::authority::{Authority, Order, Pair};
+use crate::keys::encrypted;
 use crate::records;
 use crate::site::{Site, directory, replace, settings, write};
-use crate::start::encrypted;
 use crate::told::{metric, scrape};
 
 /// A site whose failures can be counted.

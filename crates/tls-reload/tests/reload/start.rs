@@ -5,14 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use pkcs8::pkcs5::pbes2;
 use tempfile::TempDir;
 use tls_reload::{
-    CipherSuite, ClientAuth, Curve, Generation, LoadError, PairSource, Passphrase, PemSource, Protocol,
-    Rejected, Reloader, Secret, Settings, StartError, VerificationMode, Warning,
+    CipherSuite, ClientAuth, Curve, Generation, LoadError, PairSource, PemSource, Protocol, Rejected,
+    Reloader, Settings, StartError, VerificationMode, Warning,
 };
 
-use crate::authority::{Authority, Kind, Order, Pair, pem};
+use crate::authority::{Authority, Order, Pair, pem};
 use crate::client::{blind, client, shake};
 use crate::records;
 use crate::site::{Site, directory, settings, write};
@@ -22,7 +21,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Generation, Rejected> {
     Generation::load(settings, SystemTime::now())
 }
 
-fn refused(settings: &Settings) -> Rejected {
+pub(crate) fn refused(settings: &Settings) -> Rejected {
     match load(settings) {
         Ok(generation) => panic!("served: {generation:?}"),
         Err(rejected) => {
@@ -37,7 +36,7 @@ fn refused(settings: &Settings) -> Rejected {
 }
 
 /// A directory with a good pair, to be spoiled.
-fn good() -> (TempDir, Settings, Pair) {
+pub(crate) fn good() -> (TempDir, Settings, Pair) {
     let root = directory();
     let pair = Authority::new("root").server();
     write(root.path(), &pair);
@@ -45,7 +44,7 @@ fn good() -> (TempDir, Settings, Pair) {
     (root, settings, pair)
 }
 
-fn spoiled(name: &str, content: &[u8]) -> (TempDir, Rejected) {
+pub(crate) fn spoiled(name: &str, content: &[u8]) -> (TempDir, Rejected) {
     let (root, settings, _) = good();
     fs::write(root.path().join(name), content).expect("write");
     let rejected = refused(&settings);
@@ -294,143 +293,6 @@ fn t12_not_yet_valid_is_served_with_a_warning() {
     ));
 }
 
-/// PBES2 as OpenSSL 3 writes it, with few rounds.
-pub(crate) fn encrypted(pair: &Pair, phrase: &str) -> String {
-    let salt = [7; 16];
-    let parameters =
-        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(1000, &salt, [9; 16]).expect("parameters");
-    let plain = pkcs8::PrivateKeyInfoRef::try_from(pair.key_der.as_slice()).expect("PKCS#8");
-    let secret = plain
-        .encrypt_with_params(parameters, phrase.as_bytes())
-        .expect("encrypted");
-    pem("ENCRYPTED PRIVATE KEY", secret.as_bytes())
-}
-
-/// A damaged file may ask for any work: the reader must come back, and its memory must suffice.
-#[test]
-fn t13_a_key_that_costs_too_much_is_refused_at_once() {
-    let (root, mut settings, pair) = good();
-    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("open sesame".to_owned())));
-    let plain = pkcs8::PrivateKeyInfoRef::try_from(pair.key_der.as_slice()).expect("PKCS#8");
-    let rounds = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(100_000, &[7; 16], [9; 16]);
-    let memory = pbes2::Parameters::generate_scrypt_aes256cbc(
-        pkcs8::pkcs5::scrypt::Params::new(15, 8, 1).expect("scrypt"),
-        &[7; 16],
-        [9; 16],
-    );
-    for (parameters, bearable, unbearable) in [
-        (rounds, [2, 3, 0x01, 0x86, 0xA0], [2, 3, 0x7F, 0xFF, 0xFF]),
-        (memory, [2, 3, 0x00, 0x80, 0x00], [2, 3, 0x40, 0x00, 0x00]),
-    ] {
-        let secret = plain
-            .encrypt_with_params(parameters.expect("parameters"), b"open sesame")
-            .expect("encrypted");
-        let mut der = secret.as_bytes().to_vec();
-        let key = root.path().join("tls.key");
-        fs::write(&key, pem("ENCRYPTED PRIVATE KEY", &der)).expect("write");
-        load(&settings).expect("what people use is served");
-        let at = der
-            .windows(5)
-            .position(|five| five == bearable)
-            .expect("the number");
-        der[at..at + 5].copy_from_slice(&unbearable);
-        fs::write(&key, pem("ENCRYPTED PRIVATE KEY", &der)).expect("write");
-        let began = Instant::now();
-        let rejected = refused(&settings);
-        assert!(
-            matches!(rejected.first(), Some(LoadError::UnsupportedEncryption { .. })),
-            "{rejected}"
-        );
-        assert!(began.elapsed() < Duration::from_secs(2));
-    }
-}
-
-#[test]
-fn t13_passphrases() {
-    let (root, mut settings, pair) = good();
-    fs::write(root.path().join("tls.key"), encrypted(&pair, "open sesame")).expect("write");
-    assert!(matches!(
-        refused(&settings).first(),
-        Some(LoadError::PassphraseMissing { .. })
-    ));
-    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("wrong".to_owned())));
-    let rejected = refused(&settings);
-    assert!(matches!(rejected.first(), Some(LoadError::CannotDecrypt { .. })));
-    assert!(rejected.to_string().starts_with("cannot decrypt ") && !rejected.to_string().contains("wrong"));
-    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("open sesame".to_owned())));
-    load(&settings).expect("opened by the phrase");
-    let phrase = root.path().join("phrase");
-    fs::write(&phrase, "open sesame\n").expect("write");
-    settings.pairs[0].passphrase = Some(Passphrase::Path(phrase.clone()));
-    load(&settings).expect("one trailing newline is cut");
-    fs::write(&phrase, "open sesame\n\n").expect("write");
-    assert!(
-        matches!(refused(&settings).first(), Some(LoadError::CannotDecrypt { .. })),
-        "only one"
-    );
-}
-
-#[tokio::test]
-async fn t14_every_kind_of_key() {
-    let authority = Authority::new("root");
-    for kind in [Kind::P256, Kind::P384, Kind::P521, Kind::Ed25519, Kind::Rsa] {
-        let pair = authority.issue(&Order::new(&["localhost"]).kind(kind));
-        let inner = pkcs8::PrivateKeyInfoRef::try_from(pair.key_der.as_slice()).expect("PKCS#8");
-        let traditional = match kind {
-            Kind::Ed25519 => None,
-            Kind::Rsa => Some(pem("RSA PRIVATE KEY", inner.private_key.as_bytes())),
-            _ => Some(pem("EC PRIVATE KEY", inner.private_key.as_bytes())),
-        };
-        let forms = [Some(pair.key.clone()), Some(encrypted(&pair, "x")), traditional];
-        for key in forms.into_iter().flatten() {
-            let root = directory();
-            write(root.path(), &Pair { key, ..pair.clone() });
-            let mut settings = settings(root.path());
-            settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("x".to_owned())));
-            let site = Site::serving(root, settings);
-            let seen = shake(
-                &site.handle.resolver(),
-                &client(&authority, &rustls::version::TLS13, None),
-                "localhost",
-            )
-            .await;
-            assert_eq!(
-                seen.expect("a handshake").fingerprint,
-                pair.fingerprint,
-                "{kind:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn r18_old_and_weak_keys_are_named() {
-    let legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
-    let (_root, rejected) = spoiled("tls.key", legacy);
-    assert!(matches!(
-        rejected.first(),
-        Some(LoadError::LegacyEncryptedKey { .. })
-    ));
-    assert!(
-        rejected.hint().contains("openssl pkcs8 -topk8"),
-        "{}",
-        rejected.hint()
-    );
-    let (root, settings, _) = good();
-    fs::write(root.path().join("tls.crt"), WEAK_CERTIFICATE).expect("write");
-    fs::write(root.path().join("tls.key"), WEAK_KEY).expect("write");
-    let rejected = refused(&settings);
-    assert!(
-        matches!(rejected.first(), Some(LoadError::WeakKey { bits: 1024, .. })),
-        "{rejected}"
-    );
-    let (_root, rejected) = spoiled("tls.key", pem("PUBLIC KEY", b"\x30\x00").as_bytes());
-    assert!(
-        matches!(rejected.first(), Some(LoadError::NoKey { .. })),
-        "{rejected}"
-    );
-}
-
 #[tokio::test]
 async fn t15_inline_pem_is_served_and_never_watched() {
     records::keep();
@@ -482,20 +344,6 @@ fn t16_combined_pem() {
         refused(&settings).first(),
         Some(LoadError::NoKey { .. })
     ));
-}
-
-#[test]
-fn r17_of_several_keys_the_one_that_fits() {
-    let (root, settings, pair) = good();
-    let other = Authority::new("other").server().key;
-    fs::write(root.path().join("tls.key"), format!("{other}{}", pair.key)).expect("write");
-    let generation = load(&settings).expect("served");
-    assert!(
-        generation
-            .warnings()
-            .iter()
-            .any(|warning| matches!(warning, Warning::SeveralKeys { count: 2, .. }))
-    );
 }
 
 #[tokio::test]
@@ -656,7 +504,3 @@ fn paths_may_be_relative_or_wind() {
         Some(LoadError::NotRegular { .. })
     ));
 }
-
-/// Made by OpenSSL for this test: `openssl req -x509 -newkey rsa:1024 -nodes -days 36500 -subj /CN=weak`.
-const WEAK_CERTIFICATE: &str = include_str!("weak.crt");
-const WEAK_KEY: &str = include_str!("weak.key");

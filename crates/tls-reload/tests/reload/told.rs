@@ -10,9 +10,9 @@ use tls_reload::{
 
 use crate::authority::{Authority, Order, Pair};
 use crate::client::{client, shake};
+use crate::keys::encrypted;
 use crate::records;
 use crate::site::{Site, directory, replace, settings, write};
-use crate::start::encrypted;
 
 pub(crate) fn scrape(registry: &Registry) -> String {
     let mut text = String::new();
