@@ -75,6 +75,9 @@ pub struct Fleet {
     health: Arc<SharedHealth>,
     /// Asks for the gauges to be counted anew.
     recount: Arc<Notify>,
+    /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
+    /// and again. The store decides all the same, for another server may change it too.
+    policy_changes: tokio::sync::Mutex<()>,
     actors: Actors,
 }
 
@@ -195,6 +198,7 @@ impl Fleet {
             deliveries,
             health,
             recount,
+            policy_changes: tokio::sync::Mutex::default(),
             actors,
         }))
     }

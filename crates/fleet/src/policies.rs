@@ -91,7 +91,8 @@ pub async fn update(
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
     let changes = Arc::new(changes);
-    // Another operator may be quicker: then this change is laid over that one's.
+    let _in_turn = fleet.policy_changes.lock().await;
+    // Another server's operator may be quicker: then this change is laid over that one's.
     for _ in 0..UPDATE_ATTEMPTS {
         let current = get(fleet, id).await?;
         let (previous, changes) = (current.revision, Arc::clone(&changes));

@@ -18,6 +18,16 @@ async fn chk_24_a_waiting_agent_gets_the_new_revision() {
     assert_eq!(answered(waiting).await["actions"][0]["id"], "policy:P:2");
 }
 
+/// More at once than an update tries again: they take turns.
+#[actix_rt::test]
+async fn many_operators_change_a_policy_at_once_and_each_makes_a_revision() {
+    let house = House::new().await;
+    let revisions = join_all((0..30).map(|_| house.change_policy())).await;
+    let mut sorted = revisions.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (2..32).collect::<Vec<_>>());
+}
+
 #[actix_rt::test]
 async fn d2_two_quick_edits_become_one_delivery() {
     let house = House::new().await;
