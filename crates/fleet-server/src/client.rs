@@ -117,18 +117,26 @@ impl Client {
     /// # Errors
     /// The configuration has no admin API, or a file that it or an option names can not be used.
     pub fn of_config(args: &ClientArgs, config: &Config) -> Result<Self> {
-        let own = OwnServer::of(config)?;
-        let (url, addresses) = match &args.url {
-            Some(url) => (url.trim_end_matches('/').to_owned(), None),
-            None => (own.url, Some(own.addresses)),
+        let identity = identity(args)?;
+        if args.url.is_some() {
+            let args = ClientArgs {
+                api_key_path: Some(
+                    args.api_key_path
+                        .clone()
+                        .unwrap_or_else(|| config.admin_key_path()),
+                ),
+                ..args.clone()
+            };
+            return Self::new(&args, &config.path.data, Target::Admin);
+        }
+        let own = OwnServer::of(config, args.ca.as_deref())?;
+        let trust = if own.authorities.is_empty() {
+            Trust::Plain
+        } else {
+            Trust::Signed(own.authorities)
         };
-        let trust = match &args.ca {
-            Some(path) => Trust::Signed(authorities(path)?),
-            None if url.starts_with("https:") => Trust::Signed(own.authorities),
-            None => Trust::Plain,
-        };
-        let path = args.api_key_path.as_ref().unwrap_or(&own.api_key_path);
-        Self::with(url, addresses, Some(api_key(path)?), trust, identity(args)?)
+        let key = api_key(args.api_key_path.as_ref().unwrap_or(&own.api_key_path))?;
+        Self::with(own.url, Some(own.addresses), Some(key), trust, identity)
     }
 
     /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.

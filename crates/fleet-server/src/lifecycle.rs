@@ -1,5 +1,7 @@
 //! From start to stop: runs a server until a signal ends it, and tells the service manager on the way.
 
+use std::pin::Pin;
+
 use anyhow::{Result, bail};
 use tokio::time::{Interval, interval};
 
@@ -22,6 +24,9 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
     on_ready(&running)?;
     manager.ready("serving");
     let mut beat = manager.watchdog().map(interval);
+    // A reload may wait for a slow disk: signals and the watchdog do not wait with it.
+    let mut reload = None;
+    let mut again = false;
     loop {
         let request = tokio::select! {
             request = signals.next() => request,
@@ -33,12 +38,20 @@ pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> R
                 running.stop(std::future::pending()).await?;
                 bail!("the listeners ended on their own; the log says why");
             }
+            () = ended(&mut reload) => {
+                reload = std::mem::take(&mut again).then(|| Box::pin(running.reload_certificates()));
+                if reload.is_none() {
+                    manager.ready("serving");
+                }
+                continue;
+            }
         };
         match request {
+            // One that runs may have read before the change that this request is about.
+            Request::Reload if reload.is_some() => again = true,
             Request::Reload => {
                 manager.reloading();
-                running.reload_certificates().await;
-                manager.ready("serving");
+                reload = Some(Box::pin(running.reload_certificates()));
             }
             Request::Stop(signal) => {
                 log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping");
@@ -62,6 +75,13 @@ async fn asked_again(signals: &mut Signals) {
             // The certificates of a server that ends are of no use.
             Request::Reload => {}
         }
+    }
+}
+
+async fn ended<F: Future<Output = ()>>(work: &mut Option<Pin<Box<F>>>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -40,11 +40,14 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Reads it from a configuration.
+    /// Reads it from a configuration. `ca` is whom the operator trusts, if he says so.
+    ///
+    /// Also with files on the disk that can not be served, which is when somebody looks: the server then shows what
+    /// it served before.
     ///
     /// # Errors
-    /// The admin API is off or has no fixed port, or the configured certificate can not be read.
-    pub fn of(config: &Config) -> Result<Self> {
+    /// The admin API is off or has no fixed port, or nothing says whom to trust.
+    pub fn of(config: &Config, ca: Option<&Path>) -> Result<Self> {
         let plan = planning::plan(config)?;
         let Some(admin) = plan.admin else {
             bail!("the admin API is off in this configuration (admin.enabled: false)");
@@ -60,11 +63,22 @@ impl OwnServer {
         let (scheme, name, authorities) = match admin.tls.or(plan.agents.tls) {
             None => ("http", host, Vec::new()),
             Some(settings) => {
-                let pem = certificate(&settings)?;
-                let leaf = pem.chain.first().context("the configured certificate is empty")?;
-                let name = name_in(leaf)
-                    .context("the configured certificate has no name to ask for: give --url and --ca")?;
-                ("https", name, pem.authorities)
+                let certificate = file(&settings);
+                // What is wrong with it is not this command's matter: the server's answer tells.
+                let chain = certificate
+                    .and_then(|path| certificates(path).ok())
+                    .unwrap_or_default();
+                let hosts = &config.bootstrap.fleet_hosts;
+                let name = chain
+                    .first()
+                    .and_then(name_in)
+                    .or_else(|| hosts.iter().find_map(|host| host_of(host)))
+                    .unwrap_or(host);
+                let authorities = match ca {
+                    Some(ca) => certificates(ca)?,
+                    None => beside(certificate, chain)?,
+                };
+                ("https", name, authorities)
             }
         };
         Ok(Self {
@@ -76,26 +90,29 @@ impl OwnServer {
     }
 }
 
-struct Pem {
-    chain: Vec<CertificateDer<'static>>,
-    authorities: Vec<CertificateDer<'static>>,
+fn file(settings: &Settings) -> Option<&Path> {
+    match &settings.pairs.first()?.certificate {
+        PemSource::Path(path) => Some(path),
+        PemSource::Inline(_) => None,
+    }
 }
 
-fn certificate(settings: &Settings) -> Result<Pem> {
-    let source = settings.pairs.first().map(|pair| &pair.certificate);
-    let Some(PemSource::Path(path)) = source else {
-        bail!("the configured certificate is no file: give --url and --ca");
+/// Whom to trust without being told: `ca.crt` beside the certificate. Else intermediates may vouch for a leaf of
+/// theirs, and a self-signed leaf for itself.
+fn beside(
+    certificate: Option<&Path>,
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>> {
+    let beside = certificate.map(|path| path.with_file_name("ca.crt"));
+    let mut authorities = match beside.filter(|path| path.exists()) {
+        Some(path) => certificates(&path)?,
+        None => Vec::new(),
     };
-    let chain = certificates(path)?;
-    let beside = path.with_file_name("ca.crt");
-    let mut authorities = if beside.exists() {
-        certificates(&beside)?
-    } else {
-        Vec::new()
-    };
-    // Intermediates may vouch for a leaf of theirs, and a self-signed leaf for itself.
-    authorities.extend(chain.iter().cloned());
-    Ok(Pem { chain, authorities })
+    authorities.extend(chain);
+    if authorities.is_empty() {
+        bail!("the configured certificate can not be read and there is no ca.crt beside it: give --ca");
+    }
+    Ok(authorities)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
@@ -103,6 +120,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .with_context(|| format!("{} is not a PEM certificate", path.display()))
+}
+
+/// The host in a URL.
+fn host_of(url: &str) -> Option<String> {
+    let url: Uri = url.parse().ok()?;
+    url.host().map(str::to_owned)
 }
 
 /// A host name or address that the certificate is good for.

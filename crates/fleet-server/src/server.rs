@@ -250,7 +250,7 @@ impl Running {
     ///
     /// # Errors
     /// The store could not be closed in good order.
-    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Result<()> {
+    pub async fn stop(&self, hurry: impl Future<Output = ()>) -> Result<()> {
         self.readiness.drain();
         self.fleet.release_waiters();
         let drained = tokio::select! {

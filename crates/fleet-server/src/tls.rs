@@ -1,6 +1,6 @@
 //! The certificates of all listeners: one reloader for the agents' set, a second only for an admin set of its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
 use api::{Part, PartHealth, TlsAdmin};
@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tls_reload::{
-    HandshakeMetrics, ReloadHandle, ReloadMetrics, ReloadOutcome, Reloader, Resolver, Settings, Trigger,
+    HandshakeMetrics, ReloadHandle, ReloadMetrics, ReloadOutcome, ReloadResult, Reloader, Resolver, Settings,
+    Trigger,
 };
+use tokio::time::timeout;
 
 /// The running reloaders by the name of their set.
 #[derive(Clone, Default)]
@@ -56,11 +58,13 @@ impl TlsSets {
 
     /// Reads every set now and says how that went, by the set's name.
     pub async fn reload(&self, trigger: Trigger) -> Vec<(&'static str, ReloadOutcome)> {
-        join_all(
-            self.sets
-                .iter()
-                .map(async |(name, handle)| (*name, handle.reload_now(trigger).await)),
-        )
+        join_all(self.sets.iter().map(async |(name, handle)| {
+            let outcome = match timeout(PATIENCE, handle.reload_now(trigger)).await {
+                Ok(outcome) => outcome,
+                Err(_) => still_reading(handle),
+            };
+            (*name, outcome)
+        }))
         .await
     }
 
@@ -69,6 +73,24 @@ impl TlsSets {
         join_all(self.sets.iter().map(|(_, handle)| handle.shutdown())).await;
     }
 }
+
+/// What is said to who will not wait for a disk that does not answer. The reload goes on.
+fn still_reading(handle: &ReloadHandle) -> ReloadOutcome {
+    let state = handle.state();
+    ReloadOutcome {
+        result: ReloadResult::Failure,
+        fingerprint: state.generation.fingerprint().to_owned(),
+        message: format!(
+            "the certificate files are still being read after {} seconds; what was served stays",
+            PATIENCE.as_secs()
+        ),
+        hint: Some("see whether their file system answers; GET /api/tls tells how it ends".to_owned()),
+        reason: None,
+    }
+}
+
+/// Within it a reload has ended, unless the disk is ill.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[async_trait]
 impl TlsAdmin for TlsSets {

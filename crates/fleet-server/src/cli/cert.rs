@@ -238,7 +238,7 @@ fn candidate(settings: &Settings) -> Checked {
     })
 }
 
-/// What the next start would serve. An expired leaf is served, and nobody would call that well (R19).
+/// What the next start would serve. A leaf outside its time is served then, and nobody would call that well (R19).
 fn configured(global: &GlobalArgs) -> Result<Vec<Checked>> {
     let plan = crate::planning::plan(&global.load()?)?;
     let agents = plan.agents.tls.map(|tls| ("inputs.0.server.ssl", tls));
@@ -246,7 +246,8 @@ fn configured(global: &GlobalArgs) -> Result<Vec<Checked>> {
         .admin
         .and_then(|admin| admin.tls)
         .map(|tls| ("admin.ssl", tls));
-    let is_error = |warning: &Warning| matches!(warning, Warning::Expired { .. });
+    let is_error =
+        |warning: &Warning| matches!(warning, Warning::Expired { .. } | Warning::NotYetValid { .. });
     let sets = agents.into_iter().chain(admin);
     Ok(sets.map(|(name, tls)| checked(name, &tls, is_error)).collect())
 }

@@ -461,6 +461,7 @@ async fn r36_show_finds_the_server_of_a_configuration() {
         .quickstart()
         .set("inputs.0.server.ssl.certificate", certificate)
         .set("inputs.0.server.ssl.key", key)
+        .set("inputs.0.server.ssl.certificate_reload.debounce", "10m")
         .start();
     let admin = server.quickstart_facts().get("admin_url").to_owned();
     let show = |port: &str, certificate: &str, key: &str| {
@@ -468,6 +469,7 @@ async fn r36_show_finds_the_server_of_a_configuration() {
             .sub_command("cert")
             .arg("show")
             .set("path.data", text(&server.data()))
+            .set("bootstrap.fleet_hosts.0", "https://fleet.example:8220")
             .set("admin.port", port)
             .set("inputs.0.server.ssl.certificate", certificate)
             .set("inputs.0.server.ssl.key", key)
@@ -479,6 +481,11 @@ async fn r36_show_finds_the_server_of_a_configuration() {
     assert!(out.contains(&leaf.fingerprint()), "{out}");
     let (code, _, err) = show("0", certificate, key);
     assert!(code == 1 && err.contains("--url"), "{err}");
+
+    // When the files can not be served is when somebody looks.
+    fs::write(&files.certificate, "garbage").unwrap();
+    let (_, out, err) = show(port, certificate, key);
+    assert!(out.contains(&leaf.fingerprint()), "{out}{err}");
 
     // A server that another configuration describes is not believed, and not shown the key.
     let other = tempfile::tempdir().unwrap();
