@@ -132,6 +132,15 @@ class Stop(unittest.TestCase):
         self.assertNotIn("lifecycle", pod["containers"][0])
 
 
+class RollOut(unittest.TestCase):
+    def test_a_bad_roll_out_can_be_corrected(self):
+        """OrderedReady waits for ever for a pod that never becomes ready, whatever the template says by then."""
+        for name in value_files():
+            spec = one(HELM.documents(name), "StatefulSet")["spec"]
+            self.assertEqual(spec["podManagementPolicy"], "Parallel", name)
+            self.assertNotIn("updateStrategy", spec, name)
+
+
 class Security(unittest.TestCase):
     def test_pods_are_restricted(self):
         """The pod security standard `restricted`, and a read-only root."""
