@@ -96,6 +96,35 @@ class Configuration(unittest.TestCase):
         self.assertEqual(hosts("load-balancer"), ["https://fleet.example:443"])
         self.assertEqual(hosts("ingress"), ["https://fleet.example:443"])
         self.assertEqual(hosts("tls-route"), ["https://fleet.example:443"])
+        self.assertEqual(hosts("cert-manager-cluster-issuer"), ["https://fleet-fleet-server.agents.svc:8220"])
+
+    def test_agents_are_told_a_name_that_the_certificate_carries(self):
+        """cert-manager's certificate, by whatever way the names are chosen."""
+        route = 'tlsRoute={"enabled":true,"parentRefs":[{"name":"edge"}],"hostnames":["*.route.example","a.route.example"]}'
+        ingress = 'ingress={"enabled":true,"hosts":["in.example"]}'
+        names = lambda text: ["--set-json", f"tls.certManager.dnsNames={text}"]
+        for args, told in (
+                ([], "https://fleet.example:8220"),
+                (names('["*.example","a.example"]'), "https://a.example:8220"),
+                (names("[]"), "https://fleet-fleet-server.agents.svc:8220"),
+                (names("[]") + ["--set-json", ingress], "https://in.example:443"),
+                (names("[]") + ["--set-json", route], "https://a.route.example:443"),
+                (names('["*.route.example"]') + ["--set-json", route], "https://a.route.example:443"),
+                (names('["b.example","in.example"]') + ["--set-json", ingress], "https://in.example:443"),
+                (names("[]") + ["--set-json", 'bootstrap.fleetHosts=["https://told.example"]'], "https://told.example"),
+                (names("[]") + ["--set-json", 'bootstrap.fleetHosts=["https://10.0.0.1:8220"]'], None)):
+            with self.subTest(args=args):
+                documents = HELM.documents("cert-manager", *args)
+                carried = one(documents, "Certificate")["spec"]["dnsNames"]
+                hosts = server_config(documents)["bootstrap"]["fleet_hosts"]
+                self.assertNotIn("10.0.0.1", carried)
+                if told:
+                    self.assertEqual(hosts, [told])
+                    host = re.fullmatch(r"https://([^:/]+)(:\d+)?", told)[1]
+                    self.assertTrue({host, "*." + host.split(".", 1)[1]} & set(carried), carried)
+                    if names("[]")[1] in args:
+                        self.assertIn(host, carried)
+                        self.assertIn("fleet-fleet-server.agents.svc", carried)
 
     def test_every_value_is_documented(self):
         """values.yaml, its schema and the README know the same keys."""
@@ -276,6 +305,14 @@ class Notes(unittest.TestCase):
         self.assertIn("selfSigned", self.notes("self-signed"))
         self.assertEqual(self.notes("ephemeral").count("WARNING"), 3)
         self.assertIn("tls.reload.enabled is false", self.notes("tuned"))
+
+    def test_a_warning_for_a_service_whose_name_agents_are_not_told(self):
+        balanced = ("--set", "service.type=LoadBalancer")
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("existing-secret", *balanced))
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("restricted-network"))
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("cert-manager", "--set", "service.type=NodePort"))
+        for name in ("load-balancer", "cert-manager", "ingress"):
+            self.assertNotIn("WARNING", self.notes(name, *balanced))
 
 
 if __name__ == "__main__":

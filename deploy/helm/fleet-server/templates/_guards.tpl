@@ -10,6 +10,7 @@ The schema is loose where a message of ours is better.
 {{- include "fleet-server.guards.config" . }}
 {{- include "fleet-server.guards.stop" . }}
 {{- include "fleet-server.guards.routes" . }}
+{{- include "fleet-server.guards.names" . }}
 {{- include "fleet-server.guards.secrets" . }}
 {{- end }}
 
@@ -126,6 +127,24 @@ The schema is loose where a message of ours is better.
 {{- end }}
 {{- if has (int .Values.http.port) (list 8220 8221 8222) }}
 {{- fail (printf "http.port: %d is the port of another listener in the pod. Choose another, for example 5066." (int .Values.http.port)) }}
+{{- end }}
+{{- end }}
+
+{{/* Agents check the certificate against the name that they connect to, also behind a route: TLS is passed through. */}}
+{{- define "fleet-server.guards.names" -}}
+{{- $chosen := fromJsonArray (include "fleet-server.chosenNames" .) }}
+{{- $routes := fromJsonArray (include "fleet-server.routeNames" .) }}
+{{- if $chosen }}
+{{- range $name := $routes }}
+{{- $wildcard := regexReplaceAll "^[^.]*\\." $name "*." }}
+{{- if not (or (has $name $chosen) (has $wildcard $chosen)) }}
+{{- fail (printf "tls.certManager.dnsNames: lacks %s of ingress.hosts or tlsRoute.hostnames, so agents would refuse the certificate there. Add it, or leave dnsNames empty for all names of the routes and the Service." $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $told := ternary $routes $chosen (gt (len $routes) 0) }}
+{{- if and $told (not .Values.bootstrap.fleetHosts) (not (include "fleet-server.firstName" (toJson $told))) }}
+{{- fail (printf "bootstrap.fleetHosts: is empty, and the only names are wildcards (%s), which no agent can connect to. Name the URL that agents use." (join ", " $told)) }}
 {{- end }}
 {{- end }}
 
