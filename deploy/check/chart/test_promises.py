@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -298,13 +299,35 @@ class Notes(unittest.TestCase):
     def test_the_enrol_line_with_a_token_that_the_server_made(self):
         text = self.notes("cert-manager")
         self.assertIn("kubectl -n agents exec fleet-fleet-server-0 -c fleet-server -- fleet-server enrollment-token", text)
-        self.assertIn("--certificate-authorities fleet-ca.crt", text)
+        self.assertIn('--certificate-authorities "$PWD/fleet-ca.crt"', self.notes("self-signed"))
+
+    def test_the_enrol_line_without_a_bootstrap(self):
+        text = self.notes("ephemeral")
+        self.assertNotIn("exec", text)
+        self.assertIn("TOKEN=…   # bootstrap.enabled is false", text)
+
+    def test_an_issuer_without_a_ca_gives_no_empty_option(self):
+        """The two lines of the notes, run by a shell: once with cert-manager's ca.crt, once with an empty one."""
+        lines = [line for line in self.notes("cert-manager").splitlines() if "fleet-ca.crt ]" in line or "elastic-agent" in line]
+        self.assertEqual(len(lines), 2)
+        script = 'elastic-agent() { printf "<%s>" "$@"; }\n' + "\n".join(lines)
+        for ca, option in (("PEM", "<--certificate-authorities={}/fleet-ca.crt>"), ("", "")):
+            with self.subTest(ca=ca), tempfile.TemporaryDirectory() as directory:
+                (Path(directory) / "fleet-ca.crt").write_text(ca)
+                done = subprocess.run(["bash", "-euc", script], cwd=directory, env={"TOKEN": "t"}, capture_output=True, text=True, check=False)
+                self.assertEqual(done.stdout, "<enroll><--url><https://fleet.example:8220><--enrollment-token><t>" + option.format(directory), done.stderr)
 
     def test_warnings_where_they_are_due(self):
         self.assertNotIn("WARNING", self.notes("existing-secret"))
         self.assertIn("selfSigned", self.notes("self-signed"))
         self.assertEqual(self.notes("ephemeral").count("WARNING"), 3)
         self.assertIn("tls.reload.enabled is false", self.notes("tuned"))
+
+    def test_a_warning_for_metrics_that_the_policy_closes(self):
+        self.assertNotIn("WARNING", self.notes("monitoring"))
+        monitored = ("--set", "monitoring.serviceMonitor.enabled=true")
+        self.assertIn("only pods of namespace agents reach the", self.notes("existing-secret", *monitored))
+        self.assertIn("nobody reach", self.notes("existing-secret", *monitored, "--set-json", "networkPolicy.http.from=[]"))
 
     def test_a_warning_for_a_service_whose_name_agents_are_not_told(self):
         balanced = ("--set", "service.type=LoadBalancer")
