@@ -41,5 +41,8 @@ s/store_up == 0/store_up == 1/
 s/< 0.8 /< 0.5 /
 s/degraded|error|updating/degraded|error/g
 s/offset 15m) > 10/offset 15m) > 1/
+s/status, instance, pod, node/status, pod, node/
+s/status, instance, pod, node/status, instance, node/
+s/status, instance, pod, node/status, instance, pod/
 MUTATIONS
 echo "  ${#alerts[@]} alerts, $mutants mutants noticed"
