@@ -260,6 +260,13 @@ class Objects(unittest.TestCase):
         rules = yaml.safe_load((HERE.parents[1] / "prometheus" / "fleet-server.rules.yml").read_text())
         self.assertEqual(one(HELM.documents("monitoring"), "PrometheusRule")["spec"], rules)
 
+    def test_the_runbooks_are_links_where_their_page_is_published(self):
+        spec = one(HELM.documents("load-balancer"), "PrometheusRule")["spec"]
+        for rule in spec["groups"][0]["rules"]:
+            url = rule["annotations"].pop("runbook_url")
+            self.assertEqual(url, f"https://wiki.example/fleet/$1/operations#{rule['alert'].lower()}")
+        self.assertEqual(spec, one(HELM.documents("monitoring"), "PrometheusRule")["spec"])
+
     def test_the_newest_tls_route_that_the_cluster_has(self):
         version = lambda *args: one(HELM.documents("tls-route", *args), "TLSRoute")["apiVersion"]
         self.assertEqual(version(), "gateway.networking.k8s.io/v1alpha2")
