@@ -64,7 +64,7 @@ build -t localhost/build "$work/debian"
 build -t localhost/base -f "$work/Containerfile.base" "$work/base"
 
 cp "$FLEET_SERVER" "$work/context/bin/fleet-server"
-cp "$ROOT/LICENSE" "$ROOT/fleet-server.reference.yml" "$ROOT/Cargo.lock" "$ROOT/.containerignore" "$work/context/"
+cp "$ROOT/LICENSE" "$ROOT/fleet-server.reference.yml" "$ROOT/Cargo.lock" "$ROOT/.dockerignore" "$work/context/"
 build -t localhost/fleet-server --build-arg BUILD_IMAGE=localhost/build --build-arg BASE_IMAGE=localhost/base \
     --build-arg PREBUILT=true -f "$containerfile" "$work/context"
 
@@ -82,23 +82,29 @@ assert config["StopSignal"] in ("SIGTERM", "15"), config["StopSignal"]
 assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
 INSPECT
 
-# Run it with the configuration and the layout of compose.yaml. The ports are free ones: chroot isolation has the
-# host's network.
-mkdir -p "$work/certs" "$work/data"
+# Run it as compose.yaml says: its instructions (but for compose itself, which is not here), mounts, user, command. The
+# ports are free ones: chroot isolation has the host's network.
+compose=$work/compose
+cp -r "$ROOT/deploy/container" "$compose"
+rm -rf "$compose/certs"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
-    -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout "$work/certs/tls.key" -out "$work/certs/tls.crt" 2> /dev/null
-chown 65532:65532 "$work/certs/tls.key" "$work/data"
-chmod 0600 "$work/certs/tls.key"
+    -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout "$compose/key.pem" -out "$compose/chain.pem" 2> /dev/null
+sed -n '/^services:/q; s/^#   //p' "$compose/compose.yaml" > "$work/instructions"
+grep -qx 'docker compose up -d' "$work/instructions" || fail "compose.yaml does not say how it is started"
+(cd "$compose" && grep -v '^docker ' "$work/instructions" | bash -euo pipefail) || fail "the instructions of compose.yaml fail"
+mkdir "$work/data"
+chown 65532:65532 "$work/data"
 chmod 0755 "$work"
+mapfile -t options < <("$PYTHON" "$CHECK/compose.py" options "$compose" "$work/data" "$work/inspect.json")
+mapfile -t arguments < <("$PYTHON" "$CHECK/compose.py" command "$compose")
+[ ${#options[@]} -gt 6 ] && [ ${#arguments[@]} -gt 0 ] || fail "compose.yaml is not understood"
 read -r agents internal admin http < <("$PYTHON" -c 'import sys; sys.path.insert(0, sys.argv[1])
 from chart_server import free_ports; print(*free_ports(4))' "$CHECK/binary")
 container=$(run_buildah from localhost/fleet-server)
 in_container() {
-    run_buildah run --isolation chroot --user 65532:65532 \
-        -v "$work/certs:/etc/fleet-server/tls:ro" -v "$ROOT/deploy/container/config:/etc/fleet-server/config:ro" \
-        -v "$work/data:/var/lib/fleet-server" "$container" -- "$@"
+    run_buildah run --isolation chroot "${options[@]}" "$container" -- "$@"
 }
-in_container fleet-server -c /etc/fleet-server/config/fleet-server.yml -E inputs.0.server.port="$agents" \
+in_container fleet-server "${arguments[@]}" -E inputs.0.server.port="$agents" \
     -E inputs.0.server.internal_port="$internal" -E admin.port="$admin" -E http.port="$http" \
     -E inputs.0.server.host=127.0.0.1 -E admin.host=127.0.0.1 -E http.host=127.0.0.1 > "$work/log" 2>&1 &
 runner=$!
@@ -109,6 +115,19 @@ for _ in $(seq 100); do
 done
 grep -q '^HEALTHY' "$work/status" || { cat "$work/status" "$work/log" >&2; fail "the image's health check is not satisfied"; }
 sed 's/^/  status: /' "$work/status"
+# A renewal as compose.yaml promises it: replaced in certs/, served some seconds later.
+served() { sed -n 's/^certificate sha256=\([0-9a-f]*\).*/\1/p' "$work/status"; }
+before=$(served)
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout "$compose/key.pem" -out "$compose/chain.pem" 2> /dev/null
+(cd "$compose" && grep -v '^docker ' "$work/instructions" | bash -euo pipefail)
+for _ in $(seq 60); do
+    in_container fleet-server status --insecure --url "https://localhost:$agents" > "$work/status" 2>&1 || true
+    [ "$(served)" = "$before" ] || break
+    sleep 0.5
+done
+[ -n "$before" ] && [ -n "$(served)" ] && [ "$(served)" != "$before" ] || fail "the certificate replaced in certs/ is not served"
+echo "  compose.yaml: its instructions, mounts, user and command; a certificate replaced in certs/ is served"
 server=$(find_server)
 [ -n "$server" ] || fail "the server's process is not found"
 [ "$(stat -c %u "/proc/$server")" = 65532 ] || fail "the server does not run as 65532"
@@ -133,3 +152,4 @@ cp "$work/sbom.json" "$TOOLS/results/fleet-server.cdx.json"
 size=$(run_buildah images --format '{{.Size}}' localhost/fleet-server)
 base=$(run_buildah images --format '{{.Size}}' localhost/base)
 echo "  image: $size on a base of $base; compressed archive $(gzip -c "$work/image.tar" | wc -c | awk '{printf "%.1f MB", $1 / 1e6}')"
+echo "  not run: the Containerfile's own build (PREBUILT=true takes the binary at hand), compose, a read-only root"

@@ -44,6 +44,7 @@ grep -q 'installed and not started' "$work/install" || fail "the installation do
 inside getent passwd fleet-server | grep -q ':/var/lib/fleet-server:' || fail "there is no user fleet-server"
 [ "$(inside stat -c '%U:%G %a' /etc/fleet-server)" = "root:fleet-server 750" ] || fail "/etc/fleet-server has other owners"
 [ "$(inside stat -c '%U:%G %a' /etc/fleet-server/tls)" = "root:fleet-server 750" ] || fail "/etc/fleet-server/tls has other owners"
+[ "$(inside stat -c '%U:%G %a' /etc/fleet-server/credentials)" = "root:root 700" ] || fail "/etc/fleet-server/credentials has other owners"
 [ "$(inside stat -c '%U:%G %a' /etc/fleet-server/fleet-server.yml)" = "root:fleet-server 640" ] || fail "the configuration has other owners"
 [ ! -e "$machine/etc/systemd/system/multi-user.target.wants/fleet-server.service" ] || fail "the service is enabled"
 # Here the program exists: the unit is verified as it is installed.

@@ -9,8 +9,8 @@ promtool test rules fleet-server.rules.test.yml | sed '/^$/d;s/^/  /'
 mapfile -t alerts < <(sed -n 's/^ *- alert: //p' fleet-server.rules.yml)
 for alert in "${alerts[@]}"; do
     grep -q "alertname: $alert$" fleet-server.rules.test.yml || { echo "$alert has no unit test" >&2; exit 1; }
-    grep -q "^### $alert$" "$ROOT/docs/deploy.md" || { echo "$alert has no section in docs/deploy.md" >&2; exit 1; }
-    grep -q "runbook: docs/deploy.md#${alert,,}$" fleet-server.rules.yml || { echo "$alert names no runbook" >&2; exit 1; }
+    grep -q "^### $alert$" "$ROOT/docs/OPERATIONS.md" || { echo "$alert has no section in docs/OPERATIONS.md" >&2; exit 1; }
+    grep -q "runbook: docs/OPERATIONS.md#${alert,,}$" fleet-server.rules.yml || { echo "$alert names no runbook" >&2; exit 1; }
 done
 
 # Each mutant must fail the unit tests.
@@ -41,5 +41,8 @@ s/store_up == 0/store_up == 1/
 s/< 0.8 /< 0.5 /
 s/degraded|error|updating/degraded|error/g
 s/offset 15m) > 10/offset 15m) > 1/
+s/status, instance, pod, node/status, pod, node/
+s/status, instance, pod, node/status, instance, node/
+s/status, instance, pod, node/status, instance, pod/
 MUTATIONS
 echo "  ${#alerts[@]} alerts, $mutants mutants noticed"

@@ -11,7 +11,7 @@ cd "$ROOT"
 . "$CHECK/tools.sh"
 
 # Two lanes side by side: what looks at files only, and what runs the binary.
-FILES=(chart yaml checkov prometheus grafana)
+FILES=(tools chart yaml checkov prometheus grafana)
 BINARY=(systemd configs metrics rotation container deb)
 
 main() {
@@ -79,6 +79,7 @@ check_chart() {
     python_tests "$CHECK/chart/test_matrix.py" && python_tests "$CHECK/chart/test_refusals.py" \
         && python_tests "$CHECK/chart/test_golden.py" && python_tests "$CHECK/chart/test_promises.py"
 }
+check_tools() { "$CHECK/tools_test.sh"; }
 check_yaml() { "$CHECK/yaml.sh"; }
 check_checkov() { python_tests "$CHECK/chart/test_checkov.py"; }
 check_prometheus() { "$CHECK/prometheus.sh"; }

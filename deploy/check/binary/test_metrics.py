@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "deploy" / "check" / "grafana"))
 from test_dashboard import queries  # noqa: E402
 
 # What Prometheus and its operator add to every series.
-TARGET_LABELS = {"instance", "job", "namespace", "pod", "service", "endpoint", "container"}
+TARGET_LABELS = {"instance", "job", "namespace", "pod", "service", "endpoint", "container", "node"}
 
 
 def families(text: str) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -96,6 +97,35 @@ class Configuration(unittest.TestCase):
         self.assertEqual(hosts("load-balancer"), ["https://fleet.example:443"])
         self.assertEqual(hosts("ingress"), ["https://fleet.example:443"])
         self.assertEqual(hosts("tls-route"), ["https://fleet.example:443"])
+        self.assertEqual(hosts("cert-manager-cluster-issuer"), ["https://fleet-fleet-server.agents.svc:8220"])
+
+    def test_agents_are_told_a_name_that_the_certificate_carries(self):
+        """cert-manager's certificate, by whatever way the names are chosen."""
+        route = 'tlsRoute={"enabled":true,"parentRefs":[{"name":"edge"}],"hostnames":["*.route.example","a.route.example"]}'
+        ingress = 'ingress={"enabled":true,"hosts":["in.example"]}'
+        names = lambda text: ["--set-json", f"tls.certManager.dnsNames={text}"]
+        for args, told in (
+                ([], "https://fleet.example:8220"),
+                (names('["*.example","a.example"]'), "https://a.example:8220"),
+                (names("[]"), "https://fleet-fleet-server.agents.svc:8220"),
+                (names("[]") + ["--set-json", ingress], "https://in.example:443"),
+                (names("[]") + ["--set-json", route], "https://a.route.example:443"),
+                (names('["*.route.example"]') + ["--set-json", route], "https://a.route.example:443"),
+                (names('["b.example","in.example"]') + ["--set-json", ingress], "https://in.example:443"),
+                (names("[]") + ["--set-json", 'bootstrap.fleetHosts=["https://told.example"]'], "https://told.example"),
+                (names("[]") + ["--set-json", 'bootstrap.fleetHosts=["https://10.0.0.1:8220"]'], None)):
+            with self.subTest(args=args):
+                documents = HELM.documents("cert-manager", *args)
+                carried = one(documents, "Certificate")["spec"]["dnsNames"]
+                hosts = server_config(documents)["bootstrap"]["fleet_hosts"]
+                self.assertNotIn("10.0.0.1", carried)
+                if told:
+                    self.assertEqual(hosts, [told])
+                    host = re.fullmatch(r"https://([^:/]+)(:\d+)?", told)[1]
+                    self.assertTrue({host, "*." + host.split(".", 1)[1]} & set(carried), carried)
+                    if names("[]")[1] in args:
+                        self.assertIn(host, carried)
+                        self.assertIn("fleet-fleet-server.agents.svc", carried)
 
     def test_every_value_is_documented(self):
         """values.yaml, its schema and the README know the same keys."""
@@ -130,6 +160,15 @@ class Stop(unittest.TestCase):
         self.assertEqual(pod["terminationGracePeriodSeconds"], 5 + 90 + 15)
         pod = one(HELM.documents("ephemeral"), "StatefulSet")["spec"]["template"]["spec"]
         self.assertNotIn("lifecycle", pod["containers"][0])
+
+
+class RollOut(unittest.TestCase):
+    def test_a_bad_roll_out_can_be_corrected(self):
+        """OrderedReady waits for ever for a pod that never becomes ready, whatever the template says by then."""
+        for name in value_files():
+            spec = one(HELM.documents(name), "StatefulSet")["spec"]
+            self.assertEqual(spec["podManagementPolicy"], "Parallel", name)
+            self.assertNotIn("updateStrategy", spec, name)
 
 
 class Security(unittest.TestCase):
@@ -221,6 +260,13 @@ class Objects(unittest.TestCase):
         rules = yaml.safe_load((HERE.parents[1] / "prometheus" / "fleet-server.rules.yml").read_text())
         self.assertEqual(one(HELM.documents("monitoring"), "PrometheusRule")["spec"], rules)
 
+    def test_the_runbooks_are_links_where_their_page_is_published(self):
+        spec = one(HELM.documents("load-balancer"), "PrometheusRule")["spec"]
+        for rule in spec["groups"][0]["rules"]:
+            url = rule["annotations"].pop("runbook_url")
+            self.assertEqual(url, f"https://wiki.example/fleet/$1/operations#{rule['alert'].lower()}")
+        self.assertEqual(spec, one(HELM.documents("monitoring"), "PrometheusRule")["spec"])
+
     def test_the_newest_tls_route_that_the_cluster_has(self):
         version = lambda *args: one(HELM.documents("tls-route", *args), "TLSRoute")["apiVersion"]
         self.assertEqual(version(), "gateway.networking.k8s.io/v1alpha2")
@@ -260,13 +306,43 @@ class Notes(unittest.TestCase):
     def test_the_enrol_line_with_a_token_that_the_server_made(self):
         text = self.notes("cert-manager")
         self.assertIn("kubectl -n agents exec fleet-fleet-server-0 -c fleet-server -- fleet-server enrollment-token", text)
-        self.assertIn("--certificate-authorities fleet-ca.crt", text)
+        self.assertIn('--certificate-authorities "$PWD/fleet-ca.crt"', self.notes("self-signed"))
+
+    def test_the_enrol_line_without_a_bootstrap(self):
+        text = self.notes("ephemeral")
+        self.assertNotIn("exec", text)
+        self.assertIn("TOKEN=…   # bootstrap.enabled is false", text)
+
+    def test_an_issuer_without_a_ca_gives_no_empty_option(self):
+        """The two lines of the notes, run by a shell: once with cert-manager's ca.crt, once with an empty one."""
+        lines = [line for line in self.notes("cert-manager").splitlines() if "fleet-ca.crt ]" in line or "elastic-agent" in line]
+        self.assertEqual(len(lines), 2)
+        script = 'elastic-agent() { printf "<%s>" "$@"; }\n' + "\n".join(lines)
+        for ca, option in (("PEM", "<--certificate-authorities={}/fleet-ca.crt>"), ("", "")):
+            with self.subTest(ca=ca), tempfile.TemporaryDirectory() as directory:
+                (Path(directory) / "fleet-ca.crt").write_text(ca)
+                done = subprocess.run(["bash", "-euc", script], cwd=directory, env={"TOKEN": "t"}, capture_output=True, text=True, check=False)
+                self.assertEqual(done.stdout, "<enroll><--url><https://fleet.example:8220><--enrollment-token><t>" + option.format(directory), done.stderr)
 
     def test_warnings_where_they_are_due(self):
         self.assertNotIn("WARNING", self.notes("existing-secret"))
         self.assertIn("selfSigned", self.notes("self-signed"))
         self.assertEqual(self.notes("ephemeral").count("WARNING"), 3)
         self.assertIn("tls.reload.enabled is false", self.notes("tuned"))
+
+    def test_a_warning_for_metrics_that_the_policy_closes(self):
+        self.assertNotIn("WARNING", self.notes("monitoring"))
+        monitored = ("--set", "monitoring.serviceMonitor.enabled=true")
+        self.assertIn("only pods of namespace agents reach the", self.notes("existing-secret", *monitored))
+        self.assertIn("nobody reach", self.notes("existing-secret", *monitored, "--set-json", "networkPolicy.http.from=[]"))
+
+    def test_a_warning_for_a_service_whose_name_agents_are_not_told(self):
+        balanced = ("--set", "service.type=LoadBalancer")
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("existing-secret", *balanced))
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("restricted-network"))
+        self.assertIn("Set bootstrap.fleetHosts", self.notes("cert-manager", "--set", "service.type=NodePort"))
+        for name in ("load-balancer", "cert-manager", "ingress"):
+            self.assertNotIn("WARNING", self.notes(name, *balanced))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 `helm lint` shows what a template refuses as information only, whatever its flags; rendering and installing refuse.
 """
 
+import re
 import unittest
 
 import yaml
@@ -21,6 +22,17 @@ def arguments(case: dict) -> list[str]:
     return args
 
 
+def patterns(case: dict) -> list[str]:
+    """The schema's refusals: `- service.port: …` (Helm 3), `- at '/service/port': …` (Helm 4)."""
+    found = []
+    if "at" in case:
+        dotted, slashed = re.escape(case["at"]), re.escape("/" + case["at"].replace(".", "/"))
+        found.append(f"(?m)^- (?:{dotted}: |at '{slashed}': )")
+    if "unknown" in case:
+        found.append(f"dditional propert(?:y|ies) '?{re.escape(case['unknown'])}'? (?:is )?not allowed")
+    return found
+
+
 class Refusals(unittest.TestCase):
     def test_there_are_enough(self):
         self.assertGreaterEqual(len(CASES), 15)
@@ -31,8 +43,10 @@ class Refusals(unittest.TestCase):
                 with self.subTest(helm=helm.version(), about=case["about"]):
                     done = helm.template(*arguments(case))
                     self.assertEqual(done.returncode, 1, f"rendered: {case}")
-                    for words in case["says"]:
+                    for words in case.get("says", []):
                         self.assertIn(words, done.stderr)
+                    for pattern in patterns(case):
+                        self.assertRegex(done.stderr, pattern)
                     self.assertNotIn("nil pointer", done.stderr)
 
 

@@ -41,6 +41,9 @@ bootstrap.fleet_hosts: bootstrap.fleetHosts
 {{- end }}
 
 {{- define "fleet-server.guards.config" -}}
+{{- if not (kindIs "map" .Values.config) }}
+{{- fail "config: has to be a mapping, as the server's file is. Write {} for nothing." }}
+{{- end }}
 {{- $inputs := get .Values.config "inputs" }}
 {{- if hasKey .Values.config "inputs" }}
 {{- if not (kindIs "slice" $inputs) }}
@@ -53,6 +56,9 @@ bootstrap.fleet_hosts: bootstrap.fleetHosts
 {{- end }}
 {{- $user := fromJson (include "fleet-server.userConfig" .) }}
 {{- include "fleet-server.refuseDotted" (dict "at" "config" "node" $user) }}
+{{- $own := fromYaml (include "fleet-server.chartConfig" .) }}
+{{- $_ := set (get $own.inputs "0").server "timeouts" dict }}
+{{- include "fleet-server.refuseNoMapping" (dict "at" "config" "own" $own "node" $user) }}
 {{- range $path, $instead := fromYaml (include "fleet-server.ownedKeys" .) }}
 {{- $node := $user }}
 {{- $found := true }}
@@ -81,6 +87,21 @@ bootstrap.fleet_hosts: bootstrap.fleetHosts
 {{- if not (has $key (list "headers" "proxy_headers" "global_labels")) }}
 {{- include "fleet-server.refuseDotted" (dict "at" (printf "%s.%s" $at $key) "node" $value) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Null, or anything else that is no mapping, would replace a whole section of the chart's by the merge: TLS, probes. */}}
+{{- define "fleet-server.refuseNoMapping" -}}
+{{- $at := .at }}
+{{- $node := .node }}
+{{- range $key, $own := .own }}
+{{- if and (kindIs "map" $own) (hasKey $node $key) }}
+{{- $path := replace "inputs.0" "inputs[0]" (printf "%s.%s" $at $key) }}
+{{- if not (kindIs "map" (get $node $key)) }}
+{{- fail (printf "%s: is %s, and would replace what the chart sets below it. Write a mapping with the keys that you mean, or remove it." $path (toJson (get $node $key))) }}
+{{- end }}
+{{- include "fleet-server.refuseNoMapping" (dict "at" $path "own" $own "node" (get $node $key)) }}
 {{- end }}
 {{- end }}
 {{- end }}

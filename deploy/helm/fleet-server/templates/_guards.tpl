@@ -5,12 +5,17 @@ The schema is loose where a message of ours is better.
 {{- define "fleet-server.guards" -}}
 {{- include "fleet-server.guards.replicas" . }}
 {{- include "fleet-server.guards.tls" . }}
+{{- include "fleet-server.guards.image" . }}
+{{- include "fleet-server.guards.store" . }}
 {{- include "fleet-server.guards.clientAuth" . }}
 {{- include "fleet-server.guards.reload" . }}
 {{- include "fleet-server.guards.config" . }}
 {{- include "fleet-server.guards.stop" . }}
+{{- include "fleet-server.guards.service" . }}
 {{- include "fleet-server.guards.routes" . }}
+{{- include "fleet-server.guards.names" . }}
 {{- include "fleet-server.guards.secrets" . }}
+{{- include "fleet-server.guards.ownLabels" . }}
 {{- end }}
 
 {{- define "fleet-server.guards.replicas" -}}
@@ -71,6 +76,18 @@ The schema is loose where a message of ours is better.
 {{- end }}
 {{- end }}
 
+{{- define "fleet-server.guards.image" -}}
+{{- if not .Values.image.repository }}
+{{- fail "image.repository: is empty. Name where you pushed the image that deploy/container builds, for example registry.example/fleet-server." }}
+{{- end }}
+{{- end }}
+
+{{- define "fleet-server.guards.store" -}}
+{{- if and .Values.store.persistence.existingClaim (not .Values.store.persistence.enabled) }}
+{{- fail (printf "store.persistence.existingClaim is set, but store.persistence.enabled is false, where the store is lost with the pod. Set enabled to true to use claim %s, or remove existingClaim." .Values.store.persistence.existingClaim) }}
+{{- end }}
+{{- end }}
+
 {{- define "fleet-server.guards.clientAuth" -}}
 {{- $auth := .Values.tls.clientAuth }}
 {{- if not (has $auth.mode (list "none" "optional" "required")) }}
@@ -97,8 +114,11 @@ The schema is loose where a message of ours is better.
 {{- fail (printf "tls.reload.debounce: %s is more than the ten minutes that the server accepts. Write 10m or less." $reload.debounce) }}
 {{- end }}
 {{- $interval := float64 (include "fleet-server.seconds" $reload.reloadInterval) }}
-{{- if or (gt $interval 86400.0) (and (gt $interval 0.0) (lt $interval 1.0)) }}
-{{- fail (printf "tls.reload.reloadInterval: %s is out of range. Write between 1s and 24h, or 0s for no poll." $reload.reloadInterval) }}
+{{- if gt $interval 86400.0 }}
+{{- fail (printf "tls.reload.reloadInterval: %s is more than the day that the server accepts. Write 24h or less." $reload.reloadInterval) }}
+{{- end }}
+{{- if and (gt $interval 0.0) (lt $interval 1.0) }}
+{{- fail (printf "tls.reload.reloadInterval: %s is less than the second that the server accepts. Write 1s or more, or 0s to rely on file events alone." $reload.reloadInterval) }}
 {{- end }}
 {{- end }}
 
@@ -108,6 +128,21 @@ The schema is loose where a message of ours is better.
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
 {{- else if le (float64 .Values.terminationGracePeriodSeconds) $least }}
 {{- fail (printf "terminationGracePeriodSeconds: %d is not more than preStopSeconds (%d) and server.timeouts.drain (%v) together, so the server would be killed while it drains. Write more than %v, or null." (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSeconds) $drain $least) }}
+{{- end }}
+{{- end }}
+
+{{/* The API server refuses these, or drops them, without a word of the value's name. */}}
+{{- define "fleet-server.guards.service" -}}
+{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
+{{- fail "service.nodePort is set, but service.type is ClusterIP. Set service.type to NodePort or LoadBalancer, or remove service.nodePort." }}
+{{- end }}
+{{- if and .Values.service.externalTrafficPolicy (eq .Values.service.type "ClusterIP") }}
+{{- fail "service.externalTrafficPolicy is set, but service.type is ClusterIP. Set service.type to LoadBalancer or NodePort, or remove service.externalTrafficPolicy." }}
+{{- end }}
+{{- range $field := list "loadBalancerClass" "loadBalancerSourceRanges" }}
+{{- if and (get $.Values.service $field) (ne $.Values.service.type "LoadBalancer") }}
+{{- fail (printf "service.%s is set, but service.type is %s. Set service.type to LoadBalancer, or remove service.%s (networkPolicy.agents.from limits who connects)." $field $.Values.service.type $field) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -121,11 +156,26 @@ The schema is loose where a message of ours is better.
 {{- if and .Values.tlsRoute.enabled (not .Values.tlsRoute.hostnames) }}
 {{- fail "tlsRoute.hostnames: is empty. TLS pass-through chooses the server by the host name in the handshake: name at least one." }}
 {{- end }}
-{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
-{{- fail "service.nodePort is set, but service.type is ClusterIP. Set service.type to NodePort or LoadBalancer, or remove service.nodePort." }}
-{{- end }}
 {{- if has (int .Values.http.port) (list 8220 8221 8222) }}
 {{- fail (printf "http.port: %d is the port of another listener in the pod. Choose another, for example 5066." (int .Values.http.port)) }}
+{{- end }}
+{{- end }}
+
+{{/* Agents check the certificate against the name that they connect to, also behind a route: TLS is passed through. */}}
+{{- define "fleet-server.guards.names" -}}
+{{- $chosen := fromJsonArray (include "fleet-server.chosenNames" .) }}
+{{- $routes := fromJsonArray (include "fleet-server.routeNames" .) }}
+{{- if $chosen }}
+{{- range $name := $routes }}
+{{- $wildcard := regexReplaceAll "^[^.]*\\." $name "*." }}
+{{- if not (or (has $name $chosen) (has $wildcard $chosen)) }}
+{{- fail (printf "tls.certManager.dnsNames: lacks %s of ingress.hosts or tlsRoute.hostnames, so agents would refuse the certificate there. Add it, or leave dnsNames empty for all names of the routes and the Service." $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $told := ternary $routes $chosen (gt (len $routes) 0) }}
+{{- if and $told (not .Values.bootstrap.fleetHosts) (not (include "fleet-server.firstName" (toJson $told))) }}
+{{- fail (printf "bootstrap.fleetHosts: is empty, and the only names are wildcards (%s), which no agent can connect to. Name the URL that agents use." (join ", " $told)) }}
 {{- end }}
 {{- end }}
 
@@ -143,6 +193,23 @@ The schema is loose where a message of ours is better.
 {{- end }}
 {{- include "fleet-server.needsSecretKey" (dict "name" "admin.apiKey.key" "value" (ternary .Values.admin.apiKey.key "-" (ne .Values.admin.apiKey.existingSecret "")) "required" true) }}
 {{- include "fleet-server.needsSecretKey" (dict "name" "bootstrap.enrollmentToken.key" "value" (ternary .Values.bootstrap.enrollmentToken.key "-" (ne .Values.bootstrap.enrollmentToken.existingSecret "")) "required" true) }}
+{{- end }}
+
+{{/* A label twice in one object: the last one wins, and the selectors would find nothing. */}}
+{{- define "fleet-server.guards.ownLabels" -}}
+{{- $labels := fromYaml (include "fleet-server.labels" .) }}
+{{- $pod := fromYaml (include "fleet-server.selector" .) }}
+{{- range $own := list
+  (dict "name" "podLabels" "given" .Values.podLabels "keys" $pod)
+  (dict "name" "podAnnotations" "given" .Values.podAnnotations "keys" (dict "checksum/config" ""))
+  (dict "name" "monitoring.serviceMonitor.labels" "given" .Values.monitoring.serviceMonitor.labels "keys" $labels)
+  (dict "name" "monitoring.prometheusRule.labels" "given" .Values.monitoring.prometheusRule.labels "keys" $labels) }}
+{{- range $key := keys $own.keys }}
+{{- if hasKey (default dict $own.given) $key }}
+{{- fail (printf "%s: %s is set by the chart, and would stand there twice. Remove it." $own.name $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The key of a Secret is a file name in the pod. Takes name, value, required. */}}

@@ -71,11 +71,47 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - localhost
 {{- end }}
 
-{{/* Where an agent connects: the route, the ingress, or the Service inside the cluster. */}}
+{{/* Host names of the routes that are enabled, as JSON. */}}
+{{- define "fleet-server.routeNames" -}}
+{{- $names := list }}
+{{- if .Values.tlsRoute.enabled }}{{ $names = concat $names .Values.tlsRoute.hostnames }}{{ end }}
+{{- if .Values.ingress.enabled }}{{ $names = concat $names .Values.ingress.hosts }}{{ end }}
+{{- toJson (uniq $names) }}
+{{- end }}
+
+{{/* Every name by which agents connect, as JSON: the Service's, the routes', and those of bootstrap.fleetHosts. */}}
+{{- define "fleet-server.agentNames" -}}
+{{- $names := concat (fromYamlArray (include "fleet-server.serviceNames" .)) (fromJsonArray (include "fleet-server.routeNames" .)) }}
+{{- range .Values.bootstrap.fleetHosts }}
+{{- $host := regexReplaceAll "^https?://([^/:]*).*$" . "${1}" }}
+{{- if and (regexMatch "^[A-Za-z0-9][-A-Za-z0-9.]*$" $host) (not (regexMatch "^[0-9.]+$" $host)) }}
+{{- $names = append $names $host }}
+{{- end }}
+{{- end }}
+{{- toJson (uniq $names) }}
+{{- end }}
+
+{{/* The first name that is no wildcard, of a list as JSON; empty if there is none. */}}
+{{- define "fleet-server.firstName" -}}
+{{- $first := "" }}
+{{- range fromJsonArray . }}
+{{- if and (not $first) (not (hasPrefix "*" .)) }}{{ $first = . }}{{ end }}
+{{- end }}
+{{- $first }}
+{{- end }}
+
+{{/* Names that cert-manager is asked for by name; empty unless the operator chose them. As JSON. */}}
+{{- define "fleet-server.chosenNames" -}}
+{{- if eq .Values.tls.mode "certManager" }}{{ toJson .Values.tls.certManager.dnsNames }}{{ else }}[]{{ end }}
+{{- end }}
+
+{{/* Where an agent connects: as the operator says, by a route, by a name of the certificate, or inside the cluster. */}}
 {{- define "fleet-server.url" -}}
-{{- if .Values.tlsRoute.enabled }}https://{{ first .Values.tlsRoute.hostnames }}:443
-{{- else if .Values.ingress.enabled }}https://{{ first .Values.ingress.hosts }}:443
-{{- else if .Values.bootstrap.fleetHosts }}{{ first .Values.bootstrap.fleetHosts }}
+{{- $route := include "fleet-server.firstName" (include "fleet-server.routeNames" .) }}
+{{- $chosen := include "fleet-server.firstName" (include "fleet-server.chosenNames" .) }}
+{{- if .Values.bootstrap.fleetHosts }}{{ first .Values.bootstrap.fleetHosts }}
+{{- else if $route }}https://{{ $route }}:443
+{{- else if $chosen }}https://{{ $chosen }}:{{ .Values.service.port }}
 {{- else }}https://{{ include "fleet-server.serviceHost" . }}:{{ .Values.service.port }}
 {{- end }}
 {{- end }}
