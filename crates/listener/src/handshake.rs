@@ -48,7 +48,8 @@ impl Handshaker {
             let (result, version) = match &outcome {
                 Ok((_, facts)) => (HandshakeResult::Success, Some(facts.version)),
                 Err(HandshakeError::Silent | HandshakeError::Slow) => (HandshakeResult::Timeout, None),
-                Err(HandshakeError::Closed | HandshakeError::Failed(_)) => (HandshakeResult::Failure, None),
+                Err(HandshakeError::Closed) => (HandshakeResult::Closed, None),
+                Err(HandshakeError::Failed(_)) => (HandshakeResult::Failure, None),
             };
             metrics.ended(result, version, begun.elapsed());
         }

@@ -255,6 +255,16 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
+    /// R15.
+    #[error("key {file}: holds {found} private keys, more than {limit}")]
+    TooManyKeys {
+        /// The file.
+        file: String,
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// `Proc-Type: 4,ENCRYPTED`.
     #[error("key {file}: is encrypted in the old OpenSSL format (Proc-Type: 4,ENCRYPTED), which is not read")]
     LegacyEncryptedKey {
@@ -381,7 +391,9 @@ impl LoadError {
             Self::PermissionDenied { .. } => {
                 "let the server's user read it, and search every directory above it"
             }
-            Self::Unreadable { .. } => "see that the file system is mounted and healthy",
+            Self::Unreadable { .. } => {
+                "see that the file system is mounted and healthy, and that the process may open more files (LimitNOFILE)"
+            }
             Self::NotRegular { .. } | Self::LinkLoop { .. } => "point the setting at a regular file",
             Self::TooLarge { .. } | Self::TooManyCertificates { .. } => {
                 "point the setting at the server's own chain, not at a bundle"
@@ -397,6 +409,7 @@ impl LoadError {
             Self::NoCertificate { .. } | Self::BadCertificate { .. } => {
                 "put the chain there, leaf first, as `-----BEGIN CERTIFICATE-----` sections"
             }
+            Self::TooManyKeys { .. } => "leave the key that the certificate was issued for",
             Self::NoKey { .. } => "set key, or put the private key into the certificate's file",
             Self::LegacyEncryptedKey { .. } => "convert it: openssl pkcs8 -topk8 -in OLD.key -out NEW.key",
             Self::PassphraseMissing { .. } => "set key_passphrase_path or key_passphrase",
@@ -427,7 +440,9 @@ impl LoadError {
             Self::NotFound { .. } => FailureReason::NotFound,
             Self::PermissionDenied { .. } | Self::Unreadable { .. } => FailureReason::Unreadable,
             Self::NotRegular { .. } | Self::LinkLoop { .. } => FailureReason::NotRegular,
-            Self::TooLarge { .. } | Self::TooManyCertificates { .. } => FailureReason::TooLarge,
+            Self::TooLarge { .. } | Self::TooManyCertificates { .. } | Self::TooManyKeys { .. } => {
+                FailureReason::TooLarge
+            }
             Self::Unsettled { .. } => FailureReason::Unsettled,
             Self::Empty { .. } => FailureReason::Empty,
             Self::Der { .. } | Self::NotPem { .. } | Self::BrokenPem { .. } => FailureReason::Malformed,

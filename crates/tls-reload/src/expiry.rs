@@ -19,6 +19,8 @@ pub(crate) struct Crossing {
     /// Zero: it has ended.
     pub(crate) threshold: Duration,
     pub(crate) message: String,
+    /// The load has told it already: the leaf had ended when it was taken.
+    pub(crate) is_told: bool,
 }
 
 impl Expiry {
@@ -45,10 +47,9 @@ impl Expiry {
                 .iter()
                 .take_while(|threshold| left <= **threshold)
                 .count();
-            let before = self
-                .announced
-                .insert(pair.leaf.fingerprint.clone(), count)
-                .unwrap_or(0);
+            let before = self.announced.insert(pair.leaf.fingerprint.clone(), count);
+            let is_told = before.is_none() && left.is_zero();
+            let before = before.unwrap_or(0);
             // A clock set back takes back the crossing; it is announced again when it comes again.
             if count <= before {
                 continue;
@@ -57,6 +58,7 @@ impl Expiry {
                 crossings.push(Crossing {
                     threshold: *threshold,
                     message: describe(pair, left),
+                    is_told,
                 });
             }
         }

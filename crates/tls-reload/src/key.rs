@@ -18,6 +18,14 @@ pub(crate) fn signing_keys(
     sections: &Sections,
     passphrase: Option<&[u8]>,
 ) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
+    let found = sections.keys.len() + sections.encrypted_keys.len();
+    if found > MOST_KEYS {
+        return Err(LoadError::TooManyKeys {
+            file: file.to_owned(),
+            found,
+            limit: MOST_KEYS,
+        });
+    }
     let mut keys: Vec<PrivateKeyDer<'static>> = sections.keys.iter().map(PrivateKeyDer::clone_key).collect();
     for encrypted in &sections.encrypted_keys {
         keys.push(decrypt(file, encrypted, passphrase)?);
@@ -49,6 +57,9 @@ pub(crate) fn signing_keys(
         _ => Ok(usable),
     }
 }
+
+/// A few are an overlap of old and new; each encrypted one costs up to a second, and a file has room for thousands.
+const MOST_KEYS: usize = 8;
 
 fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, LoadError> {
     let file = || file.to_owned();

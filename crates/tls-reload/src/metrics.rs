@@ -5,6 +5,7 @@
 //! agrees with what a handshake sees at that moment. One registration serves several TLS sets: a second set
 //! gets a label through [`ReloadMetrics::for_set`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub enum HandshakeResult {
     Failure,
     /// The deadline passed first.
     Timeout,
+    /// The client closed the connection before its `ClientHello`: most often a probe.
+    Closed,
 }
 
 struct Families {
@@ -399,11 +402,15 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -
             certificate(metric, "leaf", &pair.leaf, name)?;
         }
     }
+    // The same one may stand in several files; a series is shown once.
+    let mut shown = HashSet::new();
     for authority in &info.client_authorities {
-        certificate(metric, "client_ca", authority, "")?;
+        if shown.insert(&authority.fingerprint) {
+            certificate(metric, "client_ca", authority, "")?;
+        }
     }
     for list in &info.revocation_lists {
-        let Some(next_update) = list.next_update else {
+        let Some(next_update) = list.next_update.filter(|_| shown.insert(&list.fingerprint)) else {
             continue;
         };
         let labels = CertificateLabels {
@@ -462,6 +469,7 @@ impl EncodeLabelSet for HandshakeLabels {
             HandshakeResult::Success => "success",
             HandshakeResult::Failure => "failure",
             HandshakeResult::Timeout => "timeout",
+            HandshakeResult::Closed => "closed",
         };
         label(encoder, "result", result)?;
         label(encoder, "version", self.version)?;

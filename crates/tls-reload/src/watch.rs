@@ -74,6 +74,7 @@ pub(crate) struct Watches {
 
 struct Running {
     watcher: Box<dyn DirectoryWatcher>,
+    signals: Arc<Signals>,
     armed: BTreeMap<PathBuf, Option<Id>>,
 }
 
@@ -189,6 +190,8 @@ impl Watches {
     /// Ends the running watcher; the next [`arm`](Self::arm) makes a new one.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
+            // An end that is meant is no failure.
+            running.signals.is_live.store(false, Ordering::Release);
             // notify's handle panics when it is dropped after its thread died.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(running)));
         }
@@ -224,23 +227,30 @@ impl Watches {
             .map(|path| (path.clone(), snapshot.directory_id(path)))
             .collect();
         if wanted.is_empty() {
-            self.running = None;
+            self.stop();
             return Armed::default();
         }
         let running = match self.running.take() {
             Some(running) => self.running.insert(running),
-            None => match (self.factory)(sink()) {
-                Ok(watcher) => self.running.insert(Running {
-                    watcher,
-                    armed: BTreeMap::new(),
-                }),
-                Err(failure) => {
-                    return Armed {
-                        failure: Some(failure),
-                        ..Armed::default()
-                    };
+            None => {
+                let sink = sink();
+                let signals = Arc::clone(&sink.signals);
+                // What an earlier watcher left is not this one's.
+                signals.failure.store(0, Ordering::Release);
+                match (self.factory)(sink) {
+                    Ok(watcher) => self.running.insert(Running {
+                        watcher,
+                        signals,
+                        armed: BTreeMap::new(),
+                    }),
+                    Err(failure) => {
+                        return Armed {
+                            failure: Some(failure),
+                            ..Armed::default()
+                        };
+                    }
                 }
-            },
+            }
         };
         let stale: Vec<PathBuf> = running
             .armed

@@ -2,12 +2,13 @@
 //!
 //! Mailbox: 16 messages. Events are one content-free message for a whole burst and are tried, never waited
 //! for: when the mailbox is full, the next event or the safety poll brings the news. Requests wait for room.
-//! A restart loses only timers: the new actor starts from the served generation and looks at the disk first.
+//! A restart loses no generation: the new actor starts from the served one and looks at the disk first. What is lost
+//! are timers and what was told already: a failure that lasts is counted and logged once more.
 //! Nothing here blocks: files are touched by the jobs of `job.rs`, one at a time, and what they find comes back
 //! as state.
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 use log::Level;
@@ -21,7 +22,7 @@ use crate::generation::{Generation, Reloaded};
 use crate::logging::{ACTION, OUTCOME, REASON, Repeats, emit};
 use crate::quiet::{Quiet, backoff};
 use crate::read::Picture;
-use crate::state::{ReloadOutcome, ReloadResult, Trigger, WatchMode};
+use crate::state::{ReloadOutcome, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::{Armed, Signals, WatchFailure, Watches};
 
 /// Something moved in a watched directory, or the watcher failed: see the signals.
@@ -76,6 +77,9 @@ pub(super) struct CertReloader {
     last_failure: Option<(String, Option<[u8; 32]>)>,
     watch_failures: u32,
     busy: Option<Instant>,
+    /// The running job takes so long that the file system is in doubt.
+    is_stuck: bool,
+    stuck_timer: Option<SpawnHandle>,
     /// Read as soon as the running job has ended.
     next: Option<Trigger>,
     waiting: Vec<oneshot::Sender<ReloadOutcome>>,
@@ -103,6 +107,8 @@ impl CertReloader {
             last_failure: None,
             watch_failures: 0,
             busy: None,
+            is_stuck: false,
+            stuck_timer: None,
             next: None,
             waiting: Vec::new(),
             repeats: Repeats::default(),
@@ -225,15 +231,6 @@ impl CertReloader {
         if let Some(failure) = self.signals.take_failure() {
             self.watch_failed(ctx, failure);
         }
-        if let Some(since) = self.busy.filter(|since| since.elapsed() > STUCK) {
-            let seconds = since.elapsed().as_secs();
-            self.shared.update(|state| {
-                state.healthy = false;
-                state.degraded = Some(format!(
-                    "reading the files has taken {seconds} seconds: is their file system there?"
-                ));
-            });
-        }
         // A burst ends in a read, and so does a retry of what could not even be read.
         let awaited = self.quiet.due().is_some() || (self.seen.is_none() && self.retry_timer.is_some());
         if self.busy.is_none() && !awaited {
@@ -245,7 +242,7 @@ impl CertReloader {
         if self.busy.is_some() {
             return;
         }
-        self.busy = Some(Instant::now());
+        self.begin(ctx);
         // While a failed watcher rests, only its own timer makes a new one (R7).
         let arm = if self.watch_timer.is_some() {
             Arm::Nothing
@@ -262,7 +259,7 @@ impl CertReloader {
     }
 
     fn looked(&mut self, ctx: &mut Context<Self>, arm: Arm, looked: Option<Looked>) {
-        self.busy = None;
+        self.end(ctx);
         match looked {
             None => self.watch_failed(ctx, WatchFailure::Died),
             Some(Looked { armed, found }) => {
@@ -295,9 +292,14 @@ impl CertReloader {
             return;
         }
         self.signals.go_live();
-        if let Some(failure) = self.signals.take_failure() {
-            self.watch_failed(ctx, failure);
-            return;
+        match self.signals.take_failure() {
+            // Events go on after it.
+            Some(WatchFailure::Overflow) => self.watch_failed(ctx, WatchFailure::Overflow),
+            Some(failure) => {
+                self.watch_failed(ctx, failure);
+                return;
+            }
+            None => {}
         }
         if self.watch_failures > 0 {
             self.watch_failures = 0;
@@ -357,6 +359,52 @@ impl CertReloader {
     }
 }
 
+/// One job at a time.
+impl CertReloader {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        self.busy = Some(Instant::now());
+        self.stuck_timer = Some(ctx.run_later(STUCK, |this, _| {
+            this.stuck_timer = None;
+            this.is_stuck = true;
+            emit(
+                Level::Error,
+                STUCK_WORDS,
+                &[(ACTION, "tls-reload"), (OUTCOME, "failure"), (REASON, "stuck")],
+            );
+            this.judge();
+        }));
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        self.busy = None;
+        if let Some(timer) = self.stuck_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if std::mem::take(&mut self.is_stuck) {
+            emit(
+                Level::Info,
+                "the certificate files can be read again",
+                &[(ACTION, "tls-reload"), (OUTCOME, "success")],
+            );
+            self.judge();
+        }
+    }
+
+    /// Health, from all that bears on it (R35).
+    fn judge(&self) {
+        let now = self.shared.clock.now();
+        self.shared.update(|state| self.judge_in(state, now));
+    }
+
+    fn judge_in(&self, state: &mut ReloadState, now: SystemTime) {
+        report::judge_health(state, &self.expiry, now);
+        if self.is_stuck {
+            state.healthy = false;
+            state.degraded = Some(STUCK_WORDS.to_owned());
+        }
+    }
+}
+
 /// Reading.
 impl CertReloader {
     /// Reads now, or as soon as the running job has ended.
@@ -368,7 +416,7 @@ impl CertReloader {
             self.next = Some(trigger);
             return;
         }
-        self.busy = Some(Instant::now());
+        self.begin(ctx);
         if let Some(timer) = self.quiet_timer.take() {
             ctx.cancel_future(timer);
         }
@@ -403,7 +451,7 @@ impl CertReloader {
         read: Read,
         waiting: Vec<oneshot::Sender<ReloadOutcome>>,
     ) {
-        self.busy = None;
+        self.end(ctx);
         let outcome = match read.outcome {
             Reloaded::New(generation) => self.serve(*generation, trigger, read.took),
             Reloaded::Same(picture) => self.keep(picture, trigger),
@@ -414,7 +462,7 @@ impl CertReloader {
         let now = self.shared.clock.now();
         self.shared.update(|state| {
             report::remember(state, &outcome, trigger, now);
-            report::judge_health(state, &self.expiry, now);
+            self.judge_in(state, now);
             if outcome.result != ReloadResult::Failure {
                 state.pending_retry = None;
             }
@@ -484,7 +532,9 @@ impl CertReloader {
         }));
         let due = self.shared.clock.now().checked_add(wait);
         self.shared.update(|state| state.pending_retry = due);
-        let cause = format!("{rejected} {}", served.info().fingerprint());
+        // R30: once for each cause and state. The same words may be about other bytes.
+        let digest = self.last_failure.as_ref().and_then(|(_, digest)| *digest);
+        let cause = format!("{rejected} {} {digest:?}", served.info().fingerprint());
         let is_news = self.repeats.is_due(&cause, Instant::now());
         report::refused(rejected, &served, trigger, &self.shared.settings, is_news)
     }
@@ -502,6 +552,9 @@ impl CertReloader {
         let info = self.shared.resolver.current().info().clone();
         for crossing in self.expiry.crossed(&info, now) {
             self.shared.metrics.expiry_crossed();
+            if crossing.is_told {
+                continue;
+            }
             let level = if crossing.threshold.is_zero() {
                 Level::Error
             } else {
@@ -514,8 +567,7 @@ impl CertReloader {
                 &[(ACTION, "tls-expiry"), ("hint", hint)],
             );
         }
-        self.shared
-            .update(|state| report::judge_health(state, &self.expiry, now));
+        self.judge();
         let next = self
             .expiry
             .next(&info, now)
@@ -540,6 +592,8 @@ fn panicked(panic: tokio::task::JoinError) -> Rejected {
 
 const MAILBOX: usize = 16;
 const WATCH: &str = "tls-watch";
+const STUCK_WORDS: &str =
+    "reading the certificate files takes more than 30 seconds: does their file system answer?";
 /// A read this long means a file system that does not answer.
 const STUCK: Duration = Duration::from_secs(30);
 const SHORTLY: Duration = Duration::from_millis(50);

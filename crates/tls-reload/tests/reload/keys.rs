@@ -62,6 +62,28 @@ fn t13_a_key_that_costs_too_much_is_refused_at_once() {
     }
 }
 
+/// One encrypted key may cost a second, and a file has room for thousands.
+#[test]
+fn t13_r15_more_keys_than_anybody_needs_are_refused_unopened() {
+    let (root, settings, pair) = good();
+    let key = encrypted(&pair, "x");
+    fs::write(root.path().join("tls.key"), key.repeat(9)).expect("write");
+    let rejected = refused(&settings);
+    assert!(
+        matches!(
+            rejected.first(),
+            Some(LoadError::TooManyKeys {
+                found: 9,
+                limit: 8,
+                ..
+            })
+        ),
+        "{rejected}"
+    );
+    fs::write(root.path().join("tls.key"), pair.key.repeat(8)).expect("write");
+    load(&settings).expect("eight are an overlap of old and new");
+}
+
 #[test]
 fn t13_passphrases() {
     let (root, mut settings, pair) = good();

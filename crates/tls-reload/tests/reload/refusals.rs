@@ -6,7 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use prometheus_client::registry::Registry;
-use tls_reload::{FailureReason, Passphrase, PemSource, ReloadMetrics, ReloadState, Reloader, Settings};
+use tls_reload::{
+    FailureReason, Passphrase, PemSource, ReloadMetrics, ReloadResult, ReloadState, Reloader, Settings,
+    Trigger,
+};
 
 use crate::authority::{Authority, Order, Pair};
 use crate::keys::encrypted;
@@ -104,6 +107,27 @@ fn t41_mismatched() {
     let watched = Watched::new();
     replace(&watched.site.path("tls.key"), &watched.authority.server().key);
     watched.refused(FailureReason::Mismatch, "does not match");
+    watched.heals();
+}
+
+/// The same words about other bytes are news to who tries again.
+#[tokio::test]
+async fn r30_each_bad_state_has_its_line() {
+    let watched = Watched::new();
+    let place = watched.site.root.path().display().to_string();
+    for count in 1..=3 {
+        replace(&watched.site.path("tls.key"), &watched.authority.server().key);
+        for _ in 0..2 {
+            let outcome = watched.site.handle.reload_now(Trigger::Api).await;
+            assert_eq!(outcome.result, ReloadResult::Failure);
+        }
+        let lines = records::about(&place);
+        let told = lines
+            .iter()
+            .filter(|line| line.field("event.outcome") == Some("failure"))
+            .count();
+        assert_eq!(told, count, "{lines:#?}");
+    }
     watched.heals();
 }
 

@@ -272,10 +272,8 @@ async fn t11_expired_leaf_is_served_with_an_error_unless_refused() {
         .into_iter()
         .filter(|line| line.level == log::Level::Error)
         .collect();
-    assert!(
-        errors.iter().any(|line| line.message.contains("expired")),
-        "{errors:?}"
-    );
+    assert_eq!(errors.len(), 1, "R34, one line: {errors:?}");
+    assert!(errors[0].message.contains("expired"), "{errors:?}");
 }
 
 #[test]

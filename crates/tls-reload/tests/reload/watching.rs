@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use tls_reload::{
-    DirectoryWatcher, EventSink, ReloadMetrics, Reloader, WatchFailure, WatchMode, WatcherFactory,
-    system_events,
+    DirectoryWatcher, EventSink, ReloadMetrics, ReloadResult, Reloader, Trigger, WatchFailure, WatchMode,
+    WatcherFactory, system_events,
 };
 
 use crate::authority::Authority;
@@ -69,6 +69,66 @@ fn without_watches() {
 #[test]
 fn t69_injected() {
     poll_only(Arc::new(|_| Err(WatchFailure::Limit)));
+}
+
+/// The limit is reached when the directories change, by a watcher that worked until then.
+#[tokio::test]
+async fn t69_the_limit_is_reached_later() {
+    struct Full(bool);
+    impl DirectoryWatcher for Full {
+        fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+            match self.0 {
+                true => Err(WatchFailure::Limit),
+                false => Ok(()),
+            }
+        }
+
+        fn unwatch(&mut self, _: &Path) {
+            self.0 = true;
+        }
+    }
+    /// Ends when the watcher is dropped, as a real one does.
+    struct WithSink(Full, #[expect(dead_code, reason = "dropped with it")] EventSink);
+    impl DirectoryWatcher for WithSink {
+        fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure> {
+            self.0.watch(directory)
+        }
+
+        fn unwatch(&mut self, directory: &Path) {
+            self.0.unwatch(directory);
+        }
+    }
+    let root = Authority::new("root");
+    let place = directory();
+    write(place.path(), &root.server());
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let factory: WatcherFactory = Arc::new(|sink| Ok(Box::new(WithSink(Full(false), sink))));
+    let reloader = Reloader::new(settings(place.path()))
+        .watcher(factory)
+        .metrics(metrics);
+    let site = Site::started(place, reloader);
+    site.wait("events", |state| state.watch_mode == WatchMode::Events);
+    // A read arms every directory anew.
+    let b = root.server();
+    write(site.root.path(), &b);
+    assert_eq!(
+        site.handle.reload_now(Trigger::Api).await.result,
+        ReloadResult::Success
+    );
+    site.wait("the poll", |state| {
+        state
+            .watch_problem
+            .as_ref()
+            .is_some_and(|why| why.contains("max_user_watches"))
+    });
+    let text = scrape(&registry);
+    assert_eq!(
+        metric(&text, "watch_errors_total{reason=\"died\"}"),
+        Some(0.0),
+        "{text}"
+    );
+    assert!(metric(&text, "watch_errors_total{reason=\"limit\"}").is_some_and(|count| count >= 1.0));
 }
 
 fn poll_only(factory: WatcherFactory) {
