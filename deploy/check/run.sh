@@ -21,6 +21,20 @@ main() {
     export HELM_BINARIES=$TOOLS/helm/32/helm:$TOOLS/helm/37/helm
     export CHECKOV=$TOOLS/checkov/bin/checkov
     export FLEET_SERVER=$ROOT/target/release/fleet-server
+    local wanted=("$@") build=
+    [ $# -gt 0 ] || wanted=("${FILES[@]}" "${BINARY[@]}")
+    for check in "${wanted[@]}"; do
+        case " ${FILES[*]} | ${BINARY[*]} golden " in
+            *" $check "*"|"*) files+=("$check") ;;
+            *"|"*" $check "*) binary+=("$check") ;;
+            *) echo "there is no check $check; there are: ${FILES[*]} ${BINARY[*]}" >&2; exit 2 ;;
+        esac
+    done
+    # The compiler works while the tools are fetched.
+    if [ ${#binary[@]} -gt 0 ] && [ "$*" != golden ]; then
+        build_binary &
+        build=$!
+    fi
     if ! install_tools; then
         echo "deploy-check: FAILED, tools are missing"
         exit 1
@@ -29,26 +43,18 @@ main() {
     if [ "$*" = golden ]; then
         exec "$PYTHON" "$CHECK/chart/test_golden.py" --write
     fi
-    [ $# -gt 0 ] || set -- "${FILES[@]}" "${BINARY[@]}"
-    for check in "$@"; do
-        case " ${FILES[*]} | ${BINARY[*]} " in
-            *" $check "*"|"*) files+=("$check") ;;
-            *"|"*" $check "*) binary+=("$check") ;;
-            *) echo "there is no check $check; there are: ${FILES[*]} ${BINARY[*]}" >&2; exit 2 ;;
-        esac
-    done
     mkdir -p "$TOOLS/logs"
     lane "${files[@]}" &
     local files_lane=$!
-    if [ ${#binary[@]} -gt 0 ]; then
-        build_binary && lane "${binary[@]}" || failed=1
+    if [ -n "$build" ]; then
+        wait "$build" && lane "${binary[@]}" || failed=1
     fi
     wait "$files_lane" || failed=1
     if [ "$failed" = 1 ]; then
         echo "deploy-check: FAILED, $SECONDS s"
         exit 1
     fi
-    echo "deploy-check: ok, $# checks, $SECONDS s"
+    echo "deploy-check: ok, ${#wanted[@]} checks, $SECONDS s"
 }
 
 build_binary() {
