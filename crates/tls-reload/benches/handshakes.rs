@@ -14,13 +14,13 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use tls_reload::{Generation, PairSource, PemSource, ReloadSettings, Reloader, Settings, Trigger};
+use tls_reload::{PairSource, PemSource, ReloadSettings, Reloader, Settings, Trigger};
 
 /// A CA and what it issues: every pair costs the client the same.
 struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
@@ -84,9 +84,10 @@ fn resolve(c: &mut Criterion) {
         ("10000 names, unknown", many, "unknown.example.com"),
     ];
     for (case, settings, name) in cases {
-        let generation = Generation::load(&settings, SystemTime::now()).expect("loads");
+        let handle = Reloader::new(settings).spawn_system().expect("starts");
+        let resolver = handle.resolver();
         group.bench_function(case, |b| {
-            b.iter(|| generation.certificate_for(black_box(Some(name))).clone())
+            b.iter(|| resolver.certificate_for(black_box(Some(name))))
         });
     }
     group.finish();
