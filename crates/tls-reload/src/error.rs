@@ -255,6 +255,16 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
+    /// R15: opening an encrypted key takes seconds, and each would be tried.
+    #[error("key {file}: holds {found} private keys, more than {limit}")]
+    TooManyKeys {
+        /// The file.
+        file: String,
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// `Proc-Type: 4,ENCRYPTED`.
     #[error("key {file}: is encrypted in the old OpenSSL format (Proc-Type: 4,ENCRYPTED), which is not read")]
     LegacyEncryptedKey {
@@ -386,6 +396,7 @@ impl LoadError {
             Self::TooLarge { .. } | Self::TooManyCertificates { .. } => {
                 "point the setting at the server's own chain, not at a bundle"
             }
+            Self::TooManyKeys { .. } => "leave only the key of the certificate in the file",
             Self::Unsettled { .. } => "write to a temporary name and rename, so that a change is one step",
             Self::Empty { .. } => "write the PEM into it; an empty file is often a renewal that failed",
             Self::Der { .. } => {
@@ -427,7 +438,9 @@ impl LoadError {
             Self::NotFound { .. } => FailureReason::NotFound,
             Self::PermissionDenied { .. } | Self::Unreadable { .. } => FailureReason::Unreadable,
             Self::NotRegular { .. } | Self::LinkLoop { .. } => FailureReason::NotRegular,
-            Self::TooLarge { .. } | Self::TooManyCertificates { .. } => FailureReason::TooLarge,
+            Self::TooLarge { .. } | Self::TooManyCertificates { .. } | Self::TooManyKeys { .. } => {
+                FailureReason::TooLarge
+            }
             Self::Unsettled { .. } => FailureReason::Unsettled,
             Self::Empty { .. } => FailureReason::Empty,
             Self::Der { .. } | Self::NotPem { .. } | Self::BrokenPem { .. } => FailureReason::Malformed,

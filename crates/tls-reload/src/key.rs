@@ -18,6 +18,14 @@ pub(crate) fn signing_keys(
     sections: &Sections,
     passphrase: Option<&[u8]>,
 ) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
+    let found = sections.keys.len() + sections.encrypted_keys.len();
+    if found > MAX_KEYS {
+        return Err(LoadError::TooManyKeys {
+            file: file.to_owned(),
+            found,
+            limit: MAX_KEYS,
+        });
+    }
     let mut keys: Vec<PrivateKeyDer<'static>> = sections.keys.iter().map(PrivateKeyDer::clone_key).collect();
     for encrypted in &sections.encrypted_keys {
         keys.push(decrypt(file, encrypted, passphrase)?);
@@ -101,6 +109,8 @@ fn too_costly(scheme: &EncryptionScheme) -> Option<&'static str> {
     }
 }
 
+/// A file of the largest size has room for thousands of encrypted keys: half an hour of decryption (R15, R17).
+const MAX_KEYS: usize = 8;
 /// Some seconds; the largest recommendations are a fifth of it.
 const MAX_ROUNDS: u32 = 5_000_000;
 const MAX_SCRYPT_MEMORY: u64 = 256 << 20;

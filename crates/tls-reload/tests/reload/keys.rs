@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pkcs8::pkcs5::pbes2;
-use tls_reload::{LoadError, Passphrase, Secret, Warning};
+use tls_reload::{FailureReason, LoadError, Passphrase, Secret, Warning};
 
 use crate::authority::{Authority, Kind, Order, Pair, pem};
 use crate::client::{client, shake};
@@ -60,6 +60,37 @@ fn t13_a_key_that_costs_too_much_is_refused_at_once() {
         );
         assert!(began.elapsed() < Duration::from_secs(2));
     }
+}
+
+/// Each encrypted key costs seconds: a file with many must not hold the reader for half an hour.
+#[test]
+fn t13_r15_a_file_of_many_keys_is_refused_before_any_is_opened() {
+    let (root, mut settings, pair) = good();
+    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("open sesame".to_owned())));
+    let key = root.path().join("tls.key");
+    let locked = encrypted(&pair, "open sesame");
+    fs::write(&key, locked.repeat(8)).expect("write");
+    load(&settings).expect("eight are read");
+    fs::write(&key, format!("{}{}", locked.repeat(8), pair.key)).expect("write");
+    let rejected = refused(&settings);
+    assert!(
+        matches!(
+            rejected.first(),
+            Some(LoadError::TooManyKeys {
+                found: 9,
+                limit: 8,
+                ..
+            })
+        ),
+        "{rejected}"
+    );
+    assert_eq!(rejected.reason(), FailureReason::TooLarge);
+    assert!(
+        rejected
+            .to_string()
+            .ends_with("holds 9 private keys, more than 8"),
+        "{rejected}"
+    );
 }
 
 #[test]
