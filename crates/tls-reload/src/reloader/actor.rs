@@ -472,6 +472,8 @@ impl CertReloader {
         } else {
             1
         };
+        // R30: one line for one cause and one state of the disk.
+        let cause = format!("{} {:?} {}", failure.0, failure.1, served.info().fingerprint());
         self.last_failure = Some(failure);
         self.seen = picture;
         let wait = backoff(self.failures);
@@ -484,7 +486,6 @@ impl CertReloader {
         }));
         let due = self.shared.clock.now().checked_add(wait);
         self.shared.update(|state| state.pending_retry = due);
-        let cause = format!("{rejected} {}", served.info().fingerprint());
         let is_news = self.repeats.is_due(&cause, Instant::now());
         report::refused(rejected, &served, trigger, &self.shared.settings, is_news)
     }

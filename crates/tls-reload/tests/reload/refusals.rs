@@ -107,6 +107,34 @@ fn t41_mismatched() {
     watched.heals();
 }
 
+/// R30: a line for each cause and state of the disk. The words of two mismatches are the same, the keys are not.
+#[test]
+fn r30_another_bad_state_is_another_line() {
+    let watched = Watched::new();
+    let place = watched.site.root.path().display().to_string();
+    let errors = || {
+        let lines = records::about(&place).into_iter();
+        lines
+            .filter(|line| line.level == log::Level::Error && line.message.contains("does not match"))
+            .count()
+    };
+    for bad in 1..=3u8 {
+        replace(&watched.site.path("tls.key"), &watched.authority.server().key);
+        watched.site.wait("the refusal", |_| errors() == usize::from(bad));
+        // Its own retries add neither a line nor a failure.
+        let before = watched.site.state().attempts.back().map_or(0, |last| last.times);
+        watched.site.wait("a retry", |state| {
+            state.attempts.back().is_some_and(|last| last.times > before)
+        });
+        let counted = metric(
+            &scrape(&watched.registry),
+            "reload_total{result=\"failure\",reason=\"mismatch\"}",
+        );
+        assert_eq!((errors(), counted), (usize::from(bad), Some(f64::from(bad))));
+    }
+    watched.heals();
+}
+
 #[test]
 fn t42_empty_certificate() {
     let watched = Watched::new();
