@@ -51,6 +51,8 @@ pub enum WatchFailure {
 /// Where a watcher reports. Dropping it means that the watcher is gone.
 pub struct EventSink {
     signals: Arc<Signals>,
+    /// Its watcher is ended on purpose: that is no failure.
+    is_retired: Arc<AtomicBool>,
 }
 
 /// What the foreign thread leaves for the actor.
@@ -74,6 +76,7 @@ pub(crate) struct Watches {
 
 struct Running {
     watcher: Box<dyn DirectoryWatcher>,
+    is_retired: Arc<AtomicBool>,
     armed: BTreeMap<PathBuf, Option<Id>>,
 }
 
@@ -103,13 +106,15 @@ impl EventSink {
 
     /// The watcher failed. Only an overflow lets it go on.
     pub fn failed(&self, failure: WatchFailure) {
-        self.signals.failed(failure);
+        if !self.is_retired.load(Ordering::Acquire) {
+            self.signals.failed(failure);
+        }
     }
 }
 
 impl Drop for EventSink {
     fn drop(&mut self) {
-        self.signals.failed(WatchFailure::Died);
+        self.failed(WatchFailure::Died);
     }
 }
 
@@ -136,6 +141,7 @@ impl Signals {
     pub(crate) fn sink(self: &Arc<Self>) -> EventSink {
         EventSink {
             signals: self.clone(),
+            is_retired: Arc::default(),
         }
     }
 
@@ -189,6 +195,8 @@ impl Watches {
     /// Ends the running watcher; the next [`arm`](Self::arm) makes a new one.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
+            // The cause of the stop is told already: the end of the thread is not a second one (R33).
+            running.is_retired.store(true, Ordering::Release);
             // notify's handle panics when it is dropped after its thread died.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(running)));
         }
@@ -224,23 +232,28 @@ impl Watches {
             .map(|path| (path.clone(), snapshot.directory_id(path)))
             .collect();
         if wanted.is_empty() {
-            self.running = None;
+            self.stop();
             return Armed::default();
         }
         let running = match self.running.take() {
             Some(running) => self.running.insert(running),
-            None => match (self.factory)(sink()) {
-                Ok(watcher) => self.running.insert(Running {
-                    watcher,
-                    armed: BTreeMap::new(),
-                }),
-                Err(failure) => {
-                    return Armed {
-                        failure: Some(failure),
-                        ..Armed::default()
-                    };
+            None => {
+                let sink = sink();
+                let is_retired = sink.is_retired.clone();
+                match (self.factory)(sink) {
+                    Ok(watcher) => self.running.insert(Running {
+                        watcher,
+                        is_retired,
+                        armed: BTreeMap::new(),
+                    }),
+                    Err(failure) => {
+                        return Armed {
+                            failure: Some(failure),
+                            ..Armed::default()
+                        };
+                    }
                 }
-            },
+            }
         };
         let stale: Vec<PathBuf> = running
             .armed
@@ -448,6 +461,37 @@ mod tests {
         signals.go_live();
         assert_eq!(signals.take_failure(), Some(WatchFailure::Died));
         assert_eq!(signals.take_failure(), None);
+    }
+
+    /// The sink is dropped within the stop here, so that the order is certain: no end of the thread is told.
+    #[test]
+    fn r06_a_watcher_that_is_given_up_did_not_die() {
+        struct Full(EventSink, u32);
+        impl DirectoryWatcher for Full {
+            fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+                self.1 += 1;
+                if self.1 > 1 {
+                    Err(WatchFailure::Limit)
+                } else {
+                    Ok(())
+                }
+            }
+            fn unwatch(&mut self, _: &Path) {
+                self.0.changed();
+            }
+        }
+        let place = tempfile::tempdir().unwrap();
+        let snapshot = Snapshot::of(std::iter::once(place.path().join("tls.crt").as_path()));
+        let signals = Signals::new(|| true);
+        let mut watches = Watches::new(Arc::new(|sink| Ok(Box::new(Full(sink, 0)))));
+        let first = watches.arm(&snapshot, false, || signals.sink());
+        assert_eq!((first.failure, first.is_anew), (None, true));
+        signals.go_live();
+        let again = watches.arm(&snapshot, true, || signals.sink());
+        assert_eq!(again.failure, Some(WatchFailure::Limit));
+        assert_eq!(signals.take_failure(), None);
+        drop(signals.sink());
+        assert_eq!(signals.take_failure(), Some(WatchFailure::Died), "others may die");
     }
 
     #[test]

@@ -104,6 +104,64 @@ fn poll_only(factory: WatcherFactory) {
     );
 }
 
+/// T69: the limit is reached while a watcher runs. The one that is given up then did not die (R6, R33).
+#[test]
+fn t69_r06_the_limit_is_reached_later() {
+    struct Full(Box<dyn DirectoryWatcher>, Arc<AtomicBool>);
+    impl DirectoryWatcher for Full {
+        fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure> {
+            if self.1.load(Ordering::Acquire) {
+                return Err(WatchFailure::Limit);
+            }
+            self.0.watch(directory)
+        }
+        fn unwatch(&mut self, directory: &Path) {
+            self.0.unwatch(directory);
+        }
+    }
+    let root = Authority::new("root");
+    let (a, b, c, d) = (root.server(), root.server(), root.server(), root.server());
+    let place = directory();
+    write(place.path(), &a);
+    let mut set = settings(place.path());
+    set.reload.reload_interval = Duration::from_millis(300);
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let (full, real) = (is_full.clone(), system_events());
+    let factory: WatcherFactory =
+        Arc::new(move |sink| Ok(Box::new(Full(real(sink)?, full.clone())) as Box<dyn DirectoryWatcher>));
+    let site = Site::started(place, Reloader::new(set).watcher(factory).metrics(metrics));
+    is_full.store(true, Ordering::Release);
+    write(site.root.path(), &b);
+    site.wait_served(&b);
+    // The look after the read arms all directories anew, and may not.
+    let state = site.wait("the limit", |state| state.watch_mode == WatchMode::Poll);
+    assert!(
+        state
+            .watch_problem
+            .as_ref()
+            .is_some_and(|why| why.contains("fs.inotify.max_user_watches")),
+        "{state:?}"
+    );
+    write(site.root.path(), &c);
+    site.wait_served(&c);
+    is_full.store(false, Ordering::Release);
+    site.wait("events", |state| state.watch_mode == WatchMode::Events);
+    write(site.root.path(), &d);
+    site.wait_served(&d);
+    let text = scrape(&registry);
+    assert!(
+        metric(&text, "watch_errors_total{reason=\"limit\"}").is_some_and(|count| count >= 1.0),
+        "{text}"
+    );
+    assert_eq!(
+        metric(&text, "watch_errors_total{reason=\"died\"}"),
+        Some(0.0),
+        "nothing died"
+    );
+}
+
 /// A watcher over the system's own whose thread panics on demand.
 fn fragile(panic_now: Arc<AtomicBool>) -> WatcherFactory {
     Arc::new(move |sink: EventSink| {
