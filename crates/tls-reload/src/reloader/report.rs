@@ -160,9 +160,35 @@ pub(super) fn remember(state: &mut ReloadState, outcome: &ReloadOutcome, trigger
 
 /// R35.
 pub(super) fn judge_health(state: &mut ReloadState, expiry: &Expiry, now: SystemTime) {
+    let stuck = state.stuck_since.map(stuck);
     let failed = state.failure.as_ref().map(|failure| failure.message.clone());
-    state.degraded = failed.or_else(|| expiry.degraded(&state.generation, now));
+    state.degraded = stuck
+        .or(failed)
+        .or_else(|| expiry.degraded(&state.generation, now));
     state.healthy = state.degraded.is_none();
+}
+
+/// What a file system that does not answer is called, in health and log.
+pub(super) fn stuck(since: SystemTime) -> String {
+    format!(
+        "the files' system has not answered since {}: is it there?",
+        rfc3339(since)
+    )
+}
+
+/// Told once an hour at most: see the actor.
+pub(super) fn stuck_files(since: SystemTime, settings: &Settings) {
+    emit(
+        Level::Error,
+        &stuck(since),
+        &[
+            (ACTION, RELOAD),
+            (OUTCOME, "failure"),
+            (REASON, "stuck"),
+            ("hint", "see that the file system is mounted and healthy"),
+            (FILES, &files(settings)),
+        ],
+    );
 }
 
 /// Every path of the set, for the log.
