@@ -1,7 +1,6 @@
 # Two commands matter: `make run` (a server to try) and `make test`.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-TORTURE = $(CARGO) test --workspace --locked --release -- --ignored --nocapture
 
 # What --version says of the build. The commit's own time: the same commit builds the same program.
 STAMP = FLEET_SERVER_COMMIT=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
@@ -39,8 +38,8 @@ deny: ## licences, bans, sources and advisories of the dependencies
 	.ci/deny
 
 .PHONY: torture
-torture: ## the long versions of the tests (hours of rotations, kills and millions of agents, shortened to minutes)
-	$(TORTURE)
+torture: ## the long versions of the tests: prints its plan, then runs one after the other, an hour at most
+	CARGO="$(CARGO)" .ci/torture
 
 .PHONY: deploy-check
 deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself
