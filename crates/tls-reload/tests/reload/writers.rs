@@ -1,5 +1,8 @@
 //! T21 to T40: A is served, a writer brings B in its own way, B is served a debounce after its last event.
 //!
+//! The writers here are this crate's own, although the workspace has others: the crate stands alone, and its
+//! tests go with it.
+//!
 //! The poll is off unless a case is about it: what events miss fails here.
 
 use std::fs;
