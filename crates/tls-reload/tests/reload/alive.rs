@@ -1,6 +1,8 @@
 //! T67 to T78: triggers, floods, clocks, leaks, the end.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +12,8 @@ use tls_reload::{Clock, ReloadMetrics, ReloadResult, Reloader, StartError, Trigg
 
 use crate::authority::Authority;
 use crate::records;
-use crate::site::{DEBOUNCE, LIMIT, Site, directory, replace, settings, write};
+use crate::rotation::Lag;
+use crate::site::{DEBOUNCE, LIMIT, Site, alone, directory, replace, settings, write};
 use crate::told::{metric, scrape};
 
 #[tokio::test]
@@ -152,11 +155,51 @@ fn t72_the_clock_jumps() {
     site.wait_served(&b);
 }
 
+/// The actor's part of a flood is one message a burst, and one read when it is over.
 #[test]
 fn t73_a_flood_of_events_is_one_reload() {
+    if !alone("alive::t73_a_flood_of_events_is_one_reload") {
+        return;
+    }
+    let (events, reads, cpu) = flood(DEBOUNCE);
+    println!("{events} events, {reads} reads, {cpu:?} of the actor");
+    assert!((1..=3).contains(&reads), "{reads} reads");
+    assert!(cpu <= Duration::from_millis(250), "{cpu:?}");
+}
+
+/// Without a debounce every burst is read at once, one read at a time: it neither starves nor piles up.
+#[test]
+fn t70_t73_a_flood_without_a_debounce() {
+    if !alone("alive::t70_t73_a_flood_without_a_debounce") {
+        return;
+    }
+    let (events, reads, cpu) = flood(Duration::ZERO);
+    println!("{events} events, {reads} reads, {cpu:?} of the actor");
+    assert!(u64::from(reads) < events / 4, "{reads} reads of {events} events");
+    assert!(
+        cpu <= Duration::from_millis(900),
+        "the loop has time left: {cpu:?}"
+    );
+}
+
+/// A second of events, then B. Returns the events, the reads, and the CPU time of the actor's thread.
+fn flood(debounce: Duration) -> (u64, u32, Duration) {
     let root = Authority::new("root");
     let (a, b) = (root.server(), root.server());
-    let site = Site::with(&a);
+    let place = directory();
+    write(place.path(), &a);
+    let mut set = settings(place.path());
+    set.reload.debounce = debounce;
+    let site = Site::serving(place, set);
+    let reads = || {
+        site.state()
+            .attempts
+            .iter()
+            .map(|attempt| attempt.times)
+            .sum::<u32>()
+            - 1
+    };
+    let before = cpu_of("tls-reload");
     let began = Instant::now();
     let mut events = 0u64;
     while began.elapsed() < Duration::from_secs(1) {
@@ -166,21 +209,49 @@ fn t73_a_flood_of_events_is_one_reload() {
         }
     }
     write(site.root.path(), &b);
-    site.wait_served(&b);
-    let state = site.state();
-    println!("{events} events, {} attempts", state.attempts.len());
-    assert!(state.attempts.len() <= 3, "{:#?}", state.attempts);
+    let last = Instant::now();
+    assert!(site.wait_served(&b) - last < debounce + Duration::from_secs(2));
+    site.wait("the attempt that served it", |state| {
+        state.last_success.is_some()
+            && state
+                .attempts
+                .iter()
+                .any(|attempt| attempt.fingerprint == b.fingerprint)
+    });
+    (events, reads(), cpu_of("tls-reload") - before)
+}
+
+/// What threads of this name have used so far.
+fn cpu_of(name: &str) -> Duration {
+    let mut ticks = 0;
+    for task in fs::read_dir("/proc/self/task").expect("proc").flatten() {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = text.rsplit_once(") ") else {
+            continue;
+        };
+        if head.ends_with(&format!("({name}")) {
+            let fields: Vec<u64> = tail.split(' ').filter_map(|field| field.parse().ok()).collect();
+            // utime and stime; the state in front of them is no number.
+            ticks += fields[10] + fields[11];
+        }
+    }
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
 #[tokio::test]
 async fn t76_t77_neither_files_nor_memory_leak() {
-    leaks(300).await;
+    if alone("alive::t76_t77_neither_files_nor_memory_leak") {
+        leaks(300).await;
+    }
 }
 
 #[tokio::test]
 #[ignore = "torture: make torture"]
 async fn t76_t77_ten_thousand_reloads_leak_nothing() {
-    leaks(10_000).await;
+    if alone("alive::t76_t77_ten_thousand_reloads_leak_nothing") {
+        leaks(10_000).await;
+    }
 }
 
 async fn leaks(reloads: usize) {
@@ -201,21 +272,54 @@ async fn leaks(reloads: usize) {
         }
     };
     round(100).await;
-    let place = site.root.path().to_owned();
-    let open = move || {
-        let links = fs::read_dir("/proc/self/fd")
-            .expect("proc")
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        links.filter(|target| target.starts_with(&place)).count()
-    };
-    let (files, memory) = (open(), resident());
+    let (files, memory) = (open_files(&site).await, resident());
     round(reloads).await;
-    assert_eq!(open(), files, "descriptors below the site's directory");
+    assert_eq!(open_files(&site).await, files, "descriptors");
     let grown = resident().saturating_sub(memory);
     println!("{reloads} reloads: resident memory grew by {grown} KiB");
-    // Other cases run in the same process, so the bound is loose; one generation kept for each reload, about
-    // 20 KiB, would break the long run's by far.
-    assert!(grown < 40_000, "{grown} KiB");
+    // One generation kept for each reload, about 20 KiB, would break it; the test's own log takes 2 to 3 MiB.
+    let bound = u64::try_from(reloads)
+        .map_or(0, |reloads| reloads * 15)
+        .min(10_240);
+    assert!(grown < bound, "{grown} KiB of {bound}");
+}
+
+/// Every descriptor of the process by what it leads to: files, directories, inotify, sockets. Once the look that
+/// follows a reload has ended, whose directory handles come and go.
+async fn open_files(site: &Site) -> BTreeMap<String, usize> {
+    let place = site.root.path().to_owned();
+    let mut open = BTreeMap::new();
+    let look = || {
+        let mut open: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in fs::read_dir("/proc/self/fd").expect("proc").flatten() {
+            let Ok(target) = fs::read_link(entry.path()) else {
+                continue;
+            };
+            // The look's own, and numbers that differ from socket to socket.
+            let target = target.display().to_string();
+            if !target.starts_with("/proc/") {
+                let kind = target.split(":[").next().unwrap_or_default().to_owned();
+                *open.entry(kind).or_default() += 1;
+            }
+        }
+        open
+    };
+    let settled = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            tick.tick().await;
+            open = look();
+            if !open.keys().any(|target| Path::new(target).starts_with(&place)) {
+                break;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, settled).await.is_ok(), "{open:?}");
+    assert!(
+        open.contains_key("anon_inode:inotify"),
+        "the watch is counted: {open:?}"
+    );
+    open
 }
 
 fn resident() -> u64 {
@@ -231,8 +335,9 @@ fn resident() -> u64 {
 }
 
 #[tokio::test]
-async fn t78_shutdown_is_quick_whatever_happens() {
+async fn t78_r32_shutdown_is_quick_whatever_happens() {
     let root = Authority::new("root");
+    let lag = Lag::start();
     for case in ["idle", "debounce", "retry", "read"] {
         let place = directory();
         write(place.path(), &root.server());
@@ -257,13 +362,13 @@ async fn t78_shutdown_is_quick_whatever_happens() {
             }
             _ => {}
         }
+        lag.take();
         let began = Instant::now();
         site.handle.shutdown().await;
-        assert!(
-            began.elapsed() < Duration::from_millis(600),
-            "{case}: {:?}",
-            began.elapsed()
-        );
+        // R32; what the machine itself withheld from every thread is nobody's delay.
+        let took = began.elapsed();
+        let net = took.saturating_sub(lag.take() * 3);
+        assert!(net <= Duration::from_millis(100), "{case}: {net:?} of {took:?}");
         assert!(site.state().stopped);
         if let Some(asked) = asked {
             let outcome = tokio::time::timeout(LIMIT, asked)

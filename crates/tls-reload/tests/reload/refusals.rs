@@ -30,6 +30,10 @@ impl Watched {
     fn configured(change: impl FnOnce(&Path, &mut Settings)) -> Self {
         let authority = Authority::new("root");
         let a = authority.server();
+        Self::serving(authority, a, change)
+    }
+
+    fn serving(authority: Authority, a: Pair, change: impl FnOnce(&Path, &mut Settings)) -> Self {
         let root = directory();
         write(root.path(), &a);
         let mut set = settings(root.path());
@@ -234,33 +238,19 @@ fn t48_key_unreadable() {
 #[test]
 fn t49_passphrase_no_longer_fits() {
     let authority = Authority::new("root");
+    let locked = |pair: &Pair, phrase: &str| Pair {
+        key: encrypted(pair, phrase),
+        ..pair.clone()
+    };
     let (a, b) = (authority.server(), authority.server());
-    let root = directory();
-    write(
-        root.path(),
-        &Pair {
-            key: encrypted(&a, "one"),
-            ..a.clone()
-        },
-    );
-    fs::write(root.path().join("phrase"), "one\n").expect("write");
-    let mut set = settings(root.path());
-    set.pairs[0].passphrase = Some(Passphrase::Path(root.path().join("phrase")));
-    let site = Site::serving(root, set);
-    write(
-        site.root.path(),
-        &Pair {
-            key: encrypted(&b, "two"),
-            ..b.clone()
-        },
-    );
-    let state = site.wait("the refusal", |state| state.failure.is_some());
-    assert_eq!(
-        state.failure.as_ref().map(|failure| failure.reason),
-        Some(FailureReason::Passphrase)
-    );
-    fs::write(site.path("phrase"), "two\n").expect("write");
-    site.wait_served(&b);
+    let watched = Watched::serving(authority, locked(&a, "one"), |root, set| {
+        fs::write(root.join("phrase"), "one\n").expect("write");
+        set.pairs[0].passphrase = Some(Passphrase::Path(root.join("phrase")));
+    });
+    write(watched.site.root.path(), &locked(&b, "two"));
+    watched.refused(FailureReason::Passphrase, "cannot decrypt");
+    fs::write(watched.site.path("phrase"), "two\n").expect("write");
+    watched.site.wait_served(&b);
 }
 
 #[test]
