@@ -18,6 +18,8 @@ pub(crate) struct Expiry {
 pub(crate) struct Crossing {
     /// Zero: it has ended.
     pub(crate) threshold: Duration,
+    /// The certificate's.
+    pub(crate) file: String,
     pub(crate) message: String,
 }
 
@@ -56,6 +58,7 @@ impl Expiry {
             if let Some(threshold) = self.thresholds.get(count - 1) {
                 crossings.push(Crossing {
                     threshold: *threshold,
+                    file: pair.certificate_file.clone(),
                     message: describe(pair, left),
                 });
             }

@@ -24,6 +24,7 @@ use crate::logging::{ACTION, OUTCOME, REASON, Repeats, emit};
 use crate::quiet::{Quiet, backoff};
 use crate::read::Picture;
 use crate::state::{ReloadOutcome, ReloadResult, Trigger, WatchMode};
+use crate::warning::Warning;
 use crate::watch::{Armed, Signals, WatchFailure, Watches};
 
 /// Something moved in a watched directory, or the watcher failed: see the signals.
@@ -476,9 +477,15 @@ impl CertReloader {
     /// Announces thresholds that are crossed, and comes again at the next one.
     fn check_expiry(&mut self, ctx: &mut Context<Self>) {
         let now = self.shared.clock.now();
-        let info = self.shared.resolver.current().info().clone();
-        for crossing in self.expiry.crossed(&info, now) {
+        let served = self.shared.resolver.current();
+        let info = served.info();
+        for crossing in self.expiry.crossed(info, now) {
             self.shared.metrics.expiry_crossed();
+            // R34: one event, one line. A leaf that had ended when it was loaded was told then.
+            let is_told = |warning: &Warning| matches!(warning, Warning::Expired { file, .. } if *file == crossing.file);
+            if crossing.threshold.is_zero() && served.warnings().iter().any(is_told) {
+                continue;
+            }
             let level = if crossing.threshold.is_zero() {
                 Level::Error
             } else {
@@ -495,7 +502,7 @@ impl CertReloader {
             .update(|state| report::judge_health(state, &self.expiry, now));
         let next = self
             .expiry
-            .next(&info, now)
+            .next(info, now)
             .map_or(EXPIRY_CHECK, |next| next.min(EXPIRY_CHECK));
         if let Some(old) = self.expiry_timer.replace(ctx.run_later(next, Self::check_expiry)) {
             ctx.cancel_future(old);

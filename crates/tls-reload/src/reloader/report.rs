@@ -200,16 +200,17 @@ pub(super) fn files(settings: &Settings) -> String {
         .join(",")
 }
 
-/// Warnings that the last generation did not have. An expired leaf is an error for whoever operates this (R19).
+/// Warnings that the last generation did not have. An expired leaf is an error for whoever operates this, and so is
+/// one that is not valid yet where it replaces an expired one (R19: nothing else lets it be taken).
 fn log_warnings(generation: &Generation, old: Option<&Generation>) {
     for warning in generation.warnings() {
         if old.is_some_and(|old| old.warnings().contains(warning)) {
             continue;
         }
-        let level = if matches!(warning, Warning::Expired { .. }) {
-            Level::Error
-        } else {
-            Level::Warn
+        let level = match warning {
+            Warning::Expired { .. } => Level::Error,
+            Warning::NotYetValid { .. } if old.is_some() => Level::Error,
+            _ => Level::Warn,
         };
         emit(
             level,

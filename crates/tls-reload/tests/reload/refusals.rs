@@ -211,6 +211,27 @@ fn r19_when_the_served_one_has_ended_the_later_end_wins() {
     site.wait("health", |state| state.healthy);
 }
 
+/// Neither is good: what begins tomorrow is taken, and whoever operates this must act.
+#[test]
+fn r19_a_leaf_of_tomorrow_replaces_an_expired_one_with_an_error() {
+    let day = time::Duration::days(1);
+    let authority = Authority::new("root");
+    let of = |begins, ends| authority.issue(&Order::new(&["localhost"]).valid(begins, ends));
+    let (ended, tomorrow) = (of(-day * 30, -day), of(day, day * 30));
+    let site = Site::with(&ended);
+    write(site.root.path(), &tomorrow);
+    site.wait_served(&tomorrow);
+    let state = site.wait("the attempt", |state| state.attempts.len() == 2);
+    assert!(!state.healthy, "{state:?}");
+    let lines = records::about(&site.root.path().display().to_string());
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.message.contains("is not valid before"))
+        .collect();
+    assert_eq!(told.len(), 1, "{lines:#?}");
+    assert_eq!(told[0].level, log::Level::Error);
+}
+
 #[test]
 fn t47_key_removed() {
     let watched = Watched::new();
