@@ -48,7 +48,8 @@ impl Handshaker {
             let (result, version) = match &outcome {
                 Ok((_, facts)) => (HandshakeResult::Success, Some(facts.version)),
                 Err(HandshakeError::Silent | HandshakeError::Slow) => (HandshakeResult::Timeout, None),
-                Err(HandshakeError::Closed | HandshakeError::Failed(_)) => (HandshakeResult::Failure, None),
+                Err(HandshakeError::Closed) => (HandshakeResult::Closed, None),
+                Err(HandshakeError::Failed(_)) => (HandshakeResult::Failure, None),
             };
             metrics.ended(result, version, begun.elapsed());
         }
@@ -63,7 +64,13 @@ impl Handshaker {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
         let hello = match timeout_at(deadline, hello).await {
             Err(_) => return Err(HandshakeError::Silent),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            // Load balancers probe with a reset as often as with a close.
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 return Err(HandshakeError::Closed);
             }
             Ok(Err(error)) => return Err(HandshakeError::Failed(error)),

@@ -5,6 +5,7 @@
 //! agrees with what a handshake sees at that moment. One registration serves several TLS sets: a second set
 //! gets a label through [`ReloadMetrics::for_set`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub enum HandshakeResult {
     Success,
     /// Either side refused.
     Failure,
+    /// The client closed before it had sent a ClientHello: a TCP probe of a load balancer, a port scan.
+    Closed,
     /// The deadline passed first.
     Timeout,
 }
@@ -380,7 +383,12 @@ impl Collector for StateCollector {
 fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -> fmt::Result {
     let generation = shared.resolver().current();
     let info = generation.info();
-    let certificate = |metric: &mut MetricEncoder<'_>, kind, one: &CertificateInfo, sni: &str| {
+    // The same CA in two files, or the same leaf in two pairs, is one series: twice the same is no valid scrape.
+    let mut told = HashSet::new();
+    let mut certificate = |metric: &mut MetricEncoder<'_>, kind, one: &CertificateInfo, sni: &str| {
+        if !told.insert((kind, one.fingerprint.clone(), sni.to_owned())) {
+            return Ok(());
+        }
         let labels = CertificateLabels {
             kind,
             fingerprint: &one.fingerprint,
@@ -402,8 +410,9 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -
     for authority in &info.client_authorities {
         certificate(metric, "client_ca", authority, "")?;
     }
+    let mut lists = HashSet::new();
     for list in &info.revocation_lists {
-        let Some(next_update) = list.next_update else {
+        let Some(next_update) = list.next_update.filter(|_| lists.insert(&list.fingerprint)) else {
             continue;
         };
         let labels = CertificateLabels {
@@ -461,6 +470,7 @@ impl EncodeLabelSet for HandshakeLabels {
         let result = match self.result {
             HandshakeResult::Success => "success",
             HandshakeResult::Failure => "failure",
+            HandshakeResult::Closed => "closed",
             HandshakeResult::Timeout => "timeout",
         };
         label(encoder, "result", result)?;
