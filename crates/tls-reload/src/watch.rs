@@ -36,7 +36,8 @@ pub type WatcherFactory =
 /// Why directories are not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WatchFailure {
-    /// The user's inotify watches or instances are used up.
+    /// The user's inotify watches or instances are used up, or the process's or system's open files: the system
+    /// tells instances and files by the same number.
     Limit,
     /// The queue of events overflowed: some were lost, so everything is looked at again.
     Overflow,
@@ -325,7 +326,7 @@ impl WatchFailure {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Limit => {
-                "the user's inotify watches or instances are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+                "inotify watches, inotify instances or open files are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl), or the limit of open files (ulimit -n, LimitNOFILE)"
             }
             Self::Overflow => {
                 "the queue of file-system events overflowed: raise fs.inotify.max_queued_events (sysctl)"
@@ -357,7 +358,7 @@ impl From<notify::Error> for WatchFailure {
             notify::ErrorKind::MaxFilesWatch => Self::Limit,
             notify::ErrorKind::PathNotFound => Self::Missing,
             notify::ErrorKind::Io(error) => match error.raw_os_error() {
-                // EMFILE: inotify instances; ENFILE: files of the whole system; ENOSPC: watches.
+                // EMFILE: inotify instances, or files of the process; ENFILE: files of the system; ENOSPC: watches.
                 Some(24 | 23 | 28) => Self::Limit,
                 _ if error.kind() == std::io::ErrorKind::NotFound => Self::Missing,
                 _ => Self::System,

@@ -269,7 +269,10 @@ impl CertReloader {
         self.signals.go_live();
         if let Some(failure) = self.signals.take_failure() {
             self.watch_failed(ctx, failure);
-            return;
+            // After an overflow the watcher goes on; any other failure has taken it.
+            if failure != WatchFailure::Overflow {
+                return;
+            }
         }
         if self.watch_failures > 0 {
             self.watch_failures = 0;

@@ -253,6 +253,37 @@ fn r07_a_watcher_that_fails_at_first() {
     site.wait_served(&b);
 }
 
+/// The overflow is there before the watch is armed: it is counted, and the mode is told all the same.
+#[test]
+fn r02_r33_an_overflow_while_the_watch_is_armed() {
+    struct Early(EventSink);
+    impl DirectoryWatcher for Early {
+        fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+            self.0.failed(WatchFailure::Overflow);
+            Ok(())
+        }
+        fn unwatch(&mut self, _: &Path) {}
+    }
+    let place = directory();
+    write(place.path(), &Authority::new("root").server());
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let set = settings(place.path());
+    let site = Site::started(
+        place,
+        Reloader::new(set)
+            .watcher(Arc::new(|sink| Ok(Box::new(Early(sink)))))
+            .metrics(metrics),
+    );
+    let state = site.state();
+    assert_eq!(state.watch_mode, WatchMode::Events, "{state:?}");
+    assert!(state.watch_problem.is_none(), "{state:?}");
+    assert_eq!(
+        metric(&scrape(&registry), "watch_errors_total{reason=\"overflow\"}"),
+        Some(1.0)
+    );
+}
+
 /// A queue that overflowed lost events: look at everything again.
 #[test]
 fn r02_overflow_is_a_change() {

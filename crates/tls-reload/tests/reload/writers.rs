@@ -291,7 +291,10 @@ fn t30_deleted_and_created_later() {
     fs::remove_file(site.path("tls.key")).expect("remove");
     let state = site.wait("the absence", |state| state.failure.is_some());
     assert_eq!(state.generation.fingerprint(), a.fingerprint);
-    pass(Duration::from_secs(3));
+    // The retries after 1 and 2 s: three seconds after the first refusal.
+    site.wait("the second retry", |state| {
+        state.attempts.back().is_some_and(|last| last.times >= 3)
+    });
     write(site.root.path(), &b);
     let last = Instant::now();
     assert!(site.wait_served(&b) - last <= DEBOUNCE + SLACK);
