@@ -464,6 +464,44 @@ mod tests {
         assert_eq!(signals.take_failure(), None);
     }
 
+    /// The system's own queue, run over while the watcher's thread is held up.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn r02_a_queue_that_overflows_is_told() {
+        let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let limit: usize = limit.trim().parse().unwrap();
+        let place = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let (open, gate) = std::sync::mpsc::sync_channel::<()>(0);
+        let (heard, hears) = std::sync::mpsc::sync_channel::<()>(1);
+        let (gate, is_first) = (std::sync::Mutex::new(gate), AtomicBool::new(true));
+        let signals = Signals::new(move || {
+            if is_first.swap(false, Ordering::AcqRel) {
+                // Until the test lets go.
+                let _open = gate.lock().unwrap().recv();
+            }
+            let _full = heard.try_send(());
+            true
+        });
+        signals.go_live();
+        let mut watcher = system_events()(signals.sink()).unwrap();
+        watcher.watch(place.path()).unwrap();
+        // Each rename is two events, and no event equals the one before it.
+        let names = ["a", "b"].map(|name| place.path().join(name));
+        std::fs::write(&names[0], "x").unwrap();
+        for turn in 0..limit + 1000 {
+            std::fs::rename(&names[turn % 2], &names[(turn + 1) % 2]).unwrap();
+        }
+        drop(open);
+        // The burst is told once, so whatever wakes after that is the failure.
+        let told = (0..3).find_map(|_| {
+            hears.recv_timeout(Duration::from_secs(20)).unwrap();
+            signals.take_failure()
+        });
+        assert_eq!(told, Some(WatchFailure::Overflow));
+    }
+
     /// The sink is dropped within the stop here, so that the order is certain: no end of the thread is told.
     #[test]
     fn r06_a_watcher_that_is_given_up_did_not_die() {

@@ -15,19 +15,19 @@ use crate::site::{Site, directory, replace, settings, write};
 use crate::told::{metric, scrape};
 
 /// A site whose failures can be counted.
-struct Watched {
-    site: Site,
+pub(crate) struct Watched {
+    pub(crate) site: Site,
     registry: Registry,
-    authority: Authority,
+    pub(crate) authority: Authority,
     a: Pair,
 }
 
 impl Watched {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::configured(|_, _| {})
     }
 
-    fn configured(change: impl FnOnce(&Path, &mut Settings)) -> Self {
+    pub(crate) fn configured(change: impl FnOnce(&Path, &mut Settings)) -> Self {
         let authority = Authority::new("root");
         let a = authority.server();
         Self::serving(authority, a, change)
@@ -50,7 +50,7 @@ impl Watched {
     }
 
     /// Waits for the refusal and checks everything the contract says of it.
-    fn refused(&self, reason: FailureReason, words: &str) -> std::sync::Arc<ReloadState> {
+    pub(crate) fn refused(&self, reason: FailureReason, words: &str) -> std::sync::Arc<ReloadState> {
         let state = self.site.wait("the refusal", |state| {
             state
                 .failure
@@ -88,7 +88,7 @@ impl Watched {
     }
 
     /// A good pair heals it.
-    fn heals(self) {
+    pub(crate) fn heals(self) {
         let b = self.authority.server();
         for (name, content) in [("tls.crt", &b.certificate), ("tls.key", &b.key)] {
             let path = self.site.path(name);
