@@ -17,7 +17,7 @@ use crate::site::{DEBOUNCE, LIMIT, Site, alone, directory, replace, settings, wr
 use crate::told::{metric, scrape};
 
 #[tokio::test]
-async fn t67_asking_reloads_at_once_and_answers() {
+async fn t67_r10_asking_reloads_at_once_and_answers() {
     let root = Authority::new("root");
     let (a, b) = (root.server(), root.server());
     let place = directory();

@@ -275,7 +275,7 @@ fn t49_passphrase_no_longer_fits() {
 }
 
 #[test]
-fn t50_ten_megabytes() {
+fn t50_r15_ten_megabytes() {
     let watched = Watched::new();
     replace(
         &watched.site.path("tls.crt"),
@@ -289,7 +289,7 @@ fn t50_ten_megabytes() {
 }
 
 #[test]
-fn t51_ten_thousand_certificates() {
+fn t51_r15_ten_thousand_certificates() {
     let watched = Watched::new();
     // The smallest certificates that still are: the size limit would catch larger ones first.
     let tiny = crate::authority::pem("CERTIFICATE", b"\x30\x00");
@@ -365,7 +365,7 @@ fn t55_revocation_list_is_garbage() {
 }
 
 #[test]
-fn t56_the_directory_disappears_and_comes_back() {
+fn t56_r05_the_directory_disappears_and_comes_back() {
     let watched = Watched::configured(|root, set| {
         fs::create_dir(root.join("tls")).expect("mkdir");
         for name in ["tls.crt", "tls.key"] {

@@ -104,7 +104,7 @@ fn t03_t04_empty_files() {
 }
 
 #[test]
-fn t05_missing_file_and_missing_parent() {
+fn t05_r05_missing_file_and_missing_parent() {
     let (root, mut settings, _) = good();
     fs::remove_file(root.path().join("tls.key")).expect("remove");
     assert!(matches!(
@@ -193,7 +193,7 @@ pub(crate) fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 }
 
 #[test]
-fn t07_t08_not_a_regular_file() {
+fn t07_t08_r15_not_a_regular_file() {
     let (root, settings, _) = good();
     let key = root.path().join("tls.key");
     fs::remove_file(&key).expect("remove");

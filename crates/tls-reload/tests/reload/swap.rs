@@ -35,7 +35,7 @@ async fn reload(site: &Site) {
 
 /// R26: with tickets in hand, a new leaf of the same trust resumes.
 #[tokio::test]
-async fn t59_resumption_survives_a_leaf_change() {
+async fn t59_r26_resumption_survives_a_leaf_change() {
     let root = Authority::new("root");
     let (a, b) = (root.server(), root.server());
     for version in [&TLS12, &TLS13] {
@@ -61,7 +61,7 @@ async fn t59_resumption_survives_a_leaf_change() {
 }
 
 #[tokio::test]
-async fn t60_a_removed_client_ca_ends_its_sessions() {
+async fn t60_r25_a_removed_client_ca_ends_its_sessions() {
     let root = Authority::new("root");
     let (old, new) = (Authority::new("old clients"), Authority::new("new clients"));
     let order = Order::new(&["client"]).client();
@@ -308,7 +308,7 @@ async fn verification_mode_none_takes_any_certificate_and_checks_its_key() {
 }
 
 #[tokio::test]
-async fn t64_names() {
+async fn t64_r27_names() {
     let root = Authority::new("root");
     let order = |name: &str| Order::new(&[name]);
     let default = root.issue(&Order::new(&["localhost", "default.test"]));
@@ -476,7 +476,7 @@ async fn a_new_intermediate_with_the_same_leaf_counts() {
 
 /// R24 and T58's heart: an established connection outlives any number of generations.
 #[tokio::test]
-async fn t58_running_connections_stay() {
+async fn t58_r24_running_connections_stay() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let root = Authority::new("root");
     let site = Site::with(&root.server());

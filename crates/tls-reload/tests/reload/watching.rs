@@ -30,12 +30,12 @@ pub(crate) fn deaf() -> WatcherFactory {
 
 /// The limit itself, in a user namespace of its own.
 #[test]
-fn t69_no_watches_left() {
+fn t69_r06_no_watches_left() {
     if std::env::var_os(INNER).is_some() {
         return without_watches();
     }
     let this = std::env::current_exe().expect("this test");
-    let script = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" --exact watching::t69_no_watches_left --nocapture";
+    let script = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" --exact watching::t69_r06_no_watches_left --nocapture";
     let outcome = Command::new("unshare")
         .args(["--user", "--map-root-user", "sh", "-c", script])
         .arg(this)
@@ -49,14 +49,14 @@ fn t69_no_watches_left() {
             );
         }
         Ok(output) if output.stdout.is_empty() => {
-            eprintln!("no user namespace here, t69_injected covers it: {output:?}")
+            eprintln!("no user namespace here, t69_r06_injected covers it: {output:?}")
         }
         Ok(output) => panic!(
             "{}\n{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) => eprintln!("no unshare here ({error}), t69_injected covers it"),
+        Err(error) => eprintln!("no unshare here ({error}), t69_r06_injected covers it"),
     }
 }
 
@@ -67,7 +67,7 @@ fn without_watches() {
 }
 
 #[test]
-fn t69_injected() {
+fn t69_r06_injected() {
     poll_only(Arc::new(|_| Err(WatchFailure::Limit)));
 }
 

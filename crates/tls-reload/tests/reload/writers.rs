@@ -175,7 +175,7 @@ fn t25_partial_writes() {
 
 /// certbot's `live/NAME/*.pem → ../../archive/NAME/*N.pem`.
 #[test]
-fn t26_certbot_links() {
+fn t26_r01_certbot_links() {
     let (a, b) = two();
     let root = directory();
     let (live, archive) = (root.path().join("live/x"), root.path().join("archive/x"));
@@ -208,7 +208,7 @@ fn t26_certbot_links() {
 }
 
 #[test]
-fn t27_a_parent_link_is_swapped() {
+fn t27_r03_a_parent_link_is_swapped() {
     let (a, b) = two();
     let root = directory();
     for (name, pair) in [("one", &a), ("two", &b)] {
@@ -410,7 +410,7 @@ fn t33_same_size_and_time() {
 }
 
 #[test]
-fn t34_t35_touched_or_chmodded_is_unchanged() {
+fn t34_t35_r12_touched_or_chmodded_is_unchanged() {
     let (a, _) = two();
     let site = Site::with(&a);
     for round in 0..2 {
