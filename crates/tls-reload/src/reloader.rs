@@ -177,7 +177,8 @@ impl ReloadHandle {
         self.shared.state()
     }
 
-    /// The state now and each that follows.
+    /// The state now and each that follows. While a borrowed state is held (in the closure of `wait_for`, too), ask
+    /// the handle for nothing and scrape no metrics: the reloader waits for the borrow, and they for the reloader.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ReloadState>> {
         self.shared.state.subscribe()
