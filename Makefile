@@ -1,8 +1,6 @@
 # Two commands matter: `make run` (a server to try) and `make test`.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-# One after the other: some measure time or memory, and would measure each other.
-TORTURE = $(CARGO) test --workspace --locked --release -- --ignored --nocapture --test-threads=1
 
 # What --version says of the build. The commit's own time: the same commit builds the same program.
 STAMP = FLEET_SERVER_COMMIT=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
@@ -40,16 +38,8 @@ deny: ## licences, bans, sources and advisories of the dependencies
 	.ci/deny
 
 .PHONY: torture
-torture: ## the long versions of the tests: rotations by the thousand, kills, a million agents; about half an hour
-	@printf '%s\n' 'The plan, on two cores (after the release build of all tests):' \
-		'  fleet-server  t57, nine writers rotate 1,008 times under handshakes   2 min' \
-		'  store         s17, s28, lists and counts of 1,000,000 agents          6 min' \
-		'  store         s21, kill -9 a hundred times                            3 min' \
-		'  tls-reload    t57, 1,000 rotations under handshakes                   4 min' \
-		'  tls-reload    t74, 100,000 reads while a writer swaps                 2 min' \
-		'  tls-reload    t75, 1,000 certificates replaced together               1 min' \
-		'  tls-reload    t76, t77, 10,000 reloads                                1 min'
-	$(TORTURE)
+torture: ## the long versions of the tests: prints its plan, then runs one after the other, an hour at most
+	CARGO="$(CARGO)" .ci/torture
 
 .PHONY: deploy-check
 deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself

@@ -64,7 +64,13 @@ impl Handshaker {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
         let hello = match timeout_at(deadline, hello).await {
             Err(_) => return Err(HandshakeError::Silent),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            // Load balancers probe with a reset as often as with a close.
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 return Err(HandshakeError::Closed);
             }
             Ok(Err(error)) => return Err(HandshakeError::Failed(error)),

@@ -228,10 +228,25 @@ fn each_writer_leaves_the_events_of_the_real_one() {
     }
 }
 
+/// What KUBELET_SIM names, else the one beside the workspace, where it and Python are.
+fn simulation() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("KUBELET_SIM") {
+        return Some(named.into());
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tools/kubelet_sim.py");
+    let has_python = || {
+        let version = Command::new("python3").arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    (beside.is_file() && has_python()).then_some(beside)
+}
+
 #[test]
 fn each_writer_is_like_its_simulation() {
-    let Some(simulation) = std::env::var_os("KUBELET_SIM").map(PathBuf::from) else {
-        eprintln!("not compared: KUBELET_SIM names no program");
+    let Some(simulation) = simulation() else {
+        eprintln!(
+            "not compared: neither KUBELET_SIM nor ../shared/tools has the simulation, or there is no python3"
+        );
         return;
     };
     for style in WriterStyle::ALL {

@@ -1,8 +1,9 @@
 //! What the reloading costs a handshake: `cargo bench -p tls-reload`.
 //!
-//! `resolve`: the look-up of a pair by name. `handshake`: full TLS 1.3 handshakes in memory, on one thread,
-//! against a fixed configuration and against the resolver. Then the ratio of both, without reloads and while
-//! the files are written and reloaded every 10 ms.
+//! `resolve`: the look-up of a pair by name in one generation. `resolver`: what a handshake asks for, the load of
+//! the pointer included: the configuration, and the pair for a ClientHello. `handshake`: full TLS 1.3 handshakes
+//! in memory, on one thread, against a fixed configuration and against the resolver. Then the ratio of both, by
+//! CPU time and by the clock on the wall, without reloads and while the files are written and reloaded every 10 ms.
 
 #![expect(
     clippy::expect_used,
@@ -14,13 +15,14 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::server::{Accepted, Acceptor, ResolvesServerCert as _};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use tls_reload::{PairSource, PemSource, ReloadSettings, Reloader, Settings, Trigger};
+use tls_reload::{Generation, PairSource, PemSource, ReloadSettings, Reloader, Settings, Trigger};
 
 /// A CA and what it issues: every pair costs the client the same.
 struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
@@ -59,11 +61,11 @@ fn source(directory: &Path) -> PairSource {
     PairSource::new(path("tls.crt"), Some(path("tls.key")))
 }
 
-fn resolve(c: &mut Criterion) {
-    let directory = tempfile::tempdir().expect("a directory");
-    write(directory.path(), &Authority::new().issue());
+/// A set of one pair, and one of 10,000 names.
+fn sets(directory: &Path) -> (Settings, Settings) {
+    write(directory, &Authority::new().issue());
     let one = Settings {
-        pairs: vec![source(directory.path())],
+        pairs: vec![source(directory)],
         ..Settings::default()
     };
     let mut many = one.clone();
@@ -73,9 +75,15 @@ fn resolve(c: &mut Criterion) {
             .collect();
         many.pairs.push(PairSource {
             names,
-            ..source(directory.path())
+            ..source(directory)
         });
     }
+    (one, many)
+}
+
+fn resolve(c: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (one, many) = sets(directory.path());
     let mut group = c.benchmark_group("resolve");
     let cases = [
         ("one pair", one, "localhost"),
@@ -84,13 +92,52 @@ fn resolve(c: &mut Criterion) {
         ("10000 names, unknown", many, "unknown.example.com"),
     ];
     for (case, settings, name) in cases {
-        let handle = Reloader::new(settings).spawn_system().expect("starts");
-        let resolver = handle.resolver();
+        let generation = Generation::load(&settings, SystemTime::now()).expect("loads");
         group.bench_function(case, |b| {
-            b.iter(|| resolver.certificate_for(black_box(Some(name))))
+            b.iter(|| generation.certificate_for(black_box(Some(name))).clone())
         });
     }
     group.finish();
+}
+
+fn resolver(c: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (one, many) = sets(directory.path());
+    let mut group = c.benchmark_group("resolver");
+    let cases = [
+        ("one pair", one, "localhost"),
+        ("10000 names", many.clone(), "n57.p31.example.com"),
+        ("10000 names, unknown", many, "unknown.example.com"),
+    ];
+    for (case, mut settings, name) in cases {
+        settings.reload.enabled = false;
+        let handle = Reloader::new(settings).spawn_system().expect("starts");
+        let resolver = handle.resolver();
+        let accepted = hello(name);
+        group.bench_function(format!("server_config, {case}"), |b| {
+            b.iter(|| resolver.server_config())
+        });
+        group.bench_function(format!("resolve, {case}"), |b| {
+            b.iter(|| resolver.resolve(black_box(accepted.client_hello())))
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(handle.shutdown());
+    }
+    group.finish();
+}
+
+/// A ClientHello as it arrives.
+fn hello(name: &str) -> Accepted {
+    let config = client(&Authority::new());
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).expect("written");
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut wire.as_slice()).expect("read");
+    acceptor.accept().ok().flatten().expect("a hello")
 }
 
 fn handshake(c: &mut Criterion) {
@@ -114,25 +161,31 @@ fn handshake(c: &mut Criterion) {
     group.sample_size(40);
     let by_fixed = || shake(&client, fixed.clone());
     let by_resolver = || shake(&client, resolver.server_config());
-    group.bench_function("fixed", |b| b.iter_custom(|count| cpu_time(count, by_fixed)));
+    group.bench_function("fixed", |b| b.iter_custom(|count| cpu_time(count, &by_fixed)));
     group.bench_function("resolver", |b| {
-        b.iter_custom(|count| cpu_time(count, by_resolver))
+        b.iter_custom(|count| cpu_time(count, &by_resolver))
     });
     group.finish();
-    report("without reloads", by_fixed, by_resolver);
+    report("without reloads", &by_fixed, &by_resolver);
     let stop = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let (stop, at) = (stop.clone(), directory.path().to_owned());
         move || reload_without_end(&stop, &at, &pairs, &handle)
     });
-    report("a reload every 10 ms", by_fixed, by_resolver);
+    report("a reload every 10 ms", &by_fixed, &by_resolver);
     stop.store(true, Ordering::Relaxed);
     let reloads = writer.join().expect("joined");
     assert!(reloads > 100, "{reloads} reloads");
 }
 
+fn wall_time(count: u64, shake: &dyn Fn()) -> Duration {
+    let began = Instant::now();
+    (0..count).for_each(|_| shake());
+    began.elapsed()
+}
+
 /// The CPU time this thread spends on `count` handshakes: what others do on the machine counts little.
-fn cpu_time(count: u64, shake: impl Fn()) -> Duration {
+fn cpu_time(count: u64, shake: &dyn Fn()) -> Duration {
     let now = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::new(
@@ -147,15 +200,26 @@ fn cpu_time(count: u64, shake: impl Fn()) -> Duration {
 
 /// Handshakes per second through the resolver, relative to the fixed configuration: pairs of blocks side by
 /// side, in turns, so that a drift of the machine meets both.
-fn report(case: &str, fixed: impl Fn(), resolver: impl Fn()) {
+fn report(case: &str, fixed: &dyn Fn(), resolver: &dyn Fn()) {
+    ratio(case, "CPU time", cpu_time, fixed, resolver);
+    ratio(case, "wall clock", wall_time, fixed, resolver);
+}
+
+fn ratio(
+    case: &str,
+    clock: &str,
+    time: fn(u64, &dyn Fn()) -> Duration,
+    fixed: &dyn Fn(),
+    resolver: &dyn Fn(),
+) {
     let mut ratios: Vec<f64> = (0..BLOCKS)
         .map(|block| {
             let (one, two) = if block % 2 == 0 {
-                let one = cpu_time(BLOCK, &fixed);
-                (one, cpu_time(BLOCK, &resolver))
+                let one = time(BLOCK, fixed);
+                (one, time(BLOCK, resolver))
             } else {
-                let two = cpu_time(BLOCK, &resolver);
-                (cpu_time(BLOCK, &fixed), two)
+                let two = time(BLOCK, resolver);
+                (time(BLOCK, fixed), two)
             };
             one.as_secs_f64() / two.as_secs_f64()
         })
@@ -163,7 +227,7 @@ fn report(case: &str, fixed: impl Fn(), resolver: impl Fn()) {
     ratios.sort_by(f64::total_cmp);
     let at = |share: usize| ratios[ratios.len() * share / 100];
     println!(
-        "handshakes/s, resolver : fixed, {case}: median {:.4} (quartiles {:.4} to {:.4}, {BLOCKS} pairs of {BLOCK})",
+        "handshakes/s by {clock}, resolver : fixed, {case}: median {:.4} (quartiles {:.4} to {:.4}, {BLOCKS} pairs of {BLOCK})",
         at(50),
         at(25),
         at(75),
@@ -238,5 +302,5 @@ fn shake(client: &Arc<ClientConfig>, server: Arc<ServerConfig>) {
     }
 }
 
-criterion_group!(benches, resolve, handshake);
+criterion_group!(benches, resolve, resolver, handshake);
 criterion_main!(benches);

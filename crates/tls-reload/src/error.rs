@@ -255,7 +255,7 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
-    /// R15.
+    /// R15: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
     TooManyKeys {
         /// The file.
@@ -391,13 +391,12 @@ impl LoadError {
             Self::PermissionDenied { .. } => {
                 "let the server's user read it, and search every directory above it"
             }
-            Self::Unreadable { .. } => {
-                "see that the file system is mounted and healthy, and that the process may open more files (LimitNOFILE)"
-            }
+            Self::Unreadable { .. } => "see that the file system is mounted and healthy",
             Self::NotRegular { .. } | Self::LinkLoop { .. } => "point the setting at a regular file",
             Self::TooLarge { .. } | Self::TooManyCertificates { .. } => {
                 "point the setting at the server's own chain, not at a bundle"
             }
+            Self::TooManyKeys { .. } => "leave only the key of the certificate in the file",
             Self::Unsettled { .. } => "write to a temporary name and rename, so that a change is one step",
             Self::Empty { .. } => "write the PEM into it; an empty file is often a renewal that failed",
             Self::Der { .. } => {
@@ -409,7 +408,6 @@ impl LoadError {
             Self::NoCertificate { .. } | Self::BadCertificate { .. } => {
                 "put the chain there, leaf first, as `-----BEGIN CERTIFICATE-----` sections"
             }
-            Self::TooManyKeys { .. } => "leave the key that the certificate was issued for",
             Self::NoKey { .. } => "set key, or put the private key into the certificate's file",
             Self::LegacyEncryptedKey { .. } => "convert it: openssl pkcs8 -topk8 -in OLD.key -out NEW.key",
             Self::PassphraseMissing { .. } => "set key_passphrase_path or key_passphrase",

@@ -18,9 +18,9 @@ pub(crate) struct Expiry {
 pub(crate) struct Crossing {
     /// Zero: it has ended.
     pub(crate) threshold: Duration,
+    /// The certificate's.
+    pub(crate) file: String,
     pub(crate) message: String,
-    /// The load has told it already: the leaf had ended when it was taken.
-    pub(crate) is_told: bool,
 }
 
 impl Expiry {
@@ -47,9 +47,10 @@ impl Expiry {
                 .iter()
                 .take_while(|threshold| left <= **threshold)
                 .count();
-            let before = self.announced.insert(pair.leaf.fingerprint.clone(), count);
-            let is_told = before.is_none() && left.is_zero();
-            let before = before.unwrap_or(0);
+            let before = self
+                .announced
+                .insert(pair.leaf.fingerprint.clone(), count)
+                .unwrap_or(0);
             // A clock set back takes back the crossing; it is announced again when it comes again.
             if count <= before {
                 continue;
@@ -57,8 +58,8 @@ impl Expiry {
             if let Some(threshold) = self.thresholds.get(count - 1) {
                 crossings.push(Crossing {
                     threshold: *threshold,
+                    file: pair.certificate_file.clone(),
                     message: describe(pair, left),
-                    is_told,
                 });
             }
         }

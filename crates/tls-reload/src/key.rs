@@ -19,11 +19,11 @@ pub(crate) fn signing_keys(
     passphrase: Option<&[u8]>,
 ) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
     let found = sections.keys.len() + sections.encrypted_keys.len();
-    if found > MOST_KEYS {
+    if found > MAX_KEYS {
         return Err(LoadError::TooManyKeys {
             file: file.to_owned(),
             found,
-            limit: MOST_KEYS,
+            limit: MAX_KEYS,
         });
     }
     let mut keys: Vec<PrivateKeyDer<'static>> = sections.keys.iter().map(PrivateKeyDer::clone_key).collect();
@@ -57,9 +57,6 @@ pub(crate) fn signing_keys(
         _ => Ok(usable),
     }
 }
-
-/// A few are an overlap of old and new; each encrypted one costs up to a second, and a file has room for thousands.
-const MOST_KEYS: usize = 8;
 
 fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, LoadError> {
     let file = || file.to_owned();
@@ -112,6 +109,8 @@ fn too_costly(scheme: &EncryptionScheme) -> Option<&'static str> {
     }
 }
 
+/// A file of the largest size has room for thousands of encrypted keys: half an hour of decryption (R15, R17).
+const MAX_KEYS: usize = 8;
 /// Some seconds; the largest recommendations are a fifth of it.
 const MAX_ROUNDS: u32 = 5_000_000;
 const MAX_SCRYPT_MEMORY: u64 = 256 << 20;

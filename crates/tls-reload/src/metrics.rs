@@ -48,10 +48,10 @@ pub enum HandshakeResult {
     Success,
     /// Either side refused.
     Failure,
+    /// The client closed before it had sent a ClientHello: a TCP probe of a load balancer, a port scan.
+    Closed,
     /// The deadline passed first.
     Timeout,
-    /// The client closed the connection before its `ClientHello`: most often a probe.
-    Closed,
 }
 
 struct Families {
@@ -383,7 +383,12 @@ impl Collector for StateCollector {
 fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -> fmt::Result {
     let generation = shared.resolver().current();
     let info = generation.info();
-    let certificate = |metric: &mut MetricEncoder<'_>, kind, one: &CertificateInfo, sni: &str| {
+    // The same CA in two files, or the same leaf in two pairs, is one series: twice the same is no valid scrape.
+    let mut told = HashSet::new();
+    let mut certificate = |metric: &mut MetricEncoder<'_>, kind, one: &CertificateInfo, sni: &str| {
+        if !told.insert((kind, one.fingerprint.clone(), sni.to_owned())) {
+            return Ok(());
+        }
         let labels = CertificateLabels {
             kind,
             fingerprint: &one.fingerprint,
@@ -402,15 +407,12 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -
             certificate(metric, "leaf", &pair.leaf, name)?;
         }
     }
-    // The same one may stand in several files; a series is shown once.
-    let mut shown = HashSet::new();
     for authority in &info.client_authorities {
-        if shown.insert(&authority.fingerprint) {
-            certificate(metric, "client_ca", authority, "")?;
-        }
+        certificate(metric, "client_ca", authority, "")?;
     }
+    let mut lists = HashSet::new();
     for list in &info.revocation_lists {
-        let Some(next_update) = list.next_update.filter(|_| shown.insert(&list.fingerprint)) else {
+        let Some(next_update) = list.next_update.filter(|_| lists.insert(&list.fingerprint)) else {
             continue;
         };
         let labels = CertificateLabels {
@@ -468,8 +470,8 @@ impl EncodeLabelSet for HandshakeLabels {
         let result = match self.result {
             HandshakeResult::Success => "success",
             HandshakeResult::Failure => "failure",
-            HandshakeResult::Timeout => "timeout",
             HandshakeResult::Closed => "closed",
+            HandshakeResult::Timeout => "timeout",
         };
         label(encoder, "result", result)?;
         label(encoder, "version", self.version)?;

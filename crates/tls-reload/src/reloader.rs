@@ -5,6 +5,7 @@
 //! being alive (R31).
 
 mod actor;
+mod course;
 mod job;
 mod report;
 mod supervise;
@@ -46,6 +47,8 @@ pub struct Reloader {
     metrics: ReloadMetrics,
     clock: Clock,
     watcher: WatcherFactory,
+    /// A job this long means a file system that does not answer.
+    stuck_after: Duration,
 }
 
 /// A running reloader. Clones are the same one; it runs until [`shutdown`](Self::shutdown) or the end of its
@@ -65,6 +68,8 @@ pub(crate) struct Shared {
     metrics: ReloadMetrics,
     clock: Clock,
     watcher: WatcherFactory,
+    /// A job this long means a file system that does not answer.
+    stuck_after: Duration,
 }
 
 impl Reloader {
@@ -75,6 +80,7 @@ impl Reloader {
             metrics: ReloadMetrics::unregistered(),
             clock: Clock::default(),
             watcher: system_events(),
+            stuck_after: STUCK,
         }
     }
 
@@ -93,6 +99,13 @@ impl Reloader {
     /// Takes events from elsewhere.
     pub fn watcher(mut self, watcher: WatcherFactory) -> Self {
         self.watcher = watcher;
+        self
+    }
+
+    /// Calls a job stuck earlier than after half a minute.
+    #[cfg(test)]
+    fn stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = time;
         self
     }
 
@@ -129,6 +142,7 @@ impl Reloader {
             metrics,
             clock,
             watcher,
+            stuck_after,
         } = self;
         let now = clock.now();
         let generation = Arc::new(Generation::load(&settings, now)?);
@@ -141,6 +155,7 @@ impl Reloader {
             metrics,
             clock,
             watcher,
+            stuck_after,
         });
         shared.metrics.observe(&shared);
         let (stop, stopped) = watch::channel(false);
@@ -162,7 +177,8 @@ impl ReloadHandle {
         self.shared.state()
     }
 
-    /// The state now and each that follows.
+    /// The state now and each that follows. While a borrowed state is held (in the closure of `wait_for`, too), ask
+    /// the handle for nothing and scrape no metrics: the reloader waits for the borrow, and they for the reloader.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ReloadState>> {
         self.shared.state.subscribe()
@@ -271,6 +287,8 @@ impl fmt::Debug for ReloadHandle {
     }
 }
 
+/// Reading a set takes milliseconds; a disk that is merely busy takes seconds.
+const STUCK: Duration = Duration::from_secs(30);
 /// How often a request follows the actor through a restart.
 const TRIES: usize = 3;
 /// How long a restart may take before a request gives up on it.

@@ -41,12 +41,6 @@ impl Resolver {
         self.served.load().server_config().clone()
     }
 
-    /// The certificate for a client that asks for `name`. No lock, no allocation (but for a name with capitals), no I/O.
-    #[must_use]
-    pub fn certificate_for(&self, name: Option<&str>) -> Arc<CertifiedKey> {
-        self.served.load().certificate_for(name).clone()
-    }
-
     pub(crate) fn swap(&self, next: Arc<Generation>) {
         self.served.store(next);
     }
@@ -54,7 +48,7 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.certificate_for(hello.server_name()))
+        Some(self.served.load().certificate_for(hello.server_name()).clone())
     }
 }
 

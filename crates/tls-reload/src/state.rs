@@ -247,6 +247,9 @@ pub struct ReloadState {
     /// When the next retry is due (R11).
     #[serde(serialize_with = "moment::optional::serialize")]
     pub pending_retry: Option<SystemTime>,
+    /// Since when the files' system has not answered a look or a read; `None` while it does.
+    #[serde(serialize_with = "moment::optional::serialize")]
+    pub stuck_since: Option<SystemTime>,
     /// How often the reloader was rebuilt after a panic (R31).
     pub reloader_restarts: u64,
     /// How often the watcher was rebuilt (R7).
@@ -273,6 +276,7 @@ impl ReloadState {
             last_failure: None,
             failure: None,
             pending_retry: None,
+            stuck_since: None,
             reloader_restarts: 0,
             watcher_restarts: 0,
             stopped: false,

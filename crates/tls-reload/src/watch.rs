@@ -36,7 +36,8 @@ pub type WatcherFactory =
 /// Why directories are not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WatchFailure {
-    /// The user's inotify watches or instances are used up.
+    /// The user's inotify watches or instances are used up, or the process's or system's open files: the system
+    /// tells instances and files by the same number.
     Limit,
     /// The queue of events overflowed: some were lost, so everything is looked at again.
     Overflow,
@@ -51,6 +52,8 @@ pub enum WatchFailure {
 /// Where a watcher reports. Dropping it means that the watcher is gone.
 pub struct EventSink {
     signals: Arc<Signals>,
+    /// Its watcher is ended on purpose: that is no failure.
+    is_retired: Arc<AtomicBool>,
 }
 
 /// What the foreign thread leaves for the actor.
@@ -74,7 +77,7 @@ pub(crate) struct Watches {
 
 struct Running {
     watcher: Box<dyn DirectoryWatcher>,
-    signals: Arc<Signals>,
+    is_retired: Arc<AtomicBool>,
     armed: BTreeMap<PathBuf, Option<Id>>,
 }
 
@@ -104,13 +107,15 @@ impl EventSink {
 
     /// The watcher failed. Only an overflow lets it go on.
     pub fn failed(&self, failure: WatchFailure) {
-        self.signals.failed(failure);
+        if !self.is_retired.load(Ordering::Acquire) {
+            self.signals.failed(failure);
+        }
     }
 }
 
 impl Drop for EventSink {
     fn drop(&mut self) {
-        self.signals.failed(WatchFailure::Died);
+        self.failed(WatchFailure::Died);
     }
 }
 
@@ -137,6 +142,7 @@ impl Signals {
     pub(crate) fn sink(self: &Arc<Self>) -> EventSink {
         EventSink {
             signals: self.clone(),
+            is_retired: Arc::default(),
         }
     }
 
@@ -190,8 +196,8 @@ impl Watches {
     /// Ends the running watcher; the next [`arm`](Self::arm) makes a new one.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            // An end that is meant is no failure.
-            running.signals.is_live.store(false, Ordering::Release);
+            // The cause of the stop is told already: the end of the thread is not a second one (R33).
+            running.is_retired.store(true, Ordering::Release);
             // notify's handle panics when it is dropped after its thread died.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(running)));
         }
@@ -234,13 +240,11 @@ impl Watches {
             Some(running) => self.running.insert(running),
             None => {
                 let sink = sink();
-                let signals = Arc::clone(&sink.signals);
-                // What an earlier watcher left is not this one's.
-                signals.failure.store(0, Ordering::Release);
+                let is_retired = sink.is_retired.clone();
                 match (self.factory)(sink) {
                     Ok(watcher) => self.running.insert(Running {
                         watcher,
-                        signals,
+                        is_retired,
                         armed: BTreeMap::new(),
                     }),
                     Err(failure) => {
@@ -322,7 +326,7 @@ impl WatchFailure {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Limit => {
-                "the user's inotify watches or instances are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+                "inotify watches, inotify instances or open files are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl), or the limit of open files (ulimit -n, LimitNOFILE)"
             }
             Self::Overflow => {
                 "the queue of file-system events overflowed: raise fs.inotify.max_queued_events (sysctl)"
@@ -354,7 +358,7 @@ impl From<notify::Error> for WatchFailure {
             notify::ErrorKind::MaxFilesWatch => Self::Limit,
             notify::ErrorKind::PathNotFound => Self::Missing,
             notify::ErrorKind::Io(error) => match error.raw_os_error() {
-                // EMFILE: inotify instances; ENFILE: files of the whole system; ENOSPC: watches.
+                // EMFILE: inotify instances, or files of the process; ENFILE: files of the system; ENOSPC: watches.
                 Some(24 | 23 | 28) => Self::Limit,
                 _ if error.kind() == std::io::ErrorKind::NotFound => Self::Missing,
                 _ => Self::System,
@@ -458,6 +462,75 @@ mod tests {
         signals.go_live();
         assert_eq!(signals.take_failure(), Some(WatchFailure::Died));
         assert_eq!(signals.take_failure(), None);
+    }
+
+    /// The system's own queue, run over while the watcher's thread is held up.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn r02_a_queue_that_overflows_is_told() {
+        let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let limit: usize = limit.trim().parse().unwrap();
+        let place = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let (open, gate) = std::sync::mpsc::sync_channel::<()>(0);
+        let (heard, hears) = std::sync::mpsc::sync_channel::<()>(1);
+        let (gate, is_first) = (std::sync::Mutex::new(gate), AtomicBool::new(true));
+        let signals = Signals::new(move || {
+            if is_first.swap(false, Ordering::AcqRel) {
+                // Until the test lets go.
+                let _open = gate.lock().unwrap().recv();
+            }
+            let _full = heard.try_send(());
+            true
+        });
+        signals.go_live();
+        let mut watcher = system_events()(signals.sink()).unwrap();
+        watcher.watch(place.path()).unwrap();
+        // Each rename is two events, and no event equals the one before it.
+        let names = ["a", "b"].map(|name| place.path().join(name));
+        std::fs::write(&names[0], "x").unwrap();
+        for turn in 0..limit + 1000 {
+            std::fs::rename(&names[turn % 2], &names[(turn + 1) % 2]).unwrap();
+        }
+        drop(open);
+        // The burst is told once, so whatever wakes after that is the failure.
+        let told = (0..3).find_map(|_| {
+            hears.recv_timeout(Duration::from_secs(20)).unwrap();
+            signals.take_failure()
+        });
+        assert_eq!(told, Some(WatchFailure::Overflow));
+    }
+
+    /// The sink is dropped within the stop here, so that the order is certain: no end of the thread is told.
+    #[test]
+    fn r06_a_watcher_that_is_given_up_did_not_die() {
+        struct Full(EventSink, u32);
+        impl DirectoryWatcher for Full {
+            fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+                self.1 += 1;
+                if self.1 > 1 {
+                    Err(WatchFailure::Limit)
+                } else {
+                    Ok(())
+                }
+            }
+            fn unwatch(&mut self, _: &Path) {
+                self.0.changed();
+            }
+        }
+        let place = tempfile::tempdir().unwrap();
+        let snapshot = Snapshot::of(std::iter::once(place.path().join("tls.crt").as_path()));
+        let signals = Signals::new(|| true);
+        let mut watches = Watches::new(Arc::new(|sink| Ok(Box::new(Full(sink, 0)))));
+        let first = watches.arm(&snapshot, false, || signals.sink());
+        assert_eq!((first.failure, first.is_anew), (None, true));
+        signals.go_live();
+        let again = watches.arm(&snapshot, true, || signals.sink());
+        assert_eq!(again.failure, Some(WatchFailure::Limit));
+        assert_eq!(signals.take_failure(), None);
+        drop(signals.sink());
+        assert_eq!(signals.take_failure(), Some(WatchFailure::Died), "others may die");
     }
 
     #[test]

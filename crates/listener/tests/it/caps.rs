@@ -100,6 +100,41 @@ async fn the_handshake_has_one_deadline() {
     server.stop().await;
 }
 
+/// Counted as failures, the probes of a load balancer would hide the clients that fail.
+#[actix_rt::test]
+async fn r33_a_tcp_probe_is_no_failed_handshake() {
+    let identity = identity();
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = tls_reload::ReloadMetrics::register(&mut registry);
+    let server = start(identity.endpoint().with_handshake_metrics(metrics.handshakes())).await;
+    drop(tcp(server.port).await);
+    let reset = tcp(server.port).await;
+    reset.set_zero_linger().unwrap();
+    drop(reset);
+    let mut plain = tcp(server.port).await;
+    crate::support::send(&mut plain, "GET / HTTP/1.1\r\n\r\n").await;
+    closed(&mut plain).await;
+    let counted = |result: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let series = format!("handshakes_total{{result=\"{result}\",version=\"unknown\"}} ");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        value.unwrap_or(0u64)
+    };
+    let reached = async {
+        while counted("closed") + counted("failure") < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::support::LIMIT, reached)
+        .await
+        .unwrap();
+    assert_eq!((counted("closed"), counted("failure")), (2, 1));
+    server.stop().await;
+}
+
 #[actix_rt::test]
 async fn requests_in_flight_are_counted_while_they_wait() {
     let server = start(Endpoint::new("agents", "127.0.0.1", 0)).await;

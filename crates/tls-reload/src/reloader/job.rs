@@ -16,11 +16,11 @@ pub(super) struct Looked {
     pub(super) found: Found,
 }
 
-pub(super) enum Found {
+pub(super) enum Found<P = Picture> {
     /// The disk is as it was when it was last read.
     Same,
     /// As it was, proven by its content at this time.
-    Confirmed(Box<Picture>),
+    Confirmed(Box<P>),
     /// It differs; this much time has passed since, by the files' own times.
     Changed { age: Duration },
 }

@@ -160,9 +160,35 @@ pub(super) fn remember(state: &mut ReloadState, outcome: &ReloadOutcome, trigger
 
 /// R35.
 pub(super) fn judge_health(state: &mut ReloadState, expiry: &Expiry, now: SystemTime) {
+    let stuck = state.stuck_since.map(stuck);
     let failed = state.failure.as_ref().map(|failure| failure.message.clone());
-    state.degraded = failed.or_else(|| expiry.degraded(&state.generation, now));
+    state.degraded = stuck
+        .or(failed)
+        .or_else(|| expiry.degraded(&state.generation, now));
     state.healthy = state.degraded.is_none();
+}
+
+/// What a file system that does not answer is called, in health and log.
+pub(super) fn stuck(since: SystemTime) -> String {
+    format!(
+        "the files' system has not answered since {}: is it there?",
+        rfc3339(since)
+    )
+}
+
+/// Told once an hour at most: see the actor.
+pub(super) fn stuck_files(since: SystemTime, settings: &Settings) {
+    emit(
+        Level::Error,
+        &stuck(since),
+        &[
+            (ACTION, RELOAD),
+            (OUTCOME, "failure"),
+            (REASON, "stuck"),
+            ("hint", "see that the file system is mounted and healthy"),
+            (FILES, &files(settings)),
+        ],
+    );
 }
 
 /// Every path of the set, for the log.
@@ -175,7 +201,7 @@ pub(super) fn files(settings: &Settings) -> String {
 }
 
 /// Warnings that the last generation did not have. An expired leaf is an error for whoever operates this, and so is
-/// one that is not valid yet in the place of another that clients refuse (R19).
+/// one that is not valid yet where it replaces an expired one (R19: nothing else lets it be taken).
 fn log_warnings(generation: &Generation, old: Option<&Generation>) {
     for warning in generation.warnings() {
         if old.is_some_and(|old| old.warnings().contains(warning)) {

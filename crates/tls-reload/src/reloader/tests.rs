@@ -71,3 +71,58 @@ async fn r31_a_panic_in_the_actor_is_counted_and_healed() {
     assert!(text.contains("reloader_restarts_total 3"), "{text}");
     handle.shutdown().await;
 }
+
+/// A file system that hangs: told once, without a poll, and the health stays as told until it answers.
+#[tokio::test]
+async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
+    use crate::watch::{DirectoryWatcher, EventSink, WatchFailure};
+    use std::sync::{Arc, Mutex, mpsc};
+    /// Arming the second time waits for the test, as a stat of a dead mount would.
+    struct Hanging(
+        #[expect(dead_code, reason = "dropped, it would tell that it died")] EventSink,
+        Gate,
+    );
+    type Gate = Arc<Mutex<(bool, mpsc::Receiver<()>)>>;
+    impl DirectoryWatcher for Hanging {
+        fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+            let mut gate = self.1.lock().unwrap();
+            if std::mem::replace(&mut gate.0, true) {
+                gate.1.recv_timeout(Duration::from_secs(30)).unwrap();
+            }
+            Ok(())
+        }
+        fn unwatch(&mut self, _: &Path) {}
+    }
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path());
+    let source = |name: &str| PemSource::Path(directory.path().join(name));
+    let mut settings = Settings::single(source("tls.crt"), Some(source("tls.key")));
+    settings.reload.reload_interval = Duration::ZERO;
+    let (open, gate) = mpsc::sync_channel(8);
+    let gate = Arc::new(Mutex::new((false, gate)));
+    let handle = Reloader::new(settings)
+        .watcher(Arc::new(move |sink| Ok(Box::new(Hanging(sink, gate.clone())))))
+        .stuck_after(Duration::from_millis(100))
+        .spawn_system()
+        .unwrap();
+    until(&handle, |state| !state.watched_directories.is_empty()).await;
+    // The read works; the look after it arms anew, and hangs.
+    let outcome = handle.reload_now(Trigger::Api).await;
+    assert_eq!(outcome.result, ReloadResult::Unchanged);
+    until(&handle, |state| state.stuck_since.is_some()).await;
+    let state = handle.state();
+    assert!(!state.healthy, "{state:?}");
+    let told = state.degraded.clone().unwrap();
+    assert!(told.contains("has not answered since"), "{told}");
+    // Whatever judges the health meanwhile comes to the same.
+    let mut judged = (*state).clone();
+    super::report::judge_health(
+        &mut judged,
+        &crate::expiry::Expiry::new(&[]),
+        std::time::SystemTime::now(),
+    );
+    assert_eq!(judged.degraded, Some(told));
+    open.send(()).unwrap();
+    until(&handle, |state| state.stuck_since.is_none() && state.healthy).await;
+    handle.shutdown().await;
+}

@@ -1,8 +1,10 @@
 //! T67 to T78: triggers, floods, clocks, leaks, the end.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::registry::Registry;
@@ -10,11 +12,12 @@ use tls_reload::{Clock, ReloadMetrics, ReloadResult, Reloader, StartError, Trigg
 
 use crate::authority::Authority;
 use crate::records;
-use crate::site::{DEBOUNCE, LIMIT, Site, directory, replace, settings, write};
+use crate::rotation::Lag;
+use crate::site::{DEBOUNCE, LIMIT, Site, alone, directory, replace, settings, write};
 use crate::told::{metric, scrape};
 
 #[tokio::test]
-async fn t67_asking_reloads_at_once_and_answers() {
+async fn t67_r10_asking_reloads_at_once_and_answers() {
     let root = Authority::new("root");
     let (a, b) = (root.server(), root.server());
     let place = directory();
@@ -110,12 +113,15 @@ fn t72_the_clock_jumps() {
     let (a, b) = (root.server(), root.server());
     let place = directory();
     write(place.path(), &a);
-    let offset = Arc::new(Mutex::new((0i64, 0u64)));
+    // The distance, and how often the clock was asked since it was set.
+    let offset = Arc::new((Mutex::new((0i64, 0u64)), Condvar::new()));
     let clock = {
         let offset = offset.clone();
         Clock::new(move || {
+            let (offset, asked) = &*offset;
             let mut offset = offset.lock().expect("a lock");
             offset.1 += 1;
+            asked.notify_all();
             let distance = Duration::from_secs(offset.0.unsigned_abs());
             if offset.0 < 0 {
                 SystemTime::now() - distance
@@ -128,17 +134,16 @@ fn t72_the_clock_jumps() {
     set.reload.reload_interval = Duration::from_millis(50);
     let site = Site::started(place, Reloader::new(set).clock(clock));
     let jump = |seconds: i64| {
-        let mut offset = offset.lock().expect("a lock");
-        *offset = (seconds, 0);
+        *offset.0.lock().expect("a lock") = (seconds, 0);
     };
     for seconds in [day, -day, 0] {
         jump(seconds);
-        let began = Instant::now();
-        while offset.lock().expect("a lock").1 < 20 {
-            assert!(began.elapsed() < LIMIT, "polls go on");
-            let (_never, wait) = std::sync::mpsc::sync_channel::<()>(1);
-            assert!(wait.recv_timeout(Duration::from_millis(20)).is_err());
-        }
+        let (offset, asked) = &*offset;
+        let polled = asked
+            .wait_timeout_while(offset.lock().expect("a lock"), LIMIT, |(_, asked)| *asked < 20)
+            .expect("a lock");
+        assert!(!polled.1.timed_out(), "polls go on");
+        drop(polled);
         assert_eq!(site.state().generation.number, 1, "no storm");
         assert!(site.state().attempts.len() == 1, "{:?}", site.state().attempts);
     }
@@ -152,11 +157,51 @@ fn t72_the_clock_jumps() {
     site.wait_served(&b);
 }
 
+/// The actor's part of a flood is one message a burst, and one read when it is over.
 #[test]
 fn t73_a_flood_of_events_is_one_reload() {
+    if !alone("alive::t73_a_flood_of_events_is_one_reload") {
+        return;
+    }
+    let (events, reads, cpu) = flood(DEBOUNCE);
+    println!("{events} events, {reads} reads, {cpu:?} of the actor");
+    assert!((1..=3).contains(&reads), "{reads} reads");
+    assert!(cpu <= Duration::from_millis(250), "{cpu:?}");
+}
+
+/// Without a debounce every burst is read at once, one read at a time: it neither starves nor piles up.
+#[test]
+fn t70_t73_a_flood_without_a_debounce() {
+    if !alone("alive::t70_t73_a_flood_without_a_debounce") {
+        return;
+    }
+    let (events, reads, cpu) = flood(Duration::ZERO);
+    println!("{events} events, {reads} reads, {cpu:?} of the actor");
+    assert!(u64::from(reads) < events / 4, "{reads} reads of {events} events");
+    assert!(
+        cpu <= Duration::from_millis(900),
+        "the loop has time left: {cpu:?}"
+    );
+}
+
+/// A second of events, then B. Returns the events, the reads, and the CPU time of the actor's thread.
+fn flood(debounce: Duration) -> (u64, u32, Duration) {
     let root = Authority::new("root");
     let (a, b) = (root.server(), root.server());
-    let site = Site::with(&a);
+    let place = directory();
+    write(place.path(), &a);
+    let mut set = settings(place.path());
+    set.reload.debounce = debounce;
+    let site = Site::serving(place, set);
+    let reads = || {
+        site.state()
+            .attempts
+            .iter()
+            .map(|attempt| attempt.times)
+            .sum::<u32>()
+            - 1
+    };
+    let before = cpu_of("tls-reload");
     let began = Instant::now();
     let mut events = 0u64;
     while began.elapsed() < Duration::from_secs(1) {
@@ -166,21 +211,49 @@ fn t73_a_flood_of_events_is_one_reload() {
         }
     }
     write(site.root.path(), &b);
-    site.wait_served(&b);
-    let state = site.state();
-    println!("{events} events, {} attempts", state.attempts.len());
-    assert!(state.attempts.len() <= 3, "{:#?}", state.attempts);
+    let last = Instant::now();
+    assert!(site.wait_served(&b) - last < debounce + Duration::from_secs(2));
+    site.wait("the attempt that served it", |state| {
+        state.last_success.is_some()
+            && state
+                .attempts
+                .iter()
+                .any(|attempt| attempt.fingerprint == b.fingerprint)
+    });
+    (events, reads(), cpu_of("tls-reload") - before)
+}
+
+/// What threads of this name have used so far.
+fn cpu_of(name: &str) -> Duration {
+    let mut ticks = 0;
+    for task in fs::read_dir("/proc/self/task").expect("proc").flatten() {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = text.rsplit_once(") ") else {
+            continue;
+        };
+        if head.ends_with(&format!("({name}")) {
+            let fields: Vec<u64> = tail.split(' ').filter_map(|field| field.parse().ok()).collect();
+            // utime and stime; the state in front of them is no number.
+            ticks += fields[10] + fields[11];
+        }
+    }
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
 #[tokio::test]
 async fn t76_t77_neither_files_nor_memory_leak() {
-    leaks(300).await;
+    if alone("alive::t76_t77_neither_files_nor_memory_leak") {
+        leaks(300).await;
+    }
 }
 
 #[tokio::test]
 #[ignore = "torture: make torture"]
 async fn t76_t77_ten_thousand_reloads_leak_nothing() {
-    leaks(10_000).await;
+    if alone("alive::t76_t77_ten_thousand_reloads_leak_nothing") {
+        leaks(10_000).await;
+    }
 }
 
 async fn leaks(reloads: usize) {
@@ -201,31 +274,54 @@ async fn leaks(reloads: usize) {
         }
     };
     round(100).await;
-    let place = site.root.path().to_owned();
-    let open = move || {
-        let links = fs::read_dir("/proc/self/fd")
-            .expect("proc")
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        links.filter(|target| target.starts_with(&place)).count()
-    };
-    let memory = resident();
+    let (files, memory) = (open_files(&site).await, resident());
     round(reloads).await;
-    site.handle.shutdown().await;
-    // The look that follows the last read may still be under way.
-    let started = Instant::now();
-    while open() > 0 {
-        assert!(
-            started.elapsed() < LIMIT,
-            "{} descriptors below the site's directory",
-            open()
-        );
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(open_files(&site).await, files, "descriptors");
     let grown = resident().saturating_sub(memory);
     println!("{reloads} reloads: resident memory grew by {grown} KiB");
-    // Other cases run in the same process, so the bound is loose; one generation kept for each reload, about
-    // 20 KiB, would break the long run's by far.
-    assert!(grown < 40_000, "{grown} KiB");
+    // One generation kept for each reload, about 20 KiB, would break it; the test's own log takes 2 to 3 MiB.
+    let bound = u64::try_from(reloads)
+        .map_or(0, |reloads| reloads * 15)
+        .min(10_240);
+    assert!(grown < bound, "{grown} KiB of {bound}");
+}
+
+/// Every descriptor of the process by what it leads to: files, directories, inotify, sockets. Once the look that
+/// follows a reload has ended, whose directory handles come and go.
+async fn open_files(site: &Site) -> BTreeMap<String, usize> {
+    let place = site.root.path().to_owned();
+    let mut open = BTreeMap::new();
+    let look = || {
+        let mut open: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in fs::read_dir("/proc/self/fd").expect("proc").flatten() {
+            let Ok(target) = fs::read_link(entry.path()) else {
+                continue;
+            };
+            // The look's own, and numbers that differ from socket to socket.
+            let target = target.display().to_string();
+            if !target.starts_with("/proc/") {
+                let kind = target.split(":[").next().unwrap_or_default().to_owned();
+                *open.entry(kind).or_default() += 1;
+            }
+        }
+        open
+    };
+    let settled = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            tick.tick().await;
+            open = look();
+            if !open.keys().any(|target| Path::new(target).starts_with(&place)) {
+                break;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, settled).await.is_ok(), "{open:?}");
+    assert!(
+        open.contains_key("anon_inode:inotify"),
+        "the watch is counted: {open:?}"
+    );
+    open
 }
 
 fn resident() -> u64 {
@@ -241,8 +337,9 @@ fn resident() -> u64 {
 }
 
 #[tokio::test]
-async fn t78_shutdown_is_quick_whatever_happens() {
+async fn t78_r32_shutdown_is_quick_whatever_happens() {
     let root = Authority::new("root");
+    let lag = Lag::start();
     for case in ["idle", "debounce", "retry", "read"] {
         let place = directory();
         write(place.path(), &root.server());
@@ -267,13 +364,13 @@ async fn t78_shutdown_is_quick_whatever_happens() {
             }
             _ => {}
         }
+        lag.take();
         let began = Instant::now();
         site.handle.shutdown().await;
-        assert!(
-            began.elapsed() < Duration::from_millis(600),
-            "{case}: {:?}",
-            began.elapsed()
-        );
+        // R32; what the machine itself withheld from every thread is nobody's delay.
+        let took = began.elapsed();
+        let net = took.saturating_sub(lag.take() * 3);
+        assert!(net <= Duration::from_millis(100), "{case}: {net:?} of {took:?}");
         assert!(site.state().stopped);
         if let Some(asked) = asked {
             let outcome = tokio::time::timeout(LIMIT, asked)
@@ -315,6 +412,7 @@ fn r08_own_reads_trigger_nothing() {
     write(site.root.path(), &b);
     site.wait_served(&b);
     site.wait("the attempt", |state| state.attempts.len() == 2);
+    // That nothing happens has no event: only time can show it.
     let (_never, wait) = std::sync::mpsc::sync_channel::<()>(1);
     assert!(wait.recv_timeout(DEBOUNCE * 3).is_err());
     let before = counted.load(Ordering::Relaxed);

@@ -119,6 +119,11 @@ impl Authority {
         (params, KeyPair::generate().expect("a key"))
     }
 
+    /// PKCS#8.
+    pub(crate) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A server certificate for `localhost`.
     pub(crate) fn server(&self) -> Pair {
         self.issue(&Order::new(&["localhost"]))

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pkcs8::pkcs5::pbes2;
-use tls_reload::{LoadError, Passphrase, Secret, Warning};
+use tls_reload::{FailureReason, LoadError, Passphrase, Reloader, Secret, Warning};
 
 use crate::authority::{Authority, Kind, Order, Pair, pem};
 use crate::client::{client, shake};
@@ -13,9 +13,13 @@ use crate::start::{good, load, refused, spoiled};
 
 /// PBES2 as OpenSSL 3 writes it, with few rounds.
 pub(crate) fn encrypted(pair: &Pair, phrase: &str) -> String {
+    encrypted_with(pair, phrase, 1000)
+}
+
+pub(crate) fn encrypted_with(pair: &Pair, phrase: &str, rounds: u32) -> String {
     let salt = [7; 16];
     let parameters =
-        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(1000, &salt, [9; 16]).expect("parameters");
+        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &salt, [9; 16]).expect("parameters");
     let plain = pkcs8::PrivateKeyInfoRef::try_from(pair.key_der.as_slice()).expect("PKCS#8");
     let secret = plain
         .encrypt_with_params(parameters, phrase.as_bytes())
@@ -62,12 +66,16 @@ fn t13_a_key_that_costs_too_much_is_refused_at_once() {
     }
 }
 
-/// One encrypted key may cost a second, and a file has room for thousands.
+/// Each encrypted key costs seconds: a file with many must not hold the reader for half an hour.
 #[test]
-fn t13_r15_more_keys_than_anybody_needs_are_refused_unopened() {
-    let (root, settings, pair) = good();
-    let key = encrypted(&pair, "x");
-    fs::write(root.path().join("tls.key"), key.repeat(9)).expect("write");
+fn t13_r15_a_file_of_many_keys_is_refused_before_any_is_opened() {
+    let (root, mut settings, pair) = good();
+    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("open sesame".to_owned())));
+    let key = root.path().join("tls.key");
+    let locked = encrypted(&pair, "open sesame");
+    fs::write(&key, locked.repeat(8)).expect("write");
+    load(&settings).expect("eight are read");
+    fs::write(&key, format!("{}{}", locked.repeat(8), pair.key)).expect("write");
     let rejected = refused(&settings);
     assert!(
         matches!(
@@ -80,8 +88,48 @@ fn t13_r15_more_keys_than_anybody_needs_are_refused_unopened() {
         ),
         "{rejected}"
     );
-    fs::write(root.path().join("tls.key"), pair.key.repeat(8)).expect("write");
-    load(&settings).expect("eight are an overlap of old and new");
+    assert_eq!(rejected.reason(), FailureReason::TooLarge);
+    assert!(
+        rejected
+            .to_string()
+            .ends_with("holds 9 private keys, more than 8"),
+        "{rejected}"
+    );
+}
+
+/// R16: on one thread with the actor, a read of half a second holds nobody up.
+#[test]
+fn r16_a_long_read_leaves_the_event_loop_free() {
+    let (root, mut settings, pair) = good();
+    settings.pairs[0].passphrase = Some(Passphrase::Value(Secret::new("slow".to_owned())));
+    fs::write(root.path().join("tls.key"), encrypted(&pair, "slow")).expect("write");
+    actix_rt::System::new().block_on(async move {
+        let handle = Reloader::new(settings).start().expect("served");
+        fs::write(
+            root.path().join("tls.key"),
+            encrypted_with(&pair, "slow", 2_000_000),
+        )
+        .expect("write");
+        let began = Instant::now();
+        let reload = handle.reload_now(tls_reload::Trigger::Api);
+        let mut reload = std::pin::pin!(reload);
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        let mut ticks = 0u128;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut reload => break outcome,
+                _ = tick.tick() => ticks += 1,
+            }
+        };
+        let took = began.elapsed();
+        assert_eq!(outcome.result, tls_reload::ReloadResult::Success, "{outcome:?}");
+        println!("{ticks} ticks in a read of {took:?}");
+        assert!(
+            ticks > 20 && ticks > took.as_millis() / 20,
+            "{ticks} ticks in {took:?}"
+        );
+        handle.shutdown().await;
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! - `start`: T1 to T20, what loads and what is refused; `keys`: T13, T14. `damage`: any bytes at all.
 //! - `writers`: T21 to T40, whoever writes and however.
-//! - `refusals`: T41 to T56, bad candidates while running.
+//! - `refusals`: T41 to T56, bad candidates while running; `faults`: what else the disk does meanwhile.
 //! - `rotation`: T57. `swap`: T58 to T65, handshakes, resumption, SNI. `consistency`: T74, T75.
 //! - `alive`: T67 to T78, triggers, limits, leaks, the end. `watching`: T69, T71, the watch fails.
 //! - `told`: R33 to R35, T79, T80: metrics, state and log.
@@ -22,6 +22,7 @@ mod authority;
 mod client;
 mod consistency;
 mod damage;
+mod faults;
 mod keys;
 mod records;
 mod refusals;

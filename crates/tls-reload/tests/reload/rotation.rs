@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind};
 use tls_reload::{ClientAuth, PemSource};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -138,10 +138,14 @@ async fn rotate(rotations: usize, debounce: Duration, allowed: Duration) {
             delays.push(took.saturating_sub(lag.take() * 3));
         }
         let done = load.stop().await;
-        assert!(done.shakes > 0);
+        for (kind, own) in done.by_kind.iter().enumerate() {
+            assert!(own.shakes > 0, "clients of kind {kind} did nothing");
+            // Tickets and sessions were used, not only offered (R26).
+            assert!(own.resumed > 0, "clients of kind {kind} never resumed");
+        }
         println!(
-            "{style}: {} handshakes, {} failed, the longest took {:?}",
-            done.shakes, done.failures, done.longest
+            "{style}: {} handshakes ({} resumed), {} failed, the longest took {:?}",
+            done.shakes, done.resumed, done.failures, done.longest
         );
         (failures, shakes, longest) = (
             failures + done.failures,
@@ -179,8 +183,10 @@ struct Load {
 #[derive(Default)]
 struct Done {
     shakes: u64,
+    resumed: u64,
     failures: u64,
     longest: Duration,
+    by_kind: Vec<Done>,
 }
 
 impl Load {
@@ -212,9 +218,12 @@ impl Load {
                         .await;
                         done.shakes += 1;
                         done.longest = done.longest.max(began.elapsed());
-                        if let Err(error) = outcome {
-                            done.failures += 1;
-                            eprintln!("failed: {error}");
+                        match outcome {
+                            Ok(seen) => done.resumed += u64::from(seen.kind == HandshakeKind::Resumed),
+                            Err(error) => {
+                                done.failures += 1;
+                                eprintln!("failed: {error}");
+                            }
                         }
                     }
                     done
@@ -229,11 +238,11 @@ impl Load {
         let mut all = Done::default();
         for task in self.tasks {
             let done = task.await.expect("joined");
-            all = Done {
-                shakes: all.shakes + done.shakes,
-                failures: all.failures + done.failures,
-                longest: all.longest.max(done.longest),
-            };
+            all.shakes += done.shakes;
+            all.resumed += done.resumed;
+            all.failures += done.failures;
+            all.longest = all.longest.max(done.longest);
+            all.by_kind.push(done);
         }
         self.server.abort();
         all
@@ -241,13 +250,13 @@ impl Load {
 }
 
 /// How late a thread wakes on this machine, whatever it does.
-struct Lag {
+pub(crate) struct Lag {
     worst: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
 impl Lag {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let lag = Self {
             worst: Arc::default(),
             stop: Arc::default(),
@@ -270,7 +279,7 @@ impl Lag {
     }
 
     /// The worst since the last call.
-    fn take(&self) -> Duration {
+    pub(crate) fn take(&self) -> Duration {
         Duration::from_micros(self.worst.swap(0, Ordering::Relaxed))
     }
 }

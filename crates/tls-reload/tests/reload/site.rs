@@ -154,3 +154,28 @@ impl Drop for Site {
 pub(crate) fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
+
+/// Whether this process runs nothing but the case `name`; if not, such a process has run it now. For cases that
+/// measure the process: descriptors, memory, CPU time.
+pub(crate) fn alone(name: &str) -> bool {
+    const ALONE: &str = "TLS_RELOAD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some_and(|case| case == name) {
+        return true;
+    }
+    let this = std::env::current_exe().expect("this test");
+    let output = std::process::Command::new(this)
+        .args(["--exact", name, "--include-ignored", "--nocapture"])
+        .env(ALONE, name)
+        .output()
+        .expect("a process");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && out.contains("1 passed"),
+        "{out}\n{err}"
+    );
+    print!("{out}");
+    false
+}

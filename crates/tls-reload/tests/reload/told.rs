@@ -156,6 +156,41 @@ async fn t79_metrics_state_and_handshake_agree_after_each_step() {
     );
 }
 
+/// A scrape with the same series twice is refused as a whole.
+#[test]
+fn r33_the_same_certificate_in_two_files_is_one_series() {
+    let (root, clients) = (Authority::new("root"), Authority::new("clients"));
+    let place = directory();
+    write(place.path(), &root.server());
+    let list = clients.revoke(&[], time::Duration::days(3));
+    let mut set = settings(place.path());
+    for turn in 0..2 {
+        let [ca, crl] = ["ca", "list"].map(|name| place.path().join(format!("{name}{turn}")));
+        fs::write(&ca, &clients.pem).expect("write");
+        fs::write(&crl, &list).expect("write");
+        set.client_authorities.push(PemSource::Path(ca));
+        set.revocation_lists.push(crl);
+        set.pairs.push(set.pairs[0].clone());
+    }
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let _site = Site::started(place, Reloader::new(set).metrics(metrics));
+    let text = scrape(&registry);
+    let mut series: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("certificate_not_after"))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, _)| series)
+        .collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), all, "{text}");
+    for kind in ["leaf", "client_ca", "crl"] {
+        assert!(text.contains(&format!("kind=\"{kind}\"")), "{kind}: {text}");
+    }
+}
+
 #[test]
 fn r33_a_second_set_has_a_label_and_no_second_family() {
     let root = Authority::new("root");

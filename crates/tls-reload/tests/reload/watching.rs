@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use tls_reload::{
-    DirectoryWatcher, EventSink, ReloadMetrics, ReloadResult, Reloader, Trigger, WatchFailure, WatchMode,
-    WatcherFactory, system_events,
+    DirectoryWatcher, EventSink, ReloadMetrics, Reloader, WatchFailure, WatchMode, WatcherFactory,
+    system_events,
 };
 
 use crate::authority::Authority;
@@ -30,12 +30,12 @@ pub(crate) fn deaf() -> WatcherFactory {
 
 /// The limit itself, in a user namespace of its own.
 #[test]
-fn t69_no_watches_left() {
+fn t69_r06_no_watches_left() {
     if std::env::var_os(INNER).is_some() {
         return without_watches();
     }
     let this = std::env::current_exe().expect("this test");
-    let script = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" --exact watching::t69_no_watches_left --nocapture";
+    let script = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" --exact watching::t69_r06_no_watches_left --nocapture";
     let outcome = Command::new("unshare")
         .args(["--user", "--map-root-user", "sh", "-c", script])
         .arg(this)
@@ -49,14 +49,14 @@ fn t69_no_watches_left() {
             );
         }
         Ok(output) if output.stdout.is_empty() => {
-            eprintln!("no user namespace here, t69_injected covers it: {output:?}")
+            eprintln!("no user namespace here, t69_r06_injected covers it: {output:?}")
         }
         Ok(output) => panic!(
             "{}\n{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) => eprintln!("no unshare here ({error}), t69_injected covers it"),
+        Err(error) => eprintln!("no unshare here ({error}), t69_r06_injected covers it"),
     }
 }
 
@@ -67,68 +67,8 @@ fn without_watches() {
 }
 
 #[test]
-fn t69_injected() {
+fn t69_r06_injected() {
     poll_only(Arc::new(|_| Err(WatchFailure::Limit)));
-}
-
-/// The limit is reached when the directories change, by a watcher that worked until then.
-#[tokio::test]
-async fn t69_the_limit_is_reached_later() {
-    struct Full(bool);
-    impl DirectoryWatcher for Full {
-        fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
-            match self.0 {
-                true => Err(WatchFailure::Limit),
-                false => Ok(()),
-            }
-        }
-
-        fn unwatch(&mut self, _: &Path) {
-            self.0 = true;
-        }
-    }
-    /// Ends when the watcher is dropped, as a real one does.
-    struct WithSink(Full, #[expect(dead_code, reason = "dropped with it")] EventSink);
-    impl DirectoryWatcher for WithSink {
-        fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure> {
-            self.0.watch(directory)
-        }
-
-        fn unwatch(&mut self, directory: &Path) {
-            self.0.unwatch(directory);
-        }
-    }
-    let root = Authority::new("root");
-    let place = directory();
-    write(place.path(), &root.server());
-    let mut registry = Registry::default();
-    let metrics = ReloadMetrics::register(&mut registry);
-    let factory: WatcherFactory = Arc::new(|sink| Ok(Box::new(WithSink(Full(false), sink))));
-    let reloader = Reloader::new(settings(place.path()))
-        .watcher(factory)
-        .metrics(metrics);
-    let site = Site::started(place, reloader);
-    site.wait("events", |state| state.watch_mode == WatchMode::Events);
-    // A read arms every directory anew.
-    let b = root.server();
-    write(site.root.path(), &b);
-    assert_eq!(
-        site.handle.reload_now(Trigger::Api).await.result,
-        ReloadResult::Success
-    );
-    site.wait("the poll", |state| {
-        state
-            .watch_problem
-            .as_ref()
-            .is_some_and(|why| why.contains("max_user_watches"))
-    });
-    let text = scrape(&registry);
-    assert_eq!(
-        metric(&text, "watch_errors_total{reason=\"died\"}"),
-        Some(0.0),
-        "{text}"
-    );
-    assert!(metric(&text, "watch_errors_total{reason=\"limit\"}").is_some_and(|count| count >= 1.0));
 }
 
 fn poll_only(factory: WatcherFactory) {
@@ -161,6 +101,64 @@ fn poll_only(factory: WatcherFactory) {
     assert!(
         metric(&text, "watch_errors_total{reason=\"limit\"}").is_some_and(|count| count >= 1.0),
         "{text}"
+    );
+}
+
+/// T69: the limit is reached while a watcher runs. The one that is given up then did not die (R6, R33).
+#[test]
+fn t69_r06_the_limit_is_reached_later() {
+    struct Full(Box<dyn DirectoryWatcher>, Arc<AtomicBool>);
+    impl DirectoryWatcher for Full {
+        fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure> {
+            if self.1.load(Ordering::Acquire) {
+                return Err(WatchFailure::Limit);
+            }
+            self.0.watch(directory)
+        }
+        fn unwatch(&mut self, directory: &Path) {
+            self.0.unwatch(directory);
+        }
+    }
+    let root = Authority::new("root");
+    let (a, b, c, d) = (root.server(), root.server(), root.server(), root.server());
+    let place = directory();
+    write(place.path(), &a);
+    let mut set = settings(place.path());
+    set.reload.reload_interval = Duration::from_millis(300);
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let (full, real) = (is_full.clone(), system_events());
+    let factory: WatcherFactory =
+        Arc::new(move |sink| Ok(Box::new(Full(real(sink)?, full.clone())) as Box<dyn DirectoryWatcher>));
+    let site = Site::started(place, Reloader::new(set).watcher(factory).metrics(metrics));
+    is_full.store(true, Ordering::Release);
+    write(site.root.path(), &b);
+    site.wait_served(&b);
+    // The look after the read arms all directories anew, and may not.
+    let state = site.wait("the limit", |state| state.watch_mode == WatchMode::Poll);
+    assert!(
+        state
+            .watch_problem
+            .as_ref()
+            .is_some_and(|why| why.contains("fs.inotify.max_user_watches")),
+        "{state:?}"
+    );
+    write(site.root.path(), &c);
+    site.wait_served(&c);
+    is_full.store(false, Ordering::Release);
+    site.wait("events", |state| state.watch_mode == WatchMode::Events);
+    write(site.root.path(), &d);
+    site.wait_served(&d);
+    let text = scrape(&registry);
+    assert!(
+        metric(&text, "watch_errors_total{reason=\"limit\"}").is_some_and(|count| count >= 1.0),
+        "{text}"
+    );
+    assert_eq!(
+        metric(&text, "watch_errors_total{reason=\"died\"}"),
+        Some(0.0),
+        "nothing died"
     );
 }
 
@@ -253,6 +251,37 @@ fn r07_a_watcher_that_fails_at_first() {
     assert_eq!(waits, [1, 2]);
     write(site.root.path(), &b);
     site.wait_served(&b);
+}
+
+/// The overflow is there before the watch is armed: it is counted, and the mode is told all the same.
+#[test]
+fn r02_r33_an_overflow_while_the_watch_is_armed() {
+    struct Early(EventSink);
+    impl DirectoryWatcher for Early {
+        fn watch(&mut self, _: &Path) -> Result<(), WatchFailure> {
+            self.0.failed(WatchFailure::Overflow);
+            Ok(())
+        }
+        fn unwatch(&mut self, _: &Path) {}
+    }
+    let place = directory();
+    write(place.path(), &Authority::new("root").server());
+    let mut registry = Registry::default();
+    let metrics = ReloadMetrics::register(&mut registry);
+    let set = settings(place.path());
+    let site = Site::started(
+        place,
+        Reloader::new(set)
+            .watcher(Arc::new(|sink| Ok(Box::new(Early(sink)))))
+            .metrics(metrics),
+    );
+    let state = site.state();
+    assert_eq!(state.watch_mode, WatchMode::Events, "{state:?}");
+    assert!(state.watch_problem.is_none(), "{state:?}");
+    assert_eq!(
+        metric(&scrape(&registry), "watch_errors_total{reason=\"overflow\"}"),
+        Some(1.0)
+    );
 }
 
 /// A queue that overflowed lost events: look at everything again.

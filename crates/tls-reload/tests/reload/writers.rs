@@ -1,5 +1,8 @@
 //! T21 to T40: A is served, a writer brings B in its own way, B is served a debounce after its last event.
 //!
+//! The writers here are this crate's own, although the workspace has others: the crate stands alone, and its
+//! tests go with it.
+//!
 //! The poll is off unless a case is about it: what events miss fails here.
 
 use std::fs;
@@ -20,10 +23,8 @@ const SLACK: Duration = Duration::from_millis(1500);
 fn in_time(site: &Site, b: &Pair, last_event: Instant) {
     let served = site.wait_served(b);
     let took = served - last_event;
-    // Not at once; how long the quiet time is, `quiet.rs` proves. A writer that the machine holds up between its steps
-    // has had a part of it already.
     assert!(
-        took >= DEBOUNCE / 6,
+        took + Duration::from_millis(20) >= DEBOUNCE,
         "served in the middle of the writing: {took:?}"
     );
     assert!(took <= DEBOUNCE + SLACK, "{took:?}");
@@ -160,19 +161,21 @@ fn t25_partial_writes() {
     let mut set = settings(root.path());
     set.reload.max_debounce = Some(LIMIT);
     let site = Site::serving(root, set);
+    let began = Instant::now();
     for (name, content) in [("tls.crt", &b.certificate), ("tls.key", &b.key)] {
         let mut file = fs::File::create(site.path(name)).expect("create");
-        for part in content.as_bytes().chunks(content.len() / 12) {
+        for part in content.as_bytes().chunks(content.len() / 25) {
             file.write_all(part).expect("write");
             pass(DEBOUNCE / 3);
         }
     }
+    assert!(began.elapsed() >= Duration::from_secs(2), "as T25 has it");
     in_time(&site, &b, Instant::now());
 }
 
 /// certbot's `live/NAME/*.pem → ../../archive/NAME/*N.pem`.
 #[test]
-fn t26_certbot_links() {
+fn t26_r01_certbot_links() {
     let (a, b) = two();
     let root = directory();
     let (live, archive) = (root.path().join("live/x"), root.path().join("archive/x"));
@@ -205,7 +208,7 @@ fn t26_certbot_links() {
 }
 
 #[test]
-fn t27_a_parent_link_is_swapped() {
+fn t27_r03_a_parent_link_is_swapped() {
     let (a, b) = two();
     let root = directory();
     for (name, pair) in [("one", &a), ("two", &b)] {
@@ -288,7 +291,10 @@ fn t30_deleted_and_created_later() {
     fs::remove_file(site.path("tls.key")).expect("remove");
     let state = site.wait("the absence", |state| state.failure.is_some());
     assert_eq!(state.generation.fingerprint(), a.fingerprint);
-    pass(Duration::from_secs(3));
+    // The retries after 1 and 2 s: three seconds after the first refusal.
+    site.wait("the second retry", |state| {
+        state.attempts.back().is_some_and(|last| last.times >= 3)
+    });
     write(site.root.path(), &b);
     let last = Instant::now();
     assert!(site.wait_served(&b) - last <= DEBOUNCE + SLACK);
@@ -404,7 +410,7 @@ fn t33_same_size_and_time() {
 }
 
 #[test]
-fn t34_t35_touched_or_chmodded_is_unchanged() {
+fn t34_t35_r12_touched_or_chmodded_is_unchanged() {
     let (a, _) = two();
     let site = Site::with(&a);
     for round in 0..2 {
