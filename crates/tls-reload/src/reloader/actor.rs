@@ -4,8 +4,9 @@
 //! for: when the mailbox is full, the next event or the safety poll brings the news. Requests wait for room.
 //! A restart starts from the served generation and looks at the disk first. It forgets what was logged and how
 //! often a read failed: a failure that still stands is told and counted once more.
-//! What comes next is decided by `course.rs`. Nothing here blocks: files are touched by the jobs of `job.rs`, one at a time, and what they find comes back
-//! as state.
+//!
+//! What comes next is decided by `course.rs`. Nothing here blocks: files are touched by the jobs of `job.rs`, one
+//! at a time, and what they find comes back as state.
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -452,14 +453,14 @@ impl CertReloader {
     fn watch_job(&mut self, ctx: &mut Context<Self>) {
         let began = self.shared.clock.now();
         let timer = ctx.run_later(self.shared.stuck_after, move |this, _| {
+            if this.repeats.is_due(STUCK, Instant::now()) {
+                report::stuck_files(began, &this.shared.settings);
+            }
             let now = this.shared.clock.now();
             this.shared.update(|state| {
                 state.stuck_since = Some(began);
                 report::judge_health(state, &this.expiry, now);
             });
-            if this.repeats.is_due(STUCK, Instant::now()) {
-                report::stuck_files(began, &this.shared.settings);
-            }
         });
         self.stuck_timer = Some(timer);
     }

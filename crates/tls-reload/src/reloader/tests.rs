@@ -12,6 +12,9 @@ use crate::metrics::ReloadMetrics;
 use crate::source::{PemSource, ReloadSettings, Settings};
 use crate::state::{ReloadResult, Trigger};
 
+#[path = "../../tests/reload/records.rs"]
+mod records;
+
 fn write(directory: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
@@ -93,6 +96,7 @@ async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
         }
         fn unwatch(&mut self, _: &Path) {}
     }
+    records::keep();
     let directory = tempfile::tempdir().unwrap();
     write(directory.path());
     let source = |name: &str| PemSource::Path(directory.path().join(name));
@@ -114,6 +118,21 @@ async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
     assert!(!state.healthy, "{state:?}");
     let told = state.degraded.clone().unwrap();
     assert!(told.contains("has not answered since"), "{told}");
+    // R34: one error line says so, and which files are meant.
+    let place = directory.path().display().to_string();
+    let is_said = || {
+        let lines = records::about(&place);
+        lines
+            .into_iter()
+            .filter(|line| line.field("event.reason") == Some("stuck"))
+            .collect::<Vec<_>>()
+    };
+    let lines = is_said();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (lines[0].level, lines[0].message.as_str()),
+        (log::Level::Error, told.as_str())
+    );
     // Whatever judges the health meanwhile comes to the same.
     let mut judged = (*state).clone();
     super::report::judge_health(
