@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustls::{
-    RootCertStore,
+    CertificateError, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use ureq::{
@@ -179,9 +179,14 @@ impl Client {
         if let Some(key) = self.api_key.as_ref().filter(|_| with_key) {
             request = request.header("Authorization", format!("ApiKey {key}"));
         }
-        let response = request
-            .call()
-            .with_context(|| format!("cannot reach {}", self.url))?;
+        let response = request.call().map_err(|error| {
+            let unknown = is_unknown_issuer(&error);
+            let mut error = anyhow::Error::from(error);
+            if unknown {
+                error = error.context(UNKNOWN_ISSUER);
+            }
+            error.context(format!("cannot reach {}", self.url))
+        })?;
         answer(response)
     }
 
@@ -233,6 +238,17 @@ fn api_key(path: &Path) -> Result<String> {
     private_file::read_text(path, 4096)
         .and_then(|text| text.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
         .with_context(|| format!("cannot read the API key in {}", path.display()))
+}
+
+fn is_unknown_issuer(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(error) = error else {
+        return false;
+    };
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    )
 }
 
 fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
@@ -308,6 +324,8 @@ fn agent(addresses: Option<Vec<SocketAddr>>, trust: &Trust, identity: Option<&Id
         None => config.into(),
     })
 }
+
+const UNKNOWN_ISSUER: &str = "nothing here vouches for the server's certificate: give --ca with the certificate of the CA that signed it";
 
 /// A server on the way down still answers; one that does not within this time is ill.
 const TIMEOUT: Duration = Duration::from_secs(15);

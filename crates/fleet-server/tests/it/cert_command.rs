@@ -494,7 +494,10 @@ async fn r36_show_finds_the_server_of_a_configuration() {
         &CertificateAuthority::new("other").issue(&["fleet.example"]),
     );
     let (code, _, err) = show(port, text(&files.certificate), text(&files.key));
-    assert!(code == 1 && err.contains("cannot reach"), "{err}");
+    assert!(
+        code == 1 && err.contains("cannot reach") && err.contains("give --ca"),
+        "{err}"
+    );
 }
 
 /// A Secret without the named key: the log says so for every file that the server reads.
