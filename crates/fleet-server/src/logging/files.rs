@@ -59,6 +59,10 @@ impl RotatingFiles {
         Ok(files)
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Writes one whole line. What can not be written is dropped and counted.
     pub(super) fn write_line(&mut self, line: &[u8]) {
         let now = Timestamp::now();

@@ -93,6 +93,9 @@ fn the_users_procedure() {
         "{name}"
     );
 
+    let said = format!("the log is in {}/fleet-server.log-*.ndjson", logs.display());
+    assert!(server.wait_for_log(&said).message().contains(&said));
+
     assert_eq!(openssl_fingerprint(port), old.fingerprint());
     files.write_in_place(&new);
     let written = Instant::now();
