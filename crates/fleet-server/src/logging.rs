@@ -80,13 +80,12 @@ pub fn start(config: &Logging) -> Result<Logs> {
                 directory.display()
             )
         })?;
-        // A server that is silent where it was started leaves one wondering. A closed standard error asks for nothing.
-        let directory = opened.directory().display();
-        let _ = writeln!(
-            io::stderr(),
-            "the log is in {directory}/{}-*.ndjson; logging.to_stderr: true shows it here",
+        // A server that is silent where it was started leaves one wondering.
+        files::say(&format!(
+            "the log is in {}/{}-*.ndjson; logging.to_stderr: true shows it here",
+            opened.directory().display(),
             config.files.name
-        );
+        ));
         let shared = Arc::new(Mutex::new(opened));
         builder.target(Target::Pipe(Box::new(FileSink(Arc::clone(&shared)))));
         Some(shared)

@@ -125,7 +125,7 @@ impl RotatingFiles {
         let surplus = files.len().saturating_sub(self.kept + 1);
         for (_, name) in files.iter().take(surplus) {
             if let Err(error) = fs::remove_file(self.directory.join(name)) {
-                complain(&format!("cannot remove the old log file {name}: {error}"));
+                say(&format!("cannot remove the old log file {name}: {error}"));
             }
         }
     }
@@ -133,7 +133,7 @@ impl RotatingFiles {
     fn lost(&mut self, error: &io::Error) {
         self.dropped += 1;
         if self.dropped == 1 {
-            complain(&format!(
+            say(&format!(
                 "cannot write the log in {}: {error}",
                 self.directory.display()
             ));
@@ -141,8 +141,8 @@ impl RotatingFiles {
     }
 }
 
-/// The log can not report its own faults.
-fn complain(text: &str) {
+/// What the log can not tell itself: where it is, and its own faults.
+pub(super) fn say(text: &str) {
     // And a closed standard error leaves nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -453,6 +453,7 @@ impl CertReloader {
     fn watch_job(&mut self, ctx: &mut Context<Self>) {
         let began = self.shared.clock.now();
         let timer = ctx.run_later(self.shared.stuck_after, move |this, _| {
+            // The line first: whoever sees the state finds it in the log.
             if this.repeats.is_due(STUCK, Instant::now()) {
                 report::stuck_files(began, &this.shared.settings);
             }

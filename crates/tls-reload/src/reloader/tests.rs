@@ -119,15 +119,8 @@ async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
     let told = state.degraded.clone().unwrap();
     assert!(told.contains("has not answered since"), "{told}");
     // R34: one error line says so, and which files are meant.
-    let place = directory.path().display().to_string();
-    let is_said = || {
-        let lines = records::about(&place);
-        lines
-            .into_iter()
-            .filter(|line| line.field("event.reason") == Some("stuck"))
-            .collect::<Vec<_>>()
-    };
-    let lines = is_said();
+    let mut lines = records::about(&directory.path().display().to_string());
+    lines.retain(|line| line.field("event.reason") == Some("stuck"));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(
         (lines[0].level, lines[0].message.as_str()),
