@@ -227,3 +227,23 @@ async fn acks_status_and_refusals() {
     }
     seen.check("acks_status_and_refusals");
 }
+
+#[actix_rt::test]
+async fn a_large_policy_arrives_whole() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let long = "é".repeat(150_000);
+    let Value::Object(changes) = json!({"overrides": {"inputs": [{"id": long}]}}) else {
+        panic!("an object")
+    };
+    policies::update(&house.fleet, &house.policy, changes, Timestamp::now())
+        .await
+        .unwrap();
+    let answer = face
+        .send(checkin_request(&agent, &json!({"status": "online"})))
+        .await;
+    let body = answer.ok();
+    assert_eq!(body["actions"][0]["agent_id"], agent.id);
+    assert_eq!(body["actions"][0]["data"]["policy"]["inputs"][0]["id"], long);
+}
