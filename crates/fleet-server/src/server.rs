@@ -10,10 +10,8 @@ use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Re
 use fleet::{Fleet, Store, Timestamp};
 use listener::{Bound, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle};
 use prometheus_client::{metrics::info::Info, registry::Registry};
-use store::{
-    StoreMetrics,
-    sqlite::{OpenOptions, SqliteStore},
-};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
