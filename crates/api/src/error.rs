@@ -461,6 +461,8 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(error),
-        _ => internal_row(),
+        StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
+        // The feed is followed by actors, never by a request.
+        StoreError::Trimmed { .. } => internal_row(),
     }
 }

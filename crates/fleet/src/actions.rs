@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use store::{
     Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, AgentMark, NewAction, Page,
-    PageRequest, RawJson, Timestamp,
+    PageRequest, RawJson, StoreError, Timestamp,
 };
 
 use crate::{Fleet, FleetError, delivery};
@@ -71,10 +71,9 @@ pub(crate) async fn append(
     }
     namespaces.sort_unstable();
     namespaces.dedup();
-    let action = ActionId::from(uuid::Uuid::new_v4().to_string());
     let new = NewAction {
         doc: ActionDocId::from(uuid::Uuid::new_v4().to_string()),
-        action: action.clone(),
+        action: ActionId::from(uuid::Uuid::new_v4().to_string()),
         is_deliverable: true,
         agents: targets,
         mark,
@@ -91,17 +90,16 @@ pub(crate) async fn append(
         traceparent: draft.traceparent,
         kind: draft.kind,
     };
-    let (kind, count) = (new.kind.clone(), new.agents.len());
-    fleet.store.append_actions(vec![new]).await?;
+    let count = new.agents.len();
+    let written = fleet.store.append_actions(vec![new]).await?;
+    let action = written.into_iter().next().ok_or_else(|| StoreError::Corrupt {
+        detail: "an appended action was not answered".to_owned(),
+    })?;
     log::info!(
-        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = kind.as_str(),
-        "agents" = count; "action posted"
+        "event.action" = "action-post", "fleet.action.id":% = action.action,
+        "fleet.action.type" = action.kind.as_str(), "agents" = count; "action posted"
     );
-    fleet
-        .store
-        .action(&action)
-        .await?
-        .ok_or(FleetError::UnknownAction { action })
+    Ok(action)
 }
 
 /// Each target once, in the order given.

@@ -17,7 +17,6 @@ mod actors;
 pub mod agents;
 pub mod auth;
 pub mod checkin;
-mod credentials;
 mod deliveries;
 mod delivery;
 mod diff;
@@ -29,6 +28,7 @@ mod off_the_loop;
 pub mod operators;
 pub mod policies;
 mod poll_time;
+mod randomness;
 mod rendered_policy;
 mod replace_token;
 mod settings;
@@ -36,19 +36,20 @@ pub mod tokens;
 mod upgrades;
 mod waiters;
 
-use std::sync::{Arc, atomic::AtomicI64};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::registry::Registry;
+use store::ChangeKind;
 pub use store::{
     Action, ActionId, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort, AgentStatus,
-    AuditMark, EnrollmentToken, KeyId, KeyKind, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary,
-    RawJson, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenId, UnhealthyReason,
+    ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PageRequest, PolicyId, PolicyRevision,
+    PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp,
+    TokenError, TokenId, UnhealthyReason,
 };
 use supervise::Supervised;
 use tokio::sync::Notify;
 
 pub use actors::health_monitor::{Health, HealthState};
-pub use credentials::{ApiKey, Secret, TokenError};
 pub use delivery::DeliveredAction;
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
@@ -107,13 +108,18 @@ impl Fleet {
         let checkins = PendingCheckins::new(metrics.checkins_pending.clone());
         let health = SharedHealth::new();
         health_monitor::look(&*store, &health).await;
-        let last_change = store.last_change().await?;
+        let [policy_place, actions_place, agents_place] = [
+            store.last_change(ChangeKind::Policy).await?,
+            store.last_change(ChangeKind::Action).await?,
+            store.last_change(ChangeKind::Agent).await?,
+        ]
+        .map(|place| Arc::new(Mutex::new(place)));
         let recount = Arc::new(Notify::new());
         let actors = Actors {
             policy_monitor: {
                 let (store, policies, waiters) =
                     (Arc::clone(&store), Arc::clone(&policies), Arc::clone(&waiters));
-                let (pace, after) = (settings.policy_pace, Arc::new(AtomicI64::new(last_change)));
+                let pace = settings.policy_pace;
                 actors::start(
                     "policy_monitor",
                     metrics.restarts_of("policy_monitor"),
@@ -123,13 +129,13 @@ impl Fleet {
                         policies: Arc::clone(&policies),
                         waiters: Arc::clone(&waiters),
                         pace,
-                        after: Arc::clone(&after),
+                        place: Arc::clone(&policy_place),
                     },
                 )
             },
             action_dispatcher: {
                 let (store, waiters) = (Arc::clone(&store), Arc::clone(&waiters));
-                let (pace, after) = (settings.action_pace, Arc::new(AtomicI64::new(last_change)));
+                let pace = settings.action_pace;
                 actors::start(
                     "action_dispatcher",
                     metrics.restarts_of("action_dispatcher"),
@@ -138,7 +144,8 @@ impl Fleet {
                         store: Arc::clone(&store),
                         waiters: Arc::clone(&waiters),
                         pace,
-                        after: Arc::clone(&after),
+                        actions_place: Arc::clone(&actions_place),
+                        agents_place: Arc::clone(&agents_place),
                     },
                 )
             },

@@ -6,15 +6,12 @@
 //! next check-in.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{ActionDocId, AgentId, ChangeKind, Store};
+use store::{ActionDocId, AgentId, ChangeKind, Cursor, Store};
 use supervise::{Exit, Stop};
 use tokio::time::Instant;
 
@@ -29,24 +26,30 @@ pub(crate) struct ActionDispatcher {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) pace: Pace,
-    pub(crate) after: Arc<AtomicI64>,
+    pub(crate) actions_place: Arc<Mutex<Cursor>>,
+    pub(crate) agents_place: Arc<Mutex<Cursor>>,
 }
 
 impl Actor for ActionDispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let feed = Feed {
+        let feed = |kind, place: &Arc<Mutex<Cursor>>| Feed {
             store: Arc::clone(&self.store),
-            after: self.after.load(SeqCst),
+            kind,
+            place: Arc::clone(place),
         };
-        let run = run(
-            feed,
+        let actions = follow_actions(
+            feed(ChangeKind::Action, &self.actions_place),
             Arc::clone(&self.waiters),
             Pacer::new(self.pace),
-            Arc::clone(&self.after),
         );
-        ctx.spawn(run.into_actor(self));
+        let agents = follow_agents(
+            feed(ChangeKind::Agent, &self.agents_place),
+            Arc::clone(&self.waiters),
+        );
+        ctx.spawn(actions.into_actor(self));
+        ctx.spawn(agents.into_actor(self));
     }
 }
 
@@ -59,30 +62,33 @@ impl Handler<Stop> for ActionDispatcher {
     }
 }
 
-async fn run(mut feed: Feed, waiters: Arc<Waiters>, mut pacer: Pacer, after: Arc<AtomicI64>) {
+async fn follow_actions(feed: Feed, waiters: Arc<Waiters>, mut pacer: Pacer) {
     loop {
-        let changes = match feed.next(IDLE_WAIT).await {
-            News::Changes(changes) => changes,
-            News::Missed => {
-                waiters.wake_all();
-                Vec::new()
-            }
-        };
-        for change in changes {
-            match change.kind {
-                ChangeKind::Agent => drop(waiters.wake_for_record(&AgentId::from(change.id))),
-                ChangeKind::Action => {
-                    let doc = ActionDocId::from(change.id);
+        match feed.next(IDLE_WAIT).await {
+            News::Missed => waiters.wake_all(),
+            News::Changes(docs) => {
+                for doc in docs.into_iter().map(ActionDocId::from) {
                     match feed.store.action_targets(&doc).await {
                         Ok(targets) => wake(&targets, &waiters, &mut pacer).await,
                         // Its agents find it at their next check-in.
                         Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
                     }
                 }
-                _ => {}
             }
         }
-        after.store(feed.after, SeqCst);
+    }
+}
+
+async fn follow_agents(feed: Feed, waiters: Arc<Waiters>) {
+    loop {
+        match feed.next(IDLE_WAIT).await {
+            News::Missed => waiters.wake_all(),
+            News::Changes(agents) => {
+                for agent in agents {
+                    waiters.wake_for_record(&AgentId::from(agent));
+                }
+            }
+        }
     }
 }
 

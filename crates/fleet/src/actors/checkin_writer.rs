@@ -129,7 +129,11 @@ fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
     record.local_metadata = newer.local_metadata.or(record.local_metadata.take());
     record.components = newer.components.or(record.components.take());
     record.unhealthy_reason = newer.unhealthy_reason.or(record.unhealthy_reason.take());
-    record.position = record.position.max(newer.position);
+    for position in newer.positions {
+        if !record.positions.contains(&position) {
+            record.positions.push(position);
+        }
+    }
     record.rollbacks = newer.rollbacks.or(record.rollbacks.take());
     record.clears_audit |= newer.clears_audit;
 }
@@ -177,7 +181,7 @@ impl CheckinWriter {
                 local_metadata: None,
                 components: None,
                 unhealthy_reason: None,
-                position: None,
+                positions: Vec::new(),
                 rollbacks: None,
                 clears_audit: false,
             };
@@ -258,7 +262,7 @@ mod tests {
             local_metadata: None,
             components: None,
             unhealthy_reason: None,
-            position: None,
+            positions: Vec::new(),
             rollbacks: None,
             clears_audit: false,
         }
@@ -269,12 +273,12 @@ mod tests {
         let pending = PendingCheckins::new(Gauge::default());
         let mut first = record("a", 1);
         first.version = Some("9.0.1".into());
-        first.position = Some(7);
+        first.positions = vec!["seven".into()];
         first.clears_audit = true;
         pending.record(first).unwrap();
         let mut second = record("a", 2);
         second.status = Some("online".into());
-        second.position = Some(5);
+        second.positions = vec!["five".into(), "seven".into()];
         pending.record(second).unwrap();
         let batch = pending.take();
         let [merged] = batch.as_slice() else {
@@ -283,7 +287,11 @@ mod tests {
         assert_eq!(merged.at, Timestamp::from_millis(2));
         assert_eq!(merged.version.as_deref(), Some("9.0.1"));
         assert_eq!(merged.status.as_deref(), Some("online"));
-        assert_eq!(merged.position, Some(7));
+        assert_eq!(
+            merged.positions,
+            ["seven".into(), "five".into()],
+            "the store takes the furthest"
+        );
         assert!(merged.clears_audit);
     }
 

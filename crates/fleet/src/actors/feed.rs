@@ -1,40 +1,44 @@
 //! The store's change feed with the patience that a follower needs: it never ends and never runs hot.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use store::{Change, ChangeSequence, Store, StoreError};
+use store::{ChangeKind, Cursor, Store, StoreError};
 
 pub(crate) struct Feed {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) after: ChangeSequence,
+    pub(crate) kind: ChangeKind,
+    /// Where it stands; outlives the follower.
+    pub(crate) place: Arc<Mutex<Cursor>>,
 }
 
 /// What a look at the feed brought.
 pub(crate) enum News {
-    /// What was committed since, maybe nothing.
-    Changes(Vec<Change>),
+    /// Ids of what was committed since, maybe nothing.
+    Changes(Vec<String>),
     /// More than the feed keeps: anything may have changed.
     Missed,
 }
 
 impl Feed {
     /// The news since the last call, waiting at most `wait` for some. A fault is a pause and no news.
-    pub(crate) async fn next(&mut self, wait: Duration) -> News {
-        match self.store.changes(self.after, BATCH, wait).await {
-            Ok(changes) => {
-                self.after = changes.last().map_or(self.after, |change| change.sequence);
-                News::Changes(changes)
-            }
-            Err(StoreError::Trimmed { oldest }) => match self.store.last_change().await {
+    pub(crate) async fn next(&self, wait: Duration) -> News {
+        let after = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (news, next) = match self.store.changes(self.kind, &after, BATCH, wait).await {
+            Ok(changes) => (News::Changes(changes.ids), changes.next),
+            Err(error @ StoreError::Trimmed { .. }) => match self.store.last_change(self.kind).await {
                 Ok(last) => {
-                    log::warn!("the change feed begins at {oldest} by now, everything is looked at anew");
-                    self.after = last;
-                    News::Missed
+                    log::warn!("{error}: everything is looked at anew");
+                    (News::Missed, last)
                 }
-                Err(error) => pause(&error).await,
+                Err(error) => return pause(&error).await,
             },
-            Err(error) => pause(&error).await,
-        }
+            Err(error) => return pause(&error).await,
+        };
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        news
     }
 }
 

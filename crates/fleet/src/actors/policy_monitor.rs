@@ -7,15 +7,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{ChangeKind, PolicyId, Store};
+use store::{ChangeKind, Cursor, PolicyId, Store};
 use supervise::{Exit, Stop};
 use tokio::{sync::Notify, time::Instant};
 
@@ -151,7 +148,7 @@ pub(crate) struct PolicyMonitor {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) pace: Pace,
     /// Where in the feed the last run stood.
-    pub(crate) after: Arc<AtomicI64>,
+    pub(crate) place: Arc<Mutex<Cursor>>,
 }
 
 impl Actor for PolicyMonitor {
@@ -162,12 +159,12 @@ impl Actor for PolicyMonitor {
         let follower = follow(
             Feed {
                 store: Arc::clone(&self.store),
-                after: self.after.load(SeqCst),
+                kind: ChangeKind::Policy,
+                place: Arc::clone(&self.place),
             },
             Arc::clone(&self.policies),
             Arc::clone(&self.waiters),
             Arc::clone(&queue),
-            Arc::clone(&self.after),
         );
         ctx.spawn(follower.into_actor(self));
         let dispatcher = dispatch(queue, Arc::clone(&self.waiters), Pacer::new(self.pace));
@@ -192,13 +189,7 @@ struct Queue {
 }
 
 /// Turns committed changes into polls to be woken.
-async fn follow(
-    mut feed: Feed,
-    policies: Arc<Policies>,
-    waiters: Arc<Waiters>,
-    queue: Arc<Queue>,
-    after: Arc<AtomicI64>,
-) {
+async fn follow(feed: Feed, policies: Arc<Policies>, waiters: Arc<Waiters>, queue: Arc<Queue>) {
     // A roll-out that a panic cut short goes on.
     let mut changed = policies.asked_for();
     loop {
@@ -214,7 +205,6 @@ async fn follow(
                 queue.filled.notify_one();
             }
         }
-        after.store(feed.after, SeqCst);
         changed.extend(changed_policies(feed.next(IDLE_WAIT).await, &policies));
         if !changed.is_empty() {
             // Edits in quick succession become one delivery (D2); a change is never held back for long.
@@ -226,12 +216,7 @@ async fn follow(
 
 fn changed_policies(news: News, policies: &Policies) -> BTreeSet<PolicyId> {
     match news {
-        News::Changes(changes) => {
-            let changes = changes
-                .into_iter()
-                .filter(|change| change.kind == ChangeKind::Policy);
-            changes.map(|change| PolicyId::from(change.id)).collect()
-        }
+        News::Changes(ids) => ids.into_iter().map(PolicyId::from).collect(),
         News::Missed => policies.asked_for(),
     }
 }

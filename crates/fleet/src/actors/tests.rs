@@ -66,6 +66,7 @@ async fn every_actor_survives_a_panic_and_goes_on() {
     let store: Arc<dyn Store> = Arc::new(
         SqliteStore::open(OpenOptions::new(directory.path()), StoreMetrics::unregistered()).unwrap(),
     );
+    let before = store.last_change(ChangeKind::Policy).await.unwrap();
     let fleet = Fleet::start(Arc::clone(&store), Settings::default(), &mut Registry::default())
         .await
         .unwrap();
@@ -91,7 +92,10 @@ async fn every_actor_survives_a_panic_and_goes_on() {
         .await
         .expect("still rolled out");
     assert!(reasons.policy());
-    let changes = store.changes(0, 100, Duration::ZERO).await.unwrap();
-    assert!(changes.iter().any(|change| change.kind == ChangeKind::Policy));
+    let changes = store
+        .changes(ChangeKind::Policy, &before, 100, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(changes.ids, ["p", "p"]);
     fleet.stop().await;
 }

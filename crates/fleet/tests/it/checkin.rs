@@ -86,10 +86,13 @@ async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
             .await,
     );
     house.flush().await;
-    assert_eq!(
-        house.agent(&agent.id).await.action_position,
-        Some(action.sequence)
-    );
+    let position = house.agent(&agent.id).await.action_position;
+    let named = house
+        .store
+        .pending_actions(&agent.id, Some(&action.doc), None, Timestamp::now(), 10)
+        .await
+        .unwrap();
+    assert!(position.is_some() && position == named.position);
     for token in [None, Some(String::new()), Some("unknown".to_owned())] {
         drop(
             house
