@@ -28,6 +28,7 @@ mod json;
 mod limits;
 mod metrics;
 mod note;
+mod pieces;
 mod probe;
 mod route;
 mod version;

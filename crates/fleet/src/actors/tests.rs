@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Message};
 use prometheus_client::registry::Registry;
-use store::{ChangeKind, Store, StoreMetrics, Timestamp, sqlite::OpenOptions, sqlite::SqliteStore};
+use store::{ChangeKind, Store, StoreMetrics, Timestamp};
+use store_sqlite::{OpenOptions, SqliteStore};
 use supervise::{Stop, Supervised};
 
 use crate::{
