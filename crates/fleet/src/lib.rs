@@ -18,7 +18,6 @@ pub mod agents;
 pub mod auth;
 pub mod checkin;
 mod deliveries;
-mod delivery;
 mod diff;
 pub mod enrollment;
 mod error;
@@ -50,7 +49,6 @@ use supervise::Supervised;
 use tokio::sync::Notify;
 
 pub use actors::health_monitor::{Health, HealthState};
-pub use delivery::DeliveredAction;
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
