@@ -192,7 +192,7 @@ fn pairs(
 ) -> Vec<Pair> {
     let mut pairs = Vec::with_capacity(settings.pairs.len());
     for (place, source) in settings.pairs.iter().enumerate() {
-        let pair = match validate::pair(source, material, &mut findings.warnings) {
+        let pair = match validate::pair(source, material, now, &mut findings.warnings) {
             Ok(pair) => pair,
             Err(error) => {
                 findings.errors.push(error);
@@ -226,6 +226,8 @@ fn served_pairs(
         ServedPair {
             leaf: pair.leaf.info.clone(),
             intermediates: pair.certified.cert.len().saturating_sub(1),
+            issuers: pair.issuers.clone(),
+            faults: pair.faults.clone(),
             sni: table.add(names, &pair.certified, warnings),
             certificate_file: pair.certificate_file.clone(),
             key_file: pair.key_file.clone(),

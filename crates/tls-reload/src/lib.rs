@@ -25,10 +25,12 @@
 //!   or pins ends all such sessions at once.
 
 mod any_client;
+mod as_client;
 mod certificate;
 mod chain;
 mod error;
 mod expiry;
+mod form;
 mod generation;
 mod key;
 mod logging;
@@ -41,6 +43,7 @@ mod quiet;
 mod read;
 mod reloader;
 mod resolver;
+mod signature;
 mod sni;
 mod source;
 mod state;
@@ -50,7 +53,10 @@ mod walk;
 mod warning;
 mod watch;
 
+pub use as_client::{AsClient, ClientRefusal};
+pub use chain::fault::ChainFault;
 pub use error::{LoadError, Rejected, SettingsError, StartError};
+pub use form::Form;
 pub use generation::Generation;
 pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
 pub use moment::{Clock, rfc3339};

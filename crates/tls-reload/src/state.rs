@@ -112,6 +112,10 @@ pub struct ServedPair {
     pub leaf: CertificateInfo,
     /// How many certificates are sent with it.
     pub intermediates: usize,
+    /// Those of them that make up the chain, from the leaf's issuer up.
+    pub issuers: Vec<CertificateInfo>,
+    /// For what clients refuse the chain, but for what only time brings or ends.
+    pub faults: Vec<String>,
     /// The SNI names that select it, without those an earlier pair has. The default pair also answers all
     /// other names.
     pub sni: Vec<String>,
@@ -157,6 +161,21 @@ pub struct GenerationInfo {
     pub warnings: Vec<String>,
 }
 
+impl ServedPair {
+    /// The certificate of the chain that ends first: from then on clients refuse the leaf.
+    #[must_use]
+    pub fn ends_first(&self) -> &CertificateInfo {
+        let issuers = self.issuers.iter();
+        issuers.fold(&self.leaf, |first, issuer| {
+            if issuer.not_after < first.not_after {
+                issuer
+            } else {
+                first
+            }
+        })
+    }
+}
+
 impl GenerationInfo {
     /// The default leaf's fingerprint.
     #[must_use]
@@ -164,10 +183,10 @@ impl GenerationInfo {
         self.pairs.first().map_or("", |pair| &pair.leaf.fingerprint)
     }
 
-    /// The earliest end among the served leaves.
+    /// The earliest end among the served chains.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
-        self.pairs.iter().map(|pair| pair.leaf.not_after).min()
+        self.pairs.iter().map(|pair| pair.ends_first().not_after).min()
     }
 }
 
