@@ -208,7 +208,8 @@ fn what_a_client_says() {
     let middle = root.intermediate("middle");
     let leaf = middle.issue(&Order::new(&["fleet.example.com", "10.0.0.7"]));
     let now = SystemTime::now();
-    let trusting = |authority: &Authority| AsClient::trusting(&[authority.der.clone()]).expect("a client");
+    let trusting =
+        |authority: &Authority| AsClient::trusting(std::slice::from_ref(&authority.der)).expect("a client");
     let others = [middle.der.clone()];
     let client = trusting(&root);
     for name in ["fleet.example.com", "FLEET.example.com", "10.0.0.7"] {

@@ -71,7 +71,7 @@ fn every_way_to_write_pem_is_read_in_every_file() {
         ("lines of 76", |text| {
             let mut lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
             for line in lines.iter_mut().filter(|line| line.len() == 64) {
-                line.insert_str(32, "\n");
+                line.insert(32, '\n');
             }
             format!("{}\n", lines.join("\n")).into()
         }),
