@@ -1,6 +1,7 @@
 //! Builds store, certificates, domain and listeners in order, and takes them down in reverse.
 //!
-//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides nothing.
+//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides only what needs a bound port or the
+//! machine: the URLs of the listeners, and the host that agents are told if the plan names none.
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,10 +10,8 @@ use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Re
 use fleet::{Fleet, Store, Timestamp};
 use listener::{Bound, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle};
 use prometheus_client::{metrics::info::Info, registry::Registry};
-use store::{
-    StoreMetrics,
-    sqlite::{OpenOptions, SqliteStore},
-};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
@@ -58,7 +57,8 @@ pub struct Addresses {
 pub async fn start(plan: Plan) -> Result<Running> {
     data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
-    let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
+    let compatible = api::COMPATIBLE_VERSION.to_string();
+    let version = vec![("version", build::VERSION.to_owned()), ("compatible", compatible)];
     registry.register(
         "build",
         "The program and the release that agents see",
@@ -335,4 +335,3 @@ const LAST_PROBE: Duration = Duration::from_secs(1);
 
 /// Where the internal listener is: only programs on this host reach it.
 const INTERNAL_HOST: &str = "localhost";
-const COMPATIBLE: &str = "9.6.0";

@@ -44,6 +44,7 @@ pub use store::{
     AuditMark, EnrollmentToken, KeyId, KeyKind, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary,
     RawJson, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenId, UnhealthyReason,
 };
+use supervise::Supervised;
 use tokio::sync::Notify;
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -57,7 +58,6 @@ use actors::{
     collector::Collector,
     health_monitor::{self, HealthMonitor, SharedHealth},
     policy_monitor::{Policies, PolicyMonitor},
-    supervise::Supervised,
 };
 use deliveries::Deliveries;
 use metrics::Metrics;
@@ -112,7 +112,7 @@ impl Fleet {
                 let (store, policies, waiters) =
                     (Arc::clone(&store), Arc::clone(&policies), Arc::clone(&waiters));
                 let (pace, after) = (settings.policy_pace, Arc::new(AtomicI64::new(last_change)));
-                Supervised::start(
+                actors::start(
                     "policy_monitor",
                     metrics.restarts_of("policy_monitor"),
                     move |exit| PolicyMonitor {
@@ -128,7 +128,7 @@ impl Fleet {
             action_dispatcher: {
                 let (store, waiters) = (Arc::clone(&store), Arc::clone(&waiters));
                 let (pace, after) = (settings.action_pace, Arc::new(AtomicI64::new(last_change)));
-                Supervised::start(
+                actors::start(
                     "action_dispatcher",
                     metrics.restarts_of("action_dispatcher"),
                     move |exit| ActionDispatcher {
@@ -145,7 +145,7 @@ impl Fleet {
                     (Arc::clone(&store), Arc::clone(&checkins), Arc::clone(&waiters));
                 let (renew_every, flush_every) = (settings.checkin_timestamp, settings.checkin_flush);
                 let flush_duration = metrics.flush_duration.clone();
-                Supervised::start(
+                actors::start(
                     "checkin_writer",
                     metrics.restarts_of("checkin_writer"),
                     move |exit| CheckinWriter {
@@ -162,7 +162,7 @@ impl Fleet {
             health_monitor: {
                 let (store, health, of) = (Arc::clone(&store), Arc::clone(&health), metrics.clone());
                 let recount = Arc::clone(&recount);
-                Supervised::start(
+                actors::start(
                     "health_monitor",
                     metrics.restarts_of("health_monitor"),
                     move |exit| HealthMonitor {
@@ -177,7 +177,7 @@ impl Fleet {
             collector: {
                 let store = Arc::clone(&store);
                 let (every, kept) = (settings.cleanup_interval, settings.expired_actions_kept);
-                Supervised::start("collector", metrics.restarts_of("collector"), move |exit| {
+                actors::start("collector", metrics.restarts_of("collector"), move |exit| {
                     Collector {
                         exit,
                         store: Arc::clone(&store),

@@ -8,7 +8,6 @@ mod actor;
 mod course;
 mod job;
 mod report;
-mod supervise;
 #[cfg(test)]
 mod tests;
 
@@ -17,16 +16,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
+use log::Level;
+use supervise::{Supervised, supervise};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{Rejected, StartError};
 use crate::generation::Generation;
+use crate::logging::{ACTION, OUTCOME, emit};
 use crate::metrics::ReloadMetrics;
 use crate::moment::Clock;
 use crate::resolver::Resolver;
 use crate::source::Settings;
-use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger};
+use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::{WatcherFactory, system_events};
 use actor::{CertReloader, ReloadNow};
 
@@ -56,8 +57,7 @@ pub struct Reloader {
 #[derive(Clone)]
 pub struct ReloadHandle {
     shared: Arc<Shared>,
-    actor: watch::Receiver<Option<Addr<CertReloader>>>,
-    stop: watch::Sender<bool>,
+    actor: Supervised<CertReloader>,
 }
 
 /// What outlives every rebuild of the actor.
@@ -115,8 +115,8 @@ impl Reloader {
     /// R29: the set cannot be served; or this thread runs no actix system.
     pub fn start(self) -> Result<ReloadHandle, StartError> {
         let arbiter = actix_rt::Arbiter::try_current().ok_or(StartError::NoSystem)?;
-        let (handle, supervisor) = self.load()?;
-        if arbiter.spawn(supervisor.run()) {
+        let (handle, life) = self.load()?;
+        if arbiter.spawn(life) {
             Ok(handle)
         } else {
             Err(StartError::NoSystem)
@@ -129,14 +129,15 @@ impl Reloader {
     /// # Errors
     /// R29: the set cannot be served; or the thread cannot be started.
     pub fn spawn_system(self) -> Result<ReloadHandle, StartError> {
-        let (handle, supervisor) = self.load()?;
+        let (handle, life) = self.load()?;
         std::thread::Builder::new()
             .name("tls-reload".to_owned())
-            .spawn(move || actix_rt::System::new().block_on(supervisor.run()))?;
+            .spawn(move || actix_rt::System::new().block_on(life))?;
         Ok(handle)
     }
 
-    fn load(self) -> Result<(ReloadHandle, supervise::Supervisor), Rejected> {
+    /// The handle, and the life of the actor, which must run on an actix arbiter.
+    fn load(self) -> Result<(ReloadHandle, impl Future<Output = ()> + Send + use<>), Rejected> {
         let Self {
             settings,
             metrics,
@@ -158,9 +159,16 @@ impl Reloader {
             stuck_after,
         });
         shared.metrics.observe(&shared);
-        let (stop, stopped) = watch::channel(false);
-        let (supervisor, actor) = supervise::Supervisor::new(shared.clone(), stopped);
-        Ok((ReloadHandle { shared, actor, stop }, supervisor))
+        let (served, panicked, life) = (shared.clone(), shared.clone(), Life(shared.clone()));
+        let (actor, supervisor) = supervise(
+            move |exit| CertReloader::new(served.clone(), exit),
+            move || panicked.reloader_panicked(),
+        );
+        let life = async move {
+            let _life = life;
+            supervisor.patience(PATIENCE).run().await;
+        };
+        Ok((ReloadHandle { shared, actor }, life))
     }
 }
 
@@ -194,7 +202,7 @@ impl ReloadHandle {
                 Some("set certificate_reload.enabled: true"),
             );
         }
-        let mut actor = self.actor.clone();
+        let mut actor = self.actor.addresses();
         for _ in 0..TRIES {
             let address = match tokio::time::timeout(RESTART, actor.wait_for(Option::is_some)).await {
                 Ok(Ok(address)) => address.clone(),
@@ -221,7 +229,7 @@ impl ReloadHandle {
 
     /// Stops the watcher and all timers (R32). What is served stays served. Returns when it is done.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
+        self.actor.stop().await;
         let mut state = self.shared.state.subscribe();
         // The sender is in `shared`, which we hold: waiting cannot fail.
         let _stopped = state.wait_for(|state| state.stopped).await;
@@ -269,6 +277,31 @@ impl Shared {
             differs
         });
     }
+
+    /// R31: counted and told; the next actor starts from what is served.
+    fn reloader_panicked(&self) {
+        self.metrics.restarted();
+        self.update(|state| state.reloader_restarts = state.reloader_restarts.saturating_add(1));
+        emit(
+            Level::Error,
+            "the certificate reloader panicked: certificates are still served, and it is built anew",
+            &[(ACTION, "tls-reloader-restart"), (OUTCOME, "failure")],
+        );
+    }
+}
+
+/// Held while the supervisor runs. Dropped with it, also when the actix system ends and takes that task along.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.update(|state| {
+            state.stopped = true;
+            state.watch_mode = WatchMode::Off;
+            state.watched_directories.clear();
+            state.pending_retry = None;
+        });
+    }
 }
 
 impl fmt::Debug for Reloader {
@@ -289,6 +322,8 @@ impl fmt::Debug for ReloadHandle {
 
 /// Reading a set takes milliseconds; a disk that is merely busy takes seconds.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long an actor may take to stop: R32 asks for 100 ms in all.
+const PATIENCE: Duration = Duration::from_millis(80);
 /// How often a request follows the actor through a restart.
 const TRIES: usize = 3;
 /// How long a restart may take before a request gives up on it.

@@ -15,10 +15,8 @@ use async_trait::async_trait;
 use fleet::{Agent, AgentId, ApiKey, Fleet, PolicyId, Settings, Timestamp, operators, policies};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use store::{
-    StoreMetrics,
-    sqlite::{OpenOptions, SqliteStore},
-};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tempfile::TempDir;
 
 /// Generous: only a failing test waits that long.

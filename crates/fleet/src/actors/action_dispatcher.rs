@@ -15,17 +15,17 @@ use std::{
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use store::{ActionDocId, AgentId, ChangeKind, Store};
+use supervise::{Exit, Stop};
 use tokio::time::Instant;
 
 use super::{
     feed::{Feed, News},
     pacer::Pacer,
-    supervise::{ExitGuard, Stop},
 };
 use crate::{settings::Pace, waiters::Waiters};
 
 pub(crate) struct ActionDispatcher {
-    pub(crate) exit: ExitGuard,
+    pub(crate) exit: Exit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) pace: Pace,

@@ -17,8 +17,8 @@ use actix::{
 };
 use prometheus_client::metrics::{gauge::Gauge, histogram::Histogram};
 use store::{AgentId, CheckinRecord, Store, Timestamp};
+use supervise::{Exit, Stop};
 
-use super::supervise::{ExitGuard, Stop};
 use crate::{FleetError, waiters::Waiters};
 
 /// Records that wait for the next batch.
@@ -136,7 +136,7 @@ fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
 
 /// The actor.
 pub(crate) struct CheckinWriter {
-    pub(crate) exit: ExitGuard,
+    pub(crate) exit: Exit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) pending: Arc<PendingCheckins>,
     pub(crate) waiters: Arc<Waiters>,

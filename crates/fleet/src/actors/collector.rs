@@ -5,11 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use store::{Store, Timestamp};
-
-use super::supervise::{ExitGuard, Stop};
+use supervise::{Exit, Stop};
 
 pub(crate) struct Collector {
-    pub(crate) exit: ExitGuard,
+    pub(crate) exit: Exit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) every: Duration,
     pub(crate) kept: Duration,

@@ -10,10 +10,10 @@ use std::{
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use store::{AgentQuery, AgentStatus, PageRequest, PolicyId, Store, StoreHealth, Timestamp};
+use supervise::{Exit, Stop};
 
 use tokio::sync::Notify;
 
-use super::supervise::{ExitGuard, Stop};
 use crate::metrics::{Metrics, PolicyLabel, StatusLabel};
 
 /// State of the server.
@@ -111,7 +111,7 @@ fn next(current: HealthState, store: &StoreHealth) -> Health {
 }
 
 pub(crate) struct HealthMonitor {
-    pub(crate) exit: ExitGuard,
+    pub(crate) exit: Exit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) health: Arc<SharedHealth>,
     pub(crate) metrics: Metrics,

@@ -16,12 +16,12 @@ use std::{
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use store::{ChangeKind, PolicyId, Store};
+use supervise::{Exit, Stop};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     feed::{Feed, News, RETRY},
     pacer::Pacer,
-    supervise::{ExitGuard, Stop},
 };
 use crate::{
     FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, settings::Pace,
@@ -145,7 +145,7 @@ impl Policies {
 
 /// The actor.
 pub(crate) struct PolicyMonitor {
-    pub(crate) exit: ExitGuard,
+    pub(crate) exit: Exit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) waiters: Arc<Waiters>,

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Message};
 use prometheus_client::registry::Registry;
-use store::{ChangeKind, Store, StoreMetrics, Timestamp, sqlite::OpenOptions, sqlite::SqliteStore};
+use store::{ChangeKind, Store, StoreMetrics, Timestamp};
+use store_sqlite::{OpenOptions, SqliteStore};
+use supervise::{Stop, Supervised};
 
-use super::supervise::{Stop, Supervised};
 use crate::{
     Fleet, Settings,
     actors::{
@@ -44,13 +45,13 @@ where
     A: Actor<Context = Context<A>> + Handler<Stop> + Handler<Panic> + Send,
 {
     let restarts = fleet.metrics.restarts_of(name);
-    let old = actor.address();
+    let old = actor.address().expect("it runs");
     assert!(
         old.send(Panic).await.is_err(),
         "a caller gets an error, not silence"
     );
     actix_rt::time::timeout(Duration::from_secs(20), async {
-        while restarts.get() == 0 || !actor.address().connected() {
+        while restarts.get() == 0 || !actor.address().is_some_and(|next| next.connected()) {
             actix_rt::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -10,7 +10,8 @@ use fleet::{
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
-use store::{StoreMetrics, sqlite::OpenOptions, sqlite::SqliteStore};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tempfile::TempDir;
 
 /// Generous: only a failing test waits that long.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use log::Level;
+use supervise::{Exit, Stop};
 use tokio::sync::oneshot;
 
 use super::course::Course;
@@ -41,11 +42,6 @@ pub(super) struct ReloadNow {
     pub(super) answer: oneshot::Sender<ReloadOutcome>,
 }
 
-/// End; the watcher goes with it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Stop;
-
 /// Breaks the actor, to see it healed.
 #[cfg(test)]
 #[derive(Message)]
@@ -61,13 +57,10 @@ impl Handler<Panic> for CertReloader {
     }
 }
 
-/// The last word of an actor that ends on purpose.
-pub(super) struct Exit;
-
 /// See the file's header.
 pub(super) struct CertReloader {
     shared: Arc<Shared>,
-    exit: Option<oneshot::Sender<Exit>>,
+    exit: Exit,
     watches: Arc<Mutex<Watches>>,
     signals: Arc<Signals>,
     course: Course<Picture>,
@@ -85,10 +78,10 @@ pub(super) struct CertReloader {
 }
 
 impl CertReloader {
-    pub(super) fn new(shared: Arc<Shared>, exit: oneshot::Sender<Exit>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, exit: Exit) -> Self {
         let reload = &shared.settings.reload;
         Self {
-            exit: Some(exit),
+            exit,
             watches: Arc::new(Mutex::new(Watches::new(shared.watcher.clone()))),
             // Replaced in `started`, when there is an address to wake.
             signals: Signals::new(|| false),
@@ -127,7 +120,7 @@ impl Actor for CertReloader {
         }
     }
 
-    /// Also runs when a panic unwinds, so it must not say the last word: see `Stop`.
+    /// Also runs when a panic unwinds, so it does not say that the end was meant: the handler of `Stop` does.
     fn stopped(&mut self, _: &mut Self::Context) {
         match self.watches.try_lock() {
             Ok(mut watches) => watches.close(),
@@ -165,10 +158,7 @@ impl Handler<Stop> for CertReloader {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        if let Some(exit) = self.exit.take() {
-            // A supervisor that is gone needs no last word.
-            let _heard = exit.send(Exit);
-        }
+        self.exit.meant();
         ctx.stop();
     }
 }
