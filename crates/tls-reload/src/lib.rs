@@ -62,6 +62,7 @@ pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
 pub use moment::{Clock, rfc3339};
 pub use mounted_volume::missing_secret_key;
 pub use names::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationMode};
+pub use pem::certificates as pem_certificates;
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
 pub use source::{InlinePem, PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};

@@ -90,6 +90,26 @@ pub(crate) fn parse(role: &'static str, file: &str, bytes: &[u8]) -> Result<Sect
     Ok(sections)
 }
 
+/// The certificates of a PEM text, at least one; `role` and `file` only name it in errors.
+///
+/// # Errors
+/// It is damaged, no PEM, or holds none.
+pub fn certificates(
+    role: &'static str,
+    file: &str,
+    bytes: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let sections = parse(role, file, bytes)?;
+    if sections.certificates.is_empty() {
+        return Err(LoadError::NoCertificate {
+            role,
+            file: file.to_owned(),
+            inventory: sections.inventory(),
+        });
+    }
+    Ok(sections.certificates)
+}
+
 impl Sections {
     fn take(&mut self, section: &Section<'_>) -> Result<(), Broken> {
         let content = self.content(section)?;
