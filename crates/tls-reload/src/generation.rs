@@ -16,6 +16,7 @@ use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSess
 use rustls::sign::CertifiedKey;
 
 use crate::error::{LoadError, Rejected};
+use crate::mounted_file;
 use crate::names::{Protocol, provider};
 use crate::read::{Material, Picture};
 use crate::sni::SniTable;
@@ -115,6 +116,12 @@ impl Generation {
         served: Option<&Self>,
     ) -> Result<Self, Rejected> {
         let mut findings = Findings::default();
+        let replaced = mounted_file::replaced_outside(&material.picture.snapshot);
+        findings
+            .warnings
+            .extend(replaced.iter().map(|path| Warning::ReplacedOutside {
+                file: path.display().to_string(),
+            }));
         let pairs = pairs(settings, material, now, served, &mut findings);
         let provider = Arc::new(provider(&settings.cipher_suites, &settings.curves));
         let trust = Trust::load(settings, material, &provider, now, &mut findings);

@@ -36,6 +36,7 @@ mod key;
 mod logging;
 mod metrics;
 mod moment;
+mod mounted_file;
 mod mounted_volume;
 mod names;
 mod pem;

@@ -351,6 +351,11 @@ impl Collector for StateCollector {
             "Directories under file-system watch",
             |state| i64::try_from(state.watched_directories.len()).ok(),
         )?;
+        gauge(
+            "files_replaced_outside",
+            "Mounted files whose originals were replaced outside, so that the new ones are never seen",
+            |state| i64::try_from(state.replaced_outside.len()).ok(),
+        )?;
         let mut metric = encoder.encode_descriptor(
             "watch_mode",
             "1 for the way changes are noticed: events (with the safety poll), poll, off",

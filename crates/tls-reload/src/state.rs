@@ -269,6 +269,8 @@ pub struct ReloadState {
     /// Since when the files' system has not answered a look or a read; `None` while it does.
     #[serde(serialize_with = "moment::optional::serialize")]
     pub stuck_since: Option<SystemTime>,
+    /// Mounted files whose originals were replaced outside: what is new there is never seen here.
+    pub replaced_outside: Vec<PathBuf>,
     /// How often the reloader was rebuilt after a panic (R31).
     pub reloader_restarts: u64,
     /// How often the watcher was rebuilt (R7).
@@ -296,6 +298,7 @@ impl ReloadState {
             failure: None,
             pending_retry: None,
             stuck_since: None,
+            replaced_outside: Vec::new(),
             reloader_restarts: 0,
             watcher_restarts: 0,
             stopped: false,

@@ -72,6 +72,8 @@ pub enum Warning {
     },
     /// `Proc-Type: 4,ENCRYPTED`: one round of MD5 stands between the file and the key.
     LegacyEncryption { file: String },
+    /// A mounted file whose original was replaced: the new one is never seen here.
+    ReplacedOutside { file: String },
     /// Two pairs want the same SNI name; the first has it.
     DuplicateName { name: String },
     /// A client CA is past its end.
@@ -116,6 +118,9 @@ impl Warning {
             Self::SectionUnused { .. } => "remove it from the file, if nothing else needs it there",
             Self::LegacyEncryption { .. } => {
                 "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD.key -out NEW.key"
+            }
+            Self::ReplacedOutside { .. } => {
+                "start the container again, and mount the file's directory in its place (Kubernetes: without subPath)"
             }
             Self::DuplicateName { .. } => "name it in one pair only",
             Self::AuthorityExpired { .. } => "remove it: its clients are refused",
@@ -187,6 +192,10 @@ impl fmt::Display for Warning {
             Self::LegacyEncryption { file } => write!(
                 f,
                 "key {file}: is encrypted in the old form of OpenSSL (Proc-Type: 4,ENCRYPTED), which is easy to guess and deprecated"
+            ),
+            Self::ReplacedOutside { file } => write!(
+                f,
+                "{file} is mounted as a single file, and that was replaced outside: the new one is never seen here"
             ),
             Self::DuplicateName { name } => {
                 write!(f, "the name {name} is in several pairs: the first serves it")

@@ -54,7 +54,10 @@ fn r36_check_says_what_a_client_would_say() {
     }
     let (code, out) = ask(&theirs, &["127.0.0.1"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("no CA that the client trusts has issued it"), "{out}");
+    assert!(
+        out.contains("no CA that the client trusts has issued it"),
+        "{out}"
+    );
     assert!(out.contains("issued by `CN=ca`"), "{out}");
 }
 
