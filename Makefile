@@ -30,7 +30,7 @@ lint: ## formatting and lints, as CI sees them
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: reference
-reference: ## write fleet-server.reference.yml anew from the declarations
+reference: ## write fleet-server.reference.yml again from the declarations
 	$(CARGO) run -q --locked -p fleet-server -- config reference
 
 .PHONY: deny

@@ -6,6 +6,7 @@
 mod agent_actions;
 mod agent_json;
 mod agent_policies;
+mod agent_query;
 mod agent_status;
 mod agents;
 mod enrollment_api_keys;
@@ -355,7 +356,7 @@ impl AdminState {
 }
 
 async fn own_status(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
-    Ok(status::answer(&state.fleet, &state.options.identity, &mut call).await)
+    status::answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {

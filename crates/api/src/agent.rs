@@ -7,6 +7,7 @@ mod acks;
 mod checkin;
 mod enroll;
 pub(crate) mod status;
+mod wire;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ use crate::{
     limits::{Limiter, Limits},
     metrics::HttpMetrics,
     note::Note,
+    pieces::Pieces,
     version::{self, API_VERSION, COMPATIBLE_VERSION, Version},
 };
 
@@ -254,6 +256,6 @@ async fn not_found() -> HttpResponse {
 }
 
 /// A successful JSON answer (http-api 1.4).
-fn json(body: Vec<u8>) -> HttpResponse {
+fn json(body: Pieces) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(body)
 }

@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
 use store::{
     ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PolicyId, RawJson, Sequence,
     Timestamp,
@@ -13,8 +12,8 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
-    Fleet, FleetError, credentials, delivery::Delivered, diff, poll_time, rendered_policy::RenderedPolicy,
-    upgrades, waiters::Subscription,
+    Fleet, FleetError, credentials, delivery::DeliveredAction, diff, poll_time,
+    rendered_policy::RenderedPolicy, upgrades, waiters::Subscription,
 };
 
 /// What an agent sends at check-in (http-api 2.3).
@@ -50,25 +49,27 @@ pub enum Begun {
     Wait(Waiting),
 }
 
-/// An answer to a check-in.
+/// An answer to a check-in. The api writes it.
+#[derive(Debug)]
 pub enum CheckinReply {
     /// Nothing happened: time is up, or the server stops.
     Empty,
-    /// Actions: the rendered body.
-    Actions(Vec<u8>),
-    /// A policy: the rendered body.
-    Policy(Vec<u8>),
-}
-
-impl CheckinReply {
-    /// The response body (http-api 2.3.9).
-    #[must_use]
-    pub fn into_json(self) -> Vec<u8> {
-        match self {
-            Self::Empty => br#"{"action":"checkin","ack_token":""}"#.to_vec(),
-            Self::Actions(body) | Self::Policy(body) => body,
-        }
-    }
+    /// What is due of the agent's actions.
+    Actions {
+        /// Who gets them.
+        agent: AgentId,
+        /// Confirms, at the next check-in, all up to the last of the list.
+        ack_token: ActionDocId,
+        /// Oldest first; empty if none of them could be sent.
+        actions: Vec<DeliveredAction>,
+    },
+    /// The newest revision of the agent's policy.
+    Policy {
+        /// Who gets it.
+        agent: AgentId,
+        /// The revision.
+        policy: Arc<RenderedPolicy>,
+    },
 }
 
 /// A poll that waits.
@@ -171,7 +172,7 @@ pub async fn begin(
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
     if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
-        && let Some(reply) = waiting.offer(&policy, true)?
+        && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
     }
@@ -246,13 +247,7 @@ impl Waiting {
 
     async fn newer_policy(&mut self) -> Option<CheckinReply> {
         match self.fleet.policies.latest(&self.policy).await {
-            Ok(Some(policy)) => match self.offer(&policy, false) {
-                Ok(reply) => reply,
-                Err(error) => {
-                    self.goes_on(&error);
-                    None
-                }
-            },
+            Ok(Some(policy)) => self.offer(policy, false),
             Ok(None) => None,
             Err(error) => {
                 self.goes_on(&error);
@@ -262,41 +257,36 @@ impl Waiting {
     }
 
     /// The policy, if the agent lacks it and did not get it a moment ago.
-    fn offer(&mut self, policy: &RenderedPolicy, is_new: bool) -> Result<Option<CheckinReply>, FleetError> {
+    fn offer(&mut self, policy: Arc<RenderedPolicy>, is_new: bool) -> Option<CheckinReply> {
         if policy.revision <= self.revision {
-            return Ok(None);
+            return None;
         }
         let now = Instant::now();
         if is_new
             && let Some(again) =
                 self.fleet
                     .deliveries
-                    .again_at(&self.agent, policy, self.reported.as_ref(), now)
+                    .again_at(&self.agent, &policy, self.reported.as_ref(), now)
         {
             self.offer_again = Some(again);
-            return Ok(None);
+            return None;
         }
-        let body = policy.body(&self.agent)?;
         self.fleet
             .deliveries
-            .delivered(&self.agent, policy, self.reported.take(), now);
+            .delivered(&self.agent, &policy, self.reported.take(), now);
         self.fleet.metrics.policies_delivered.inc();
         log::debug!(
             "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
             "fleet.revision_idx" = policy.revision; "policy change delivered"
         );
-        Ok(Some(CheckinReply::Policy(body)))
+        Some(CheckinReply::Policy {
+            agent: self.agent.clone(),
+            policy,
+        })
     }
 
     /// Everything due after the agent's position, in one list.
     async fn due_actions(&mut self) -> Result<Option<CheckinReply>, FleetError> {
-        #[derive(Serialize)]
-        struct Body {
-            action: &'static str,
-            ack_token: String,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            actions: Vec<Delivered>,
-        }
         let now = Timestamp::now();
         let pending = self
             .fleet
@@ -306,7 +296,7 @@ impl Waiting {
         let Some(last) = pending.last() else {
             return Ok(None);
         };
-        let mut ack_token = last.action.doc.to_string();
+        let mut ack_token = last.action.doc.clone();
         let mut actions = Vec::with_capacity(pending.len());
         let (mut has_upgrade, mut previous) = (false, None);
         for pending in pending {
@@ -316,24 +306,20 @@ impl Waiting {
                 break;
             }
             has_upgrade |= pending.action.kind == "UPGRADE";
-            previous = Some(pending.action.doc.to_string());
+            previous = Some(pending.action.doc.clone());
             let (action, namespaces) = (pending.action.action.clone(), pending.action.namespaces.clone());
-            match Delivered::new(&self.agent, pending) {
+            match DeliveredAction::new(pending) {
                 Ok(delivered) => actions.push(delivered),
                 // The token moves past it, so it must not vanish: it fails visibly (§6 row 8).
                 Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
             }
         }
         self.fleet.metrics.actions_delivered.inc_by(actions.len() as u64);
-        let body = Body {
-            action: "checkin",
+        Ok(Some(CheckinReply::Actions {
+            agent: self.agent.clone(),
             ack_token,
             actions,
-        };
-        let body = serde_json::to_vec(&body).map_err(|error| FleetError::InvalidAction {
-            reason: error.to_string(),
-        })?;
-        Ok(Some(CheckinReply::Actions(body)))
+        }))
     }
 
     async fn refuse(

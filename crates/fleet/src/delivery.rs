@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use store::{Action, AgentId, PendingAction, RawJson, Timestamp};
+use serde_json::Value;
+use store::{Action, ActionId, PendingAction, RawJson, Timestamp};
 
 /// Types that agents are sent. Everything else is a log of operators' deeds.
 pub(crate) const DELIVERABLE: [&str; 9] = [
@@ -22,47 +22,37 @@ pub(crate) const DELIVERABLE: [&str; 9] = [
     "PRIVILEGE_LEVEL_CHANGE",
 ];
 
-/// One element of `actions`.
-#[derive(Serialize)]
-pub(crate) struct Delivered {
-    agent_id: AgentId,
-    created_at: String,
-    data: Data,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expiration: Option<String>,
-    id: String,
-    input_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed: Option<Signed>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
+/// An action as one agent gets it.
+#[derive(Debug)]
+pub struct DeliveredAction {
+    /// Its id, which the agent acknowledges.
+    pub id: ActionId,
+    /// Its type.
+    pub kind: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expiration: Option<Timestamp>,
+    /// Earliest execution, of this agent.
+    pub start_time: Option<Timestamp>,
+    /// Input that executes it; empty if none does.
+    pub input_type: String,
+    /// Seconds that the agent may take.
+    pub timeout: Option<i64>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// Its data as agents read them; `None`: `null`.
+    pub data: Option<RawJson>,
+    /// `{data, signature}`.
+    pub signed: Option<RawJson>,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data {
-    Verbatim(RawJson),
-    Typed(Value),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Signed {
-    data: String,
-    signature: String,
-}
-
-impl Delivered {
-    /// The action for this agent.
+impl DeliveredAction {
+    /// The action for one agent.
     ///
     /// # Errors
     /// What in it no agent could read.
-    pub(crate) fn new(agent: &AgentId, pending: PendingAction) -> Result<Self, String> {
+    pub(crate) fn new(pending: PendingAction) -> Result<Self, String> {
         let PendingAction {
             action,
             index,
@@ -71,17 +61,16 @@ impl Delivered {
         let data = data(&action.kind, action.data.as_ref())?;
         let signed = signed(action.signed.as_ref())?;
         Ok(Self {
-            agent_id: agent.clone(),
-            created_at: action.at.to_seconds_text(),
-            expiration: action.expiration.map(Timestamp::to_seconds_text),
-            id: action.action.to_string(),
-            signed,
-            start_time: start_time(&action, index, targets).map(Timestamp::to_seconds_text),
+            created_at: action.at,
+            expiration: action.expiration,
+            start_time: start_time(&action, index, targets),
             timeout: action.timeout.filter(|timeout| *timeout != 0),
-            traceparent: action.traceparent,
-            input_type: action.input_type.unwrap_or_default(),
+            id: action.action,
             kind: action.kind,
+            input_type: action.input_type.unwrap_or_default(),
+            traceparent: action.traceparent,
             data,
+            signed,
         })
     }
 }
@@ -109,54 +98,63 @@ pub(crate) fn check_signed(stored: Option<&RawJson>) -> Result<(), String> {
     signed(stored).map(drop)
 }
 
-fn signed(stored: Option<&RawJson>) -> Result<Option<Signed>, String> {
+fn signed(stored: Option<&RawJson>) -> Result<Option<RawJson>, String> {
+    #[derive(Serialize, Deserialize)]
+    struct Signed {
+        data: String,
+        signature: String,
+    }
     let stored = stored.filter(|signed| signed.as_str() != "null");
-    stored
-        .map(|signed| signed.read().map_err(|error| format!("signed: {error}")))
-        .transpose()
+    let signed = stored.map(|signed| {
+        signed
+            .read::<Signed>()
+            .and_then(|signed| RawJson::from_value(&signed))
+    });
+    signed.transpose().map_err(|error| format!("signed: {error}"))
 }
 
-fn data(kind: &str, stored: Option<&RawJson>) -> Result<Data, String> {
+/// The data as agents read them: unknown members are dropped.
+fn data(kind: &str, stored: Option<&RawJson>) -> Result<Option<RawJson>, String> {
     let stored = stored.filter(|data| data.as_str() != "null");
     if kind == "UNENROLL" || (kind == "REQUEST_DIAGNOSTICS" && stored.is_none()) {
-        return Ok(Data::Typed(Value::Null));
+        return Ok(None);
     }
     let stored = stored.ok_or("data is missing")?;
-    let typed = match kind {
+    let data = match kind {
         "INPUT_ACTION" => {
             read::<serde_json::Map<String, Value>>(stored)?;
-            return Ok(Data::Verbatim(stored.clone()));
+            Ok(stored.clone())
         }
-        "CANCEL" => json(&read::<Cancel>(stored)?),
-        "POLICY_REASSIGN" => json(&read::<PolicyReassign>(stored)?),
-        "SETTINGS" => json(&read::<SettingsData>(stored)?),
+        "CANCEL" => typed::<Cancel>(stored),
+        "POLICY_REASSIGN" => typed::<PolicyReassign>(stored),
+        "SETTINGS" => typed::<SettingsData>(stored),
         "UPGRADE" => {
-            let mut upgrade = read::<Upgrade>(stored)?;
+            let mut upgrade: Upgrade = read(stored)?;
             upgrade.source_uri = upgrade.source_uri.or(upgrade.kibanas_source_uri.take());
             json(&upgrade)
         }
-        "REQUEST_DIAGNOSTICS" => json(&read::<Diagnostics>(stored)?),
-        "MIGRATE" => json(&read::<Migrate>(stored)?),
+        "REQUEST_DIAGNOSTICS" => typed::<Diagnostics>(stored),
+        "MIGRATE" => typed::<Migrate>(stored),
         "PRIVILEGE_LEVEL_CHANGE" => {
-            let change = read::<PrivilegeLevel>(stored)?;
-            let mut data = json(&change)?;
-            // Agents read `userinfo`, the contract says `user_info`: both (agent-client 10).
-            if let (Some(data), Some(user)) = (data.as_object_mut(), &change.user_info) {
-                data.insert("userinfo".into(), json!(user));
-            }
-            Ok(data)
+            let mut change: PrivilegeLevel = read(stored)?;
+            change.userinfo.clone_from(&change.user_info);
+            json(&change)
         }
         other => Err(format!("type {other} is not sent to agents")),
-    }?;
-    Ok(Data::Typed(typed))
+    };
+    data.map(Some)
+}
+
+fn typed<'a, T: Deserialize<'a> + Serialize>(stored: &'a RawJson) -> Result<RawJson, String> {
+    json(&read::<T>(stored)?)
 }
 
 fn read<'a, T: Deserialize<'a>>(data: &'a RawJson) -> Result<T, String> {
     data.read().map_err(|error| format!("data: {error}"))
 }
 
-fn json<T: Serialize>(data: &T) -> Result<Value, String> {
-    serde_json::to_value(data).map_err(|error| error.to_string())
+fn json<T: Serialize>(data: &T) -> Result<RawJson, String> {
+    RawJson::from_value(data).map_err(|error| error.to_string())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,9 +212,12 @@ struct PrivilegeLevel {
     unprivileged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_info: Option<UserInfo>,
+    // Agents read `userinfo`, the contract says `user_info`: both (agent-client 10).
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    userinfo: Option<UserInfo>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct UserInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
@@ -228,6 +229,8 @@ struct UserInfo {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn delivered(kind: &str, data: Option<&str>) -> Result<Value, String> {
@@ -287,7 +290,6 @@ mod tests {
     #[test]
     fn input_action_data_is_verbatim() {
         let raw = RawJson::parse(r#"{"z":1.0,"a":12345678901234567890}"#.to_owned()).unwrap();
-        let text = serde_json::to_string(&super::data("INPUT_ACTION", Some(&raw)).unwrap()).unwrap();
-        assert_eq!(text, raw.as_str());
+        assert_eq!(super::data("INPUT_ACTION", Some(&raw)).unwrap(), Some(raw));
     }
 }

@@ -49,7 +49,9 @@ use tokio::sync::Notify;
 
 pub use actors::health_monitor::{Health, HealthState};
 pub use credentials::{ApiKey, Secret, TokenError};
+pub use delivery::DeliveredAction;
 pub use error::FleetError;
+pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
 
 use actors::{

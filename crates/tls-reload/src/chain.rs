@@ -3,8 +3,6 @@
 //! The certificates of a file go in, in any order; the chain, what does not belong to it, and warnings come out.
 //! Which CA a client trusts is not known here: the end of the chain stands for it.
 
-pub(crate) mod fault;
-
 use std::time::SystemTime;
 
 use rustls::server::ParsedCertificate;
@@ -12,9 +10,9 @@ use rustls_pki_types::CertificateDer;
 
 use crate::as_client::AsClient;
 use crate::certificate::Facts;
+use crate::chain_fault::ChainFault;
 use crate::signature::is_signed_by;
 use crate::warning::Warning;
-use fault::ChainFault;
 
 /// A certificate with its facts.
 #[derive(Clone)]

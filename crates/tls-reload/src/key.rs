@@ -3,8 +3,6 @@
 //! Sections and a passphrase go in, signing keys come out. Work and memory of a decryption have bounds that are looked
 //! at first; neither a key nor a phrase is ever part of an error.
 
-pub(crate) mod legacy;
-
 use std::sync::Arc;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
@@ -15,9 +13,9 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::error::LoadError;
+use crate::legacy_key::Locked;
 use crate::pem::{Key, Sections};
 use crate::warning::Warning;
-use legacy::Locked;
 
 /// Every key of `sections` that can sign, in order; encrypted ones are opened with `passphrase`.
 pub(crate) fn signing_keys(

@@ -28,11 +28,13 @@ mod any_client;
 mod as_client;
 mod certificate;
 mod chain;
+mod chain_fault;
 mod error;
 mod expiry;
 mod form;
 mod generation;
 mod key;
+mod legacy_key;
 mod logging;
 mod metrics;
 mod moment;
@@ -44,6 +46,8 @@ mod quiet;
 mod read;
 mod reloader;
 mod resolver;
+mod served;
+mod settings_error;
 mod signature;
 mod sni;
 mod source;
@@ -55,8 +59,8 @@ mod warning;
 mod watch;
 
 pub use as_client::{AsClient, ClientRefusal};
-pub use chain::fault::ChainFault;
-pub use error::{LoadError, Rejected, SettingsError, StartError};
+pub use chain_fault::ChainFault;
+pub use error::{Findings, LoadError, Rejected, StartError};
 pub use form::Form;
 pub use generation::Generation;
 pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
@@ -66,10 +70,11 @@ pub use names::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationM
 pub use pem::certificates as pem_certificates;
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
+pub use settings_error::SettingsError;
 pub use source::{InlinePem, PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
 pub use state::{
     Attempt, CertificateInfo, Failure, FailureReason, GenerationInfo, ReloadOutcome, ReloadResult,
     ReloadState, RevocationListInfo, ServedPair, Trigger, WatchMode,
 };
-pub use warning::{Findings, Warning};
+pub use warning::Warning;
 pub use watch::{DirectoryWatcher, EventSink, WatchFailure, WatcherFactory, system_events};

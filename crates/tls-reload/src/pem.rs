@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::LoadError;
 use crate::form::Form;
-use crate::key::legacy::LegacyKey;
+use crate::legacy_key::LegacyKey;
 use crate::warning::Warning;
 use section::{Broken, Section};
 

@@ -13,7 +13,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::any_client::AnyClient;
 use crate::certificate::{Facts, common_name, hex};
-use crate::error::LoadError;
+use crate::error::{Findings, LoadError};
 use crate::form;
 use crate::moment::from_unix_seconds;
 use crate::names::{ClientAuth, SpkiPin, VerificationMode};
@@ -21,7 +21,7 @@ use crate::pem::{self, Content};
 use crate::read::Material;
 use crate::source::Settings;
 use crate::state::{CertificateInfo, RevocationListInfo};
-use crate::warning::{Findings, Warning};
+use crate::warning::Warning;
 
 /// Everything that decides over a client's certificate.
 pub(crate) struct Trust {

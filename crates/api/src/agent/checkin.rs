@@ -14,7 +14,7 @@ use fleet::{
     checkin::{self, Begun, CheckinReply, CheckinRequest},
 };
 
-use super::{AgentState, json};
+use super::{AgentState, json, wire};
 use crate::{
     call::Call,
     compression::accepts_gzip,
@@ -140,7 +140,7 @@ async fn answer(
     let (body, is_compressed) = state
         .options
         .compression
-        .apply(reply.into_json(), accepts_gzip)
+        .apply(wire::checkin(&reply)?, accepts_gzip)
         .await;
     let mut response = json(body);
     if is_compressed {

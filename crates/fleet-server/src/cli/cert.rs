@@ -12,7 +12,7 @@ use crate::client::ClientArgs;
 
 /// Options of `cert`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CertArgs {
+pub(crate) struct CertArgs {
     #[command(subcommand)]
     command: CertCommand,
 }
@@ -35,7 +35,7 @@ enum CertCommand {
 ///
 /// # Errors
 /// The server can not be asked, or there is nothing to check.
-pub fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         CertCommand::Show { client, json } => show::run(client, *json, global, out),
         CertCommand::Check(check) => check::run(check, global, out),

@@ -7,7 +7,7 @@ use fleet::{
 };
 use serde_json::json;
 
-use crate::house::{House, answered, eventually, online, raw, settings_action};
+use crate::house::{House, answered, eventually, online, raw, settings_action, shown};
 
 fn now() -> Timestamp {
     Timestamp::now()
@@ -188,7 +188,7 @@ async fn h10_m3_an_action_appended_while_subscribing_is_delivered_exactly_once()
             )
         );
         let answer = match begun.unwrap() {
-            fleet::checkin::Begun::Reply(reply) => serde_json::from_slice(&reply.into_json()).unwrap(),
+            fleet::checkin::Begun::Reply(reply) => shown(&reply),
             fleet::checkin::Begun::Wait(waiting) => answered(waiting).await,
         };
         let delivered: Vec<_> = answer["actions"]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::generation::{Generation, Reloaded};
 use crate::mounted_file;
 use crate::read::{Material, Picture};
@@ -96,7 +96,7 @@ fn compare(shared: &Shared, snapshot: Snapshot, seen: Option<Picture>) -> Found 
 /// Reads the set and validates it against what is served.
 pub(super) fn read(shared: &Shared) -> Read {
     let began = Instant::now();
-    let served = shared.resolver.current();
+    let served = shared.served.resolver.current();
     let outcome = Generation::reload(&shared.settings, shared.clock.now(), &served);
     Read {
         outcome,
