@@ -109,6 +109,13 @@ fn set_for_people(name: &str, set: &Value, out: &mut dyn Write) -> Result<()> {
     if let Some(problem) = set["watch_problem"].as_str() {
         writeln!(out, "  no events    {problem}")?;
     }
+    for path in list(&set["replaced_outside"]) {
+        writeln!(
+            out,
+            "  never seen   {}: a mounted file, replaced outside",
+            text(path)
+        )?;
+    }
     if let Some(last) = list(&set["attempts"]).last() {
         writeln!(
             out,
