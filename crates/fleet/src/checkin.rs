@@ -120,7 +120,7 @@ pub async fn begin(
     if let Some(change) = upgrade {
         fleet.store.change_upgrade(&agent.id, change, now).await?;
     }
-    let newest = fleet.policies.latest(&agent.policy).await;
+    let newest = fleet.actors.policy_monitor.latest(&agent.policy).await;
     let revision = subscribed_revision(
         &agent,
         reported.as_ref(),
@@ -139,7 +139,8 @@ pub async fn begin(
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
     };
-    fleet.checkins.record(CheckinRecord {
+    let deadline = Instant::now() + wait;
+    let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
         // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
@@ -152,8 +153,8 @@ pub async fn begin(
         position: confirmed,
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
-    })?;
-    fleet.metrics.checkins.inc();
+    };
+    fleet.actors.checkin_writer.record(record, deadline).await?;
 
     let mut waiting = Waiting {
         fleet: Arc::clone(fleet),
@@ -164,14 +165,14 @@ pub async fn begin(
         policy: agent.policy,
         revision,
         reported,
-        deadline: Instant::now() + wait,
+        deadline,
         offer_again: None,
     };
     if let Some(reply) = waiting.due_actions().await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
-    if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
+    if let Some(policy) = fleet.actors.policy_monitor.latest(&waiting.policy).await?
         && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
@@ -246,7 +247,7 @@ impl Waiting {
     }
 
     async fn newer_policy(&mut self) -> Option<CheckinReply> {
-        match self.fleet.policies.latest(&self.policy).await {
+        match self.fleet.actors.policy_monitor.latest(&self.policy).await {
             Ok(Some(policy)) => self.offer(policy, false),
             Ok(None) => None,
             Err(error) => {
@@ -274,7 +275,6 @@ impl Waiting {
         self.fleet
             .deliveries
             .delivered(&self.agent, &policy, self.reported.take(), now);
-        self.fleet.metrics.policies_delivered.inc();
         log::debug!(
             "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
             "fleet.revision_idx" = policy.revision; "policy change delivered"
@@ -314,7 +314,7 @@ impl Waiting {
                 Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
             }
         }
-        self.fleet.metrics.actions_delivered.inc_by(actions.len() as u64);
+        self.fleet.deliveries.delivered_actions(actions.len());
         Ok(Some(CheckinReply::Actions {
             agent: self.agent.clone(),
             ack_token,
