@@ -6,6 +6,7 @@
 mod agent_actions;
 mod agent_json;
 mod agent_policies;
+mod agent_query;
 mod agent_status;
 mod agents;
 mod enrollment_api_keys;

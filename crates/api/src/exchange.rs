@@ -15,9 +15,9 @@ use log::{Level, log_enabled};
 use uuid::Uuid;
 
 use crate::{
+    admission::{Admission, Places},
     call::REQUEST_ID,
     error::{ApiError, Audience},
-    gate::{Inner, Places},
     limits::Refusal,
     metrics::Reason,
     note::{ErrorNote, Note},
@@ -26,7 +26,7 @@ use crate::{
 
 /// One request between its head and its answer. Dropped without an answer, it counts as 499: the client went away.
 pub(crate) struct Exchange {
-    gate: Arc<Inner>,
+    admission: Arc<Admission>,
     places: Option<Places>,
     route: Route,
     started: Instant,
@@ -44,7 +44,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Makes sure that the request has an id, which handlers find in its header.
-    pub(crate) fn begin(request: &mut ServiceRequest, gate: Arc<Inner>) -> Self {
+    pub(crate) fn begin(request: &mut ServiceRequest, admission: Arc<Admission>) -> Self {
         let id = match request.headers().get(&REQUEST_ID) {
             // Copied: a header's value is a slice of the connection's read buffer and would keep all of it alive
             // for as long as an agent waits.
@@ -64,8 +64,8 @@ impl Exchange {
             .map(|target| target.as_str().to_owned())
             .unwrap_or_default();
         let exchange = Self {
-            route: gate.route(head.uri.path()),
-            gate,
+            route: admission.route(head.uri.path()),
+            admission,
             places: None,
             started: Instant::now(),
             id,
@@ -83,12 +83,12 @@ impl Exchange {
 
     /// Takes the places that the listener and the route have, without waiting.
     pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
-        self.places = Some(self.gate.admit(self.route, self.started)?);
+        self.places = Some(self.admission.admit(self.route, self.started)?);
         Ok(())
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
-        let mut response = match (refusal, self.gate.audience) {
+        let mut response = match (refusal, self.admission.audience) {
             // http-api 1.11: the soft cap answers in plain text.
             (Refusal::Capacity, Audience::Agent) => {
                 let mut response = HttpResponse::TooManyRequests()
@@ -167,7 +167,7 @@ impl Exchange {
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "a panic without a message".to_owned());
-        self.gate.metrics.panicked();
+        self.admission.metrics.panicked();
         log::error!(
             "http.request.id" = self.id_text(), "http.route" = self.route.as_str(), "error.message" = said;
             "A request ended in a panic and was answered 500: please report it with the lines before this one"
@@ -188,11 +188,11 @@ impl Exchange {
     fn close(&mut self, status: StatusCode, note: &Note, bytes: u64) {
         self.is_answered = true;
         self.places = None;
-        self.gate
+        self.admission
             .metrics
             .answered(self.route, status.as_u16(), self.started.elapsed());
         if let Some(reason) = note.rejection {
-            self.gate.metrics.rejected(self.route, reason);
+            self.admission.metrics.rejected(self.route, reason);
         }
         if let Some(error) = &note.error {
             self.log_error(error, note);
@@ -208,7 +208,7 @@ impl Exchange {
         if log_enabled!(Level::Debug) {
             log::debug!(
                 "http.request.id" = self.id_text(),
-                "server.address" = self.gate.address.as_str(),
+                "server.address" = self.admission.address.as_str(),
                 "url.full" = self.target.as_str(),
                 "http.request.method" = self.method.as_str(),
                 "client.address" = self.peer.map(|peer| peer.to_string()),
@@ -222,7 +222,7 @@ impl Exchange {
         log::log!(
             error.level,
             "http.request.id" = self.id_text(),
-            "server.address" = self.gate.address.as_str(),
+            "server.address" = self.admission.address.as_str(),
             "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
             "error.type" = error.name,
             "error.message" = error.detail.as_deref();
@@ -245,7 +245,7 @@ impl Exchange {
         log::log!(
             level,
             "http.request.id" = self.id_text(),
-            "server.address" = self.gate.address.as_str(),
+            "server.address" = self.admission.address.as_str(),
             "url.full" = self.target.as_str(),
             "http.version" = version_text(self.version),
             "http.request.method" = self.method.as_str(),
@@ -264,7 +264,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.gate
+            self.admission
                 .metrics
                 .answered(self.route, CLIENT_GONE, self.started.elapsed());
             self.log_access(CLIENT_GONE, &Note::default(), 0);

@@ -20,19 +20,19 @@ use files::RotatingFiles;
 
 /// The open log.
 #[derive(Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     files: Option<Arc<Mutex<RotatingFiles>>>,
     is_stderr: bool,
 }
 
 impl Logs {
     /// Whether its lines stand on standard error, beside what the program says there itself.
-    pub fn is_stderr(&self) -> bool {
+    pub(crate) fn is_stderr(&self) -> bool {
         self.is_stderr
     }
 
     /// Brings everything to the disk.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         log::logger().flush();
         if let Some(files) = self.files {
             files.lock().unwrap_or_else(PoisonError::into_inner).sync();
@@ -44,7 +44,7 @@ impl Logs {
 ///
 /// # Errors
 /// The log files can not be made.
-pub fn start(config: &Logging) -> Result<Logs> {
+pub(crate) fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {
         true => config.level.0,

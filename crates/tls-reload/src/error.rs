@@ -1,4 +1,4 @@
-//! What can go wrong: settings that cannot hold, a set that cannot be loaded, a reloader that cannot start.
+//! What can go wrong: a set that cannot be loaded, with its findings, and a reloader that cannot start.
 //!
 //! Each variant is a cause with what is needed to act on it; `Display` is one lower-case line, `hint()` the
 //! remedy. No variant ever holds key material or a passphrase.
@@ -6,115 +6,15 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use thiserror::Error;
 
 use crate::moment::rfc3339;
 use crate::mounted_volume;
-use crate::names::ClientAuth;
+use crate::settings_error::SettingsError;
 use crate::state::FailureReason;
-use crate::warning::Findings;
-
-/// A setting that cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SettingsError {
-    /// A word that is not in the list.
-    #[error("unknown {what} `{word}`: known are {known}")]
-    UnknownWord {
-        /// What the word should name.
-        what: &'static str,
-        /// The word.
-        word: String,
-        /// The words that are understood.
-        known: String,
-    },
-    /// A word that is known, and cannot be served.
-    #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
-    UnsupportedWord {
-        /// What the word names.
-        what: &'static str,
-        /// The word.
-        word: String,
-        /// Why not.
-        reason: &'static str,
-        /// The words that can be served.
-        known: String,
-    },
-    /// TLS 1.1 or older.
-    #[error(
-        "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
-    )]
-    ObsoleteProtocol {
-        /// The word.
-        word: String,
-    },
-    /// A pin that is not 32 bytes in base64.
-    #[error("`{word}` is not the base64 of a SHA-256 digest")]
-    BadPin {
-        /// The word.
-        word: String,
-    },
-    /// No certificate is configured.
-    #[error("no certificate is configured")]
-    NoPair,
-    /// Client certificates are asked for, and no CA could accept one.
-    #[error("client authentication is {}, but no client CA is configured", client_auth_word(*.mode))]
-    NoClientAuthorities {
-        /// The mode.
-        mode: ClientAuth,
-    },
-    /// An SNI name that is no host name.
-    #[error("`{name}` is neither a host name nor a wildcard of one label")]
-    BadName {
-        /// The name.
-        name: String,
-    },
-    /// `debounce` beyond its range.
-    #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
-    DebounceRange {
-        /// The value.
-        given: Duration,
-    },
-    /// `max_debounce` below `debounce`.
-    #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
-    CeilingBelowDebounce {
-        /// The configured ceiling.
-        ceiling: Duration,
-        /// The debounce it must reach.
-        debounce: Duration,
-    },
-    /// `reload_interval` beyond its range.
-    #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
-    IntervalRange {
-        /// The value.
-        given: Duration,
-    },
-    /// A threshold of zero.
-    #[error("an expiry warning of 0 would come when it is too late")]
-    EmptyWarning,
-}
-
-impl SettingsError {
-    /// The remedy.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::UnknownWord { .. } | Self::UnsupportedWord { .. } => "use one of the known names",
-            Self::ObsoleteProtocol { .. } => "use TLSv1.2 and TLSv1.3",
-            Self::BadPin { .. } => {
-                "openssl x509 -in ca.crt -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64"
-            }
-            Self::NoPair => "set certificate and key",
-            Self::NoClientAuthorities { .. } => "set certificate_authorities, or client_authentication: none",
-            Self::BadName { .. } => "write host.example.com or *.example.com",
-            Self::DebounceRange { .. } => "use a value between 0 and 10m",
-            Self::CeilingBelowDebounce { .. } => "raise max_debounce, or leave it out",
-            Self::IntervalRange { .. } => "use a value between 1s and 24h, or 0 for no safety poll",
-            Self::EmptyWarning => "use a time before the end, for example 7d",
-        }
-    }
-}
+use crate::warning::Warning;
 
 /// Why a TLS set cannot be loaded. `file` is a path, or says that the PEM is inline.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -463,6 +363,27 @@ impl LoadError {
     }
 }
 
+/// Errors and warnings of one load, apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Each of them refuses the set.
+    pub errors: Vec<LoadError>,
+    /// None of them does.
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// The first error and how many more there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.errors.as_slice() {
+            [] => "no error".to_owned(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        }
+    }
+}
+
 /// A set that was refused: every error that was found, and the warnings beside them. Holds at least one
 /// error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -526,13 +447,5 @@ impl StartError {
             Self::NoSystem => "call start from inside actix_rt::System, or use spawn_system".into(),
             Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)".into(),
         }
-    }
-}
-
-fn client_auth_word(mode: ClientAuth) -> &'static str {
-    match mode {
-        ClientAuth::None => "none",
-        ClientAuth::Optional => "optional",
-        ClientAuth::Required => "required",
     }
 }

@@ -15,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-use crate::error::{LoadError, Rejected};
+use crate::error::{Findings, LoadError, Rejected};
 use crate::names::{Protocol, provider};
 use crate::read::{Material, Picture};
 use crate::sni::SniTable;
@@ -23,7 +23,7 @@ use crate::source::Settings;
 use crate::state::{GenerationInfo, ServedPair};
 use crate::trust::Trust;
 use crate::validate::{self, Pair};
-use crate::warning::{Findings, Warning};
+use crate::warning::Warning;
 
 /// A TLS set as it is served.
 pub struct Generation {

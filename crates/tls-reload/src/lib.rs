@@ -41,6 +41,8 @@ mod quiet;
 mod read;
 mod reloader;
 mod resolver;
+mod served;
+mod settings_error;
 mod sni;
 mod source;
 mod state;
@@ -50,7 +52,7 @@ mod walk;
 mod warning;
 mod watch;
 
-pub use error::{LoadError, Rejected, SettingsError, StartError};
+pub use error::{Findings, LoadError, Rejected, StartError};
 pub use generation::Generation;
 pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
 pub use moment::{Clock, rfc3339};
@@ -58,10 +60,11 @@ pub use mounted_volume::missing_secret_key;
 pub use names::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationMode};
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
+pub use settings_error::SettingsError;
 pub use source::{InlinePem, PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
 pub use state::{
     Attempt, CertificateInfo, Failure, FailureReason, GenerationInfo, ReloadOutcome, ReloadResult,
     ReloadState, RevocationListInfo, ServedPair, Trigger, WatchMode,
 };
-pub use warning::{Findings, Warning};
+pub use warning::Warning;
 pub use watch::{DirectoryWatcher, EventSink, WatchFailure, WatcherFactory, system_events};

@@ -23,7 +23,7 @@ use prometheus_client::registry::Registry;
 use rustls::ProtocolVersion;
 
 use crate::moment::unix_seconds;
-use crate::reloader::Shared;
+use crate::served::Served;
 use crate::state::{CertificateInfo, FailureReason, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::WatchFailure;
 
@@ -63,7 +63,7 @@ struct Families {
     restarts: Family<SetLabel, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     handshake_duration: Family<SetLabel, Histogram, fn() -> Histogram>,
-    sets: Mutex<Vec<(SetLabel, Weak<Shared>)>>,
+    sets: Mutex<Vec<(SetLabel, Weak<Served>)>>,
 }
 
 /// Reads the state of every set at a scrape.
@@ -182,12 +182,12 @@ impl ReloadMetrics {
     }
 
     /// From now on scrapes show this set's state. Series exist from the start, at zero.
-    pub(crate) fn observe(&self, shared: &Arc<Shared>) {
+    pub(crate) fn observe(&self, served: &Arc<Served>) {
         let set = SetLabel(self.set);
         {
             let mut sets = self.families.sets.lock().unwrap_or_else(PoisonError::into_inner);
             sets.retain(|(label, other)| *label != set && other.strong_count() > 0);
-            sets.push((set, Arc::downgrade(shared)));
+            sets.push((set, Arc::downgrade(served)));
         }
         drop(self.families.restarts.get_or_create(&set));
         drop(self.families.expiry_warnings.get_or_create(&set));
@@ -312,13 +312,13 @@ impl Families {
 
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sets: Vec<(SetLabel, Arc<Shared>, Arc<ReloadState>)> = {
+        let sets: Vec<(SetLabel, Arc<Served>, Arc<ReloadState>)> = {
             let sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
             sets.iter()
-                .filter_map(|(label, shared)| {
-                    shared
+                .filter_map(|(label, served)| {
+                    served
                         .upgrade()
-                        .map(|shared| (*label, shared.clone(), shared.state()))
+                        .map(|served| (*label, served.clone(), served.state()))
                 })
                 .collect()
         };
@@ -372,16 +372,16 @@ impl Collector for StateCollector {
             None,
             MetricType::Gauge,
         )?;
-        for (set, shared, _) in &sets {
-            encode_ends(&mut metric, *set, shared)?;
+        for (set, served, _) in &sets {
+            encode_ends(&mut metric, *set, served)?;
         }
         Ok(())
     }
 }
 
 /// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each client CA and each CRL.
-fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -> fmt::Result {
-    let generation = shared.resolver().current();
+fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -> fmt::Result {
+    let generation = served.resolver.current();
     let info = generation.info();
     // The same CA in two files, or the same leaf in two pairs, is one series: twice the same is no valid scrape.
     let mut told = HashSet::new();

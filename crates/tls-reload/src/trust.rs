@@ -13,14 +13,14 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::any_client::AnyClient;
 use crate::certificate::{Facts, common_name, hex};
-use crate::error::LoadError;
+use crate::error::{Findings, LoadError};
 use crate::moment::from_unix_seconds;
 use crate::names::{ClientAuth, SpkiPin, VerificationMode};
 use crate::pem;
 use crate::read::Material;
 use crate::source::Settings;
 use crate::state::{CertificateInfo, RevocationListInfo};
-use crate::warning::{Findings, Warning};
+use crate::warning::Warning;
 
 /// Everything that decides over a client's certificate.
 pub(crate) struct Trust {

@@ -1,31 +1,9 @@
-//! What is served although it is not as it should be, and the list of findings of one load.
+//! What is served although it is not as it should be.
 
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::error::LoadError;
 use crate::moment::rfc3339;
-
-/// Errors and warnings of one load, apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Each of them refuses the set.
-    pub errors: Vec<LoadError>,
-    /// None of them does.
-    pub warnings: Vec<Warning>,
-}
-
-impl Findings {
-    /// The first error and how many more there are.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        match self.errors.as_slice() {
-            [] => "no error".to_owned(),
-            [only] => only.to_string(),
-            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
-        }
-    }
-}
 
 /// A finding that does not keep a set from being served.
 #[derive(Debug, Clone, PartialEq, Eq)]

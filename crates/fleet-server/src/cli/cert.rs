@@ -15,7 +15,7 @@ use crate::client::{Client, ClientArgs, Target};
 
 /// Options of `cert`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CertArgs {
+pub(crate) struct CertArgs {
     #[command(subcommand)]
     command: CertCommand,
 }
@@ -36,7 +36,7 @@ enum CertCommand {
 
 /// What to check: a pair, or the sets of a configuration.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Certificate chain, leaf first; may also hold the key
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// The server can not be asked, or there is nothing to check.
-pub fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         CertCommand::Show { client, json } => show(client, *json, global, out),
         CertCommand::Check(check) => self::check(check, global, out),

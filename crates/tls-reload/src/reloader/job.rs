@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::generation::{Generation, Reloaded};
 use crate::read::{Material, Picture};
 use crate::walk::Snapshot;
@@ -91,7 +91,7 @@ fn compare(shared: &Shared, snapshot: Snapshot, seen: Option<Picture>) -> Found 
 /// Reads the set and validates it against what is served.
 pub(super) fn read(shared: &Shared) -> Read {
     let began = Instant::now();
-    let served = shared.resolver.current();
+    let served = shared.served.resolver.current();
     let outcome = Generation::reload(&shared.settings, shared.clock.now(), &served);
     Read {
         outcome,
