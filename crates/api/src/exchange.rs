@@ -8,7 +8,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
     },
 };
 use log::{Level, log_enabled};
@@ -17,9 +17,8 @@ use uuid::Uuid;
 use crate::{
     admission::{Admission, Places},
     call::REQUEST_ID,
-    error::{ApiError, Audience},
+    error::{ApiError, CLIENT_GONE, FAILED},
     limits::Refusal,
-    metrics::Reason,
     note::{ErrorNote, Note},
     route::Route,
 };
@@ -88,23 +87,7 @@ impl Exchange {
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
-        let mut response = match (refusal, self.admission.audience) {
-            // http-api 1.11: the soft cap answers in plain text.
-            (Refusal::Capacity, Audience::Agent) => {
-                let mut response = HttpResponse::TooManyRequests()
-                    .content_type("text/plain; charset=utf-8")
-                    .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-                    .insert_header((RETRY_AFTER, "2"))
-                    .body("Server capacity exceeded.\n");
-                let rejection = Some(Reason::Capacity);
-                response.extensions_mut().insert(Note {
-                    rejection,
-                    ..Note::default()
-                });
-                response
-            }
-            (refusal, audience) => ApiError::Refused(refusal).to_response(audience, &self.id_text()),
-        };
+        let mut response = ApiError::Refused(refusal).to_response(self.admission.audience, &self.id_text());
         let mut extensions = response.extensions_mut();
         if let Some(ErrorNote { level, .. }) =
             extensions.get_mut::<Note>().and_then(|note| note.error.as_mut())
@@ -172,7 +155,7 @@ impl Exchange {
             "http.request.id" = self.id_text(), "http.route" = self.route.as_str(), "error.message" = said;
             "A request ended in a panic and was answered 500: please report it with the lines before this one"
         );
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let status = FAILED;
         self.close(status, &Note::default(), 0);
         Unanswered {
             status,
@@ -271,9 +254,6 @@ impl Drop for Exchange {
         }
     }
 }
-
-/// The contract's code for a client that did not wait for the answer.
-const CLIENT_GONE: u16 = 499;
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

@@ -12,8 +12,15 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
-    Fleet, FleetError, credentials, delivery::DeliveredAction, diff, poll_time,
-    rendered_policy::RenderedPolicy, upgrades, waiters::Subscription,
+    Fleet, FleetError,
+    actions::{
+        DeliveredAction,
+        deliver::{Delivery, Refused},
+    },
+    credentials, diff, poll_time,
+    rendered_policy::RenderedPolicy,
+    upgrades,
+    waiters::Subscription,
 };
 
 /// What an agent sends at check-in (http-api 2.3).
@@ -293,42 +300,27 @@ impl Waiting {
             .store
             .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
             .await?;
-        let Some(last) = pending.last() else {
+        let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        let mut ack_token = last.action.doc.clone();
-        let mut actions = Vec::with_capacity(pending.len());
-        let (mut has_upgrade, mut previous) = (false, None);
-        for pending in pending {
-            // An agent drops the second upgrade of a list without a word: it waits for the next check-in.
-            if has_upgrade && pending.action.kind == "UPGRADE" {
-                ack_token = previous.unwrap_or(ack_token);
-                break;
-            }
-            has_upgrade |= pending.action.kind == "UPGRADE";
-            previous = Some(pending.action.doc.clone());
-            let (action, namespaces) = (pending.action.action.clone(), pending.action.namespaces.clone());
-            match DeliveredAction::new(pending) {
-                Ok(delivered) => actions.push(delivered),
-                // The token moves past it, so it must not vanish: it fails visibly (§6 row 8).
-                Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
-            }
+        // The token moves past them, so they must not vanish: they fail visibly (§6 row 8).
+        for refused in delivery.refused {
+            self.refuse(refused, now).await?;
         }
-        self.fleet.deliveries.delivered_actions(actions.len());
+        self.fleet.deliveries.delivered_actions(delivery.actions.len());
         Ok(Some(CheckinReply::Actions {
             agent: self.agent.clone(),
-            ack_token,
-            actions,
+            ack_token: delivery.ack_token,
+            actions: delivery.actions,
         }))
     }
 
-    async fn refuse(
-        &self,
-        action: ActionId,
-        namespaces: Vec<String>,
-        reason: &str,
-        now: Timestamp,
-    ) -> Result<(), FleetError> {
+    async fn refuse(&self, refused: Refused, now: Timestamp) -> Result<(), FleetError> {
+        let Refused {
+            action,
+            namespaces,
+            reason,
+        } = refused;
         log::warn!(
             "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
             "action not sent, agents could not read it: {reason}"

@@ -6,7 +6,6 @@ use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FleetError {
     /// No such key, or another secret.
     #[error("the API key is not known")]

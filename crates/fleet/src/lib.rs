@@ -19,7 +19,6 @@ pub mod auth;
 pub mod checkin;
 mod credentials;
 mod deliveries;
-mod delivery;
 mod diff;
 pub mod enrollment;
 mod error;
@@ -46,7 +45,6 @@ pub use store::{
 
 pub use actors::health_monitor::{Health, HealthState};
 pub use credentials::{ApiKey, Secret, TokenError};
-pub use delivery::DeliveredAction;
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};

@@ -307,9 +307,8 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
     assert_eq!(house.agent(&agent.id).await.upgrade_details, None, "F13");
 
     let draft = actions::ActionDraft {
-        kind: "UPGRADE".into(),
         data: Some(raw(&json!({"version": "9.6.1"}))),
-        ..actions::ActionDraft::default()
+        ..actions::ActionDraft::new(actions::ActionKind::Upgrade)
     };
     let action = actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
         .await
