@@ -1,55 +1,110 @@
-//! `ActionDispatcher` owns the live delivery of actions: it follows the change feed and wakes the polls of the
-//! targets, paced by `action_limit`. A woken poll asks the store for what is pending, so there is one path for
-//! live and pending actions (§9 row 9). It also wakes polls whose agent was unenrolled or reassigned.
+//! `ActionDispatcher` owns the schedule by which waiting polls are told of actions: one after the other, paced by
+//! `action_limit`. A told poll asks the store for what is pending, so there is one path for live and pending actions
+//! (§9 row 9); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned are
+//! told at once.
 //!
-//! Mailbox: 16, only the stop. A restart goes on where the feed stood; what was missed is found at the agents'
-//! next check-in.
+//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only who waits is scheduled.
+//! Mailbox: 16; full, the follower waits and the feed keeps. A restart has every poll look for itself.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, SpawnHandle,
+    WrapFuture as _,
 };
-
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{ActionDocId, AgentId, ChangeKind, Cursor, Store};
+use store::{ActionDocId, AgentId, ChangeKind, Store};
 use supervise::{Exit, Stop};
 use tokio::time::Instant;
 
 use super::{
+    Handle, Parts,
     feed::{Feed, News},
-    pacer::Pacer,
+    health_monitor::{FaultReporter, HealthMonitor},
+    schedule::Schedule,
 };
-use crate::{settings::Pace, waiters::Waiters};
+use crate::waiters::Waiters;
 
+/// Actions were appended for these agents.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Appended(pub(super) Vec<AgentId>);
+
+/// An agent's record changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct AgentChanged(AgentId);
+
+/// Anything may have happened to anybody.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Anything;
+
+/// The actor.
 pub(crate) struct ActionDispatcher {
-    pub(crate) exit: Exit,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) pace: Pace,
-    pub(crate) actions_place: Arc<Mutex<Cursor>>,
-    pub(crate) agents_place: Arc<Mutex<Cursor>>,
+    exit: Exit,
+    store: Arc<dyn Store>,
+    waiters: Arc<Waiters>,
+    /// The polls that are told next.
+    schedule: Schedule,
+    timer: Option<SpawnHandle>,
+    health: Handle<HealthMonitor>,
+}
+
+pub(super) fn start(parts: &mut Parts<'_>) -> Handle<ActionDispatcher> {
+    let (store, waiters) = (Arc::clone(&parts.store), Arc::clone(&parts.waiters));
+    let (pace, health) = (parts.settings.action_pace, parts.health.clone());
+    Handle::start(NAME, &parts.restarts, move |exit| ActionDispatcher {
+        exit,
+        store: Arc::clone(&store),
+        waiters: Arc::clone(&waiters),
+        schedule: Schedule::new(pace),
+        timer: None,
+        health: health.clone(),
+    })
 }
 
 impl Actor for ActionDispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let feed = |kind, place: &Arc<Mutex<Cursor>>| Feed {
-            store: Arc::clone(&self.store),
-            kind,
-            place: Arc::clone(place),
+        let feed = |kind, name| {
+            let faults = FaultReporter::new(name, self.health.clone());
+            Feed::new(Arc::clone(&self.store), kind, faults)
         };
-        let actions = follow_actions(
-            feed(ChangeKind::Action, &self.actions_place),
-            Arc::clone(&self.waiters),
-            Pacer::new(self.pace),
+        let (actions, agents) = (
+            feed(ChangeKind::Action, NAME),
+            feed(ChangeKind::Agent, AGENT_FOLLOWER),
         );
-        let agents = follow_agents(
-            feed(ChangeKind::Agent, &self.agents_place),
-            Arc::clone(&self.waiters),
-        );
+        let actions = follow_actions(actions, Arc::clone(&self.store), ctx.address());
         ctx.spawn(actions.into_actor(self));
-        ctx.spawn(agents.into_actor(self));
+        ctx.spawn(follow_agents(agents, ctx.address()).into_actor(self));
+    }
+}
+
+impl Handler<Appended> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Appended(targets): Appended, ctx: &mut Self::Context) {
+        for agent in targets {
+            self.schedule.add(self.waiters.polls_of(&agent));
+        }
+        self.wake_due(ctx);
+    }
+}
+
+impl Handler<AgentChanged> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, AgentChanged(agent): AgentChanged, _: &mut Self::Context) {
+        self.waiters.wake_for_record(&agent);
+    }
+}
+
+impl Handler<Anything> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Anything, _: &mut Self::Context) {
+        self.waiters.wake_all();
     }
 }
 
@@ -62,46 +117,68 @@ impl Handler<Stop> for ActionDispatcher {
     }
 }
 
-async fn follow_actions(feed: Feed, waiters: Arc<Waiters>, mut pacer: Pacer) {
+impl ActionDispatcher {
+    fn wake_due(&mut self, ctx: &mut Context<Self>) {
+        let (due, wait) = self.schedule.due(Instant::now());
+        for poll in due {
+            self.waiters.wake_for_actions(poll);
+        }
+        let next = wait.map(|wait| ctx.run_later(wait, Self::wake_due));
+        if let Some(earlier) = std::mem::replace(&mut self.timer, next) {
+            ctx.cancel_future(earlier);
+        }
+    }
+}
+
+/// Turns appended actions into messages. Ends with the actor.
+async fn follow_actions(mut feed: Feed, store: Arc<dyn Store>, actor: Addr<ActionDispatcher>) {
     loop {
-        match feed.next(IDLE_WAIT).await {
-            News::Missed => waiters.wake_all(),
-            News::Changes(docs) => {
-                for doc in docs.into_iter().map(ActionDocId::from) {
-                    match feed.store.action_targets(&doc).await {
-                        Ok(targets) => wake(&targets, &waiters, &mut pacer).await,
-                        // Its agents find it at their next check-in.
-                        Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
-                    }
-                }
-            }
+        let heard = match feed.next(IDLE_WAIT).await {
+            News::Changes(docs) => tell_targets(docs, &*store, &actor).await,
+            News::Anything => actor.send(Anything).await,
+        };
+        if heard.is_err() {
+            return;
         }
     }
 }
 
-async fn follow_agents(feed: Feed, waiters: Arc<Waiters>) {
+async fn tell_targets(
+    docs: Vec<String>,
+    store: &dyn Store,
+    actor: &Addr<ActionDispatcher>,
+) -> Result<(), MailboxError> {
+    for doc in docs.into_iter().map(ActionDocId::from) {
+        match store.action_targets(&doc).await {
+            Ok(targets) => actor.send(Appended(targets)).await?,
+            // Its agents find it at their next check-in.
+            Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// Turns changed records into messages. Ends with the actor.
+async fn follow_agents(mut feed: Feed, actor: Addr<ActionDispatcher>) {
     loop {
-        match feed.next(IDLE_WAIT).await {
-            News::Missed => waiters.wake_all(),
-            News::Changes(agents) => {
-                for agent in agents {
-                    waiters.wake_for_record(&AgentId::from(agent));
-                }
-            }
+        let heard = match feed.next(IDLE_WAIT).await {
+            News::Changes(agents) => tell_changed(agents, &actor).await,
+            News::Anything => actor.send(Anything).await,
+        };
+        if heard.is_err() {
+            return;
         }
     }
 }
 
-async fn wake(targets: &[AgentId], waiters: &Waiters, pacer: &mut Pacer) {
-    for agent in targets {
-        // Only who waits costs a token.
-        if waiters.wake_for_actions(agent) {
-            let pause = pacer.take(Instant::now());
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-        }
+async fn tell_changed(agents: Vec<String>, actor: &Addr<ActionDispatcher>) -> Result<(), MailboxError> {
+    for agent in agents {
+        actor.send(AgentChanged(agent.into())).await?;
     }
+    Ok(())
 }
 
+const NAME: &str = "action_dispatcher";
+/// As which the second follower reports its faults.
+const AGENT_FOLLOWER: &str = "agent_follower";
 const IDLE_WAIT: Duration = Duration::from_secs(60);

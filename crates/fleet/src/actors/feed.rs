@@ -1,53 +1,76 @@
-//! The store's change feed with the patience that a follower needs: it never ends and never runs hot.
+//! The store's change feed of one kind, with the patience that a follower needs: it never ends and never runs hot.
+//!
+//! It begins, and begins anew after a restart, where the feed stands then, and says first that anything may have
+//! changed before: so no follower has to keep its place.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use store::{ChangeKind, Cursor, Store, StoreError};
 
-pub(crate) struct Feed {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) kind: ChangeKind,
-    /// Where it stands; outlives the follower.
-    pub(crate) place: Arc<Mutex<Cursor>>,
+use super::health_monitor::FaultReporter;
+
+pub(super) struct Feed {
+    store: Arc<dyn Store>,
+    kind: ChangeKind,
+    after: Option<Cursor>,
+    faults: FaultReporter,
 }
 
 /// What a look at the feed brought.
-pub(crate) enum News {
-    /// Ids of what was committed since, maybe nothing.
+pub(super) enum News {
+    /// The ids of what was committed since, maybe nothing.
     Changes(Vec<String>),
-    /// More than the feed keeps: anything may have changed.
-    Missed,
+    /// Anything may have changed: the feed is followed from here on, or keeps less than was missed.
+    Anything,
 }
 
 impl Feed {
+    pub(super) const fn new(store: Arc<dyn Store>, kind: ChangeKind, faults: FaultReporter) -> Self {
+        Self {
+            store,
+            kind,
+            after: None,
+            faults,
+        }
+    }
+
     /// The news since the last call, waiting at most `wait` for some. A fault is a pause and no news.
-    pub(crate) async fn next(&self, wait: Duration) -> News {
-        let after = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (news, next) = match self.store.changes(self.kind, &after, BATCH, wait).await {
-            Ok(changes) => (News::Changes(changes.ids), changes.next),
-            Err(error @ StoreError::Trimmed { .. }) => match self.store.last_change(self.kind).await {
-                Ok(last) => {
-                    log::warn!("{error}: everything is looked at anew");
-                    (News::Missed, last)
-                }
-                Err(error) => return pause(&error).await,
-            },
-            Err(error) => return pause(&error).await,
+    pub(super) async fn next(&mut self, wait: Duration) -> News {
+        match self.read(wait).await {
+            Ok(news) => {
+                self.faults.well();
+                news
+            }
+            Err(error) => {
+                log::error!("error.message":% = error; "the change feed of {} cannot be read, next try in {RETRY:?}", self.kind);
+                self.faults
+                    .fault(format!("changes of {} are not noticed: {error}", self.kind));
+                tokio::time::sleep(RETRY).await;
+                News::Changes(Vec::new())
+            }
+        }
+    }
+
+    async fn read(&mut self, wait: Duration) -> Result<News, StoreError> {
+        let Some(after) = &self.after else {
+            self.after = Some(self.store.last_change(self.kind).await?);
+            return Ok(News::Anything);
         };
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        news
+        match self.store.changes(self.kind, after, BATCH, wait).await {
+            Ok(changes) => {
+                self.after = Some(changes.next);
+                Ok(News::Changes(changes.ids))
+            }
+            Err(error @ StoreError::Trimmed { .. }) => {
+                log::warn!("{error}: everything is looked at anew");
+                self.after = None;
+                Ok(News::Changes(Vec::new()))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-async fn pause(error: &StoreError) -> News {
-    log::error!("error.message":% = error; "the change feed can not be read, next try in {RETRY:?}");
-    tokio::time::sleep(RETRY).await;
-    News::Changes(Vec::new())
-}
-
 /// Between two tries after a fault.
-pub(crate) const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 const BATCH: u32 = 1000;
