@@ -127,7 +127,7 @@ pub async fn begin(
     if let Some(change) = upgrade {
         fleet.store.change_upgrade(&agent.id, change, now).await?;
     }
-    let newest = fleet.policies.latest(&agent.policy).await;
+    let newest = fleet.actors.policy_monitor.latest(&agent.policy).await;
     let revision = subscribed_revision(
         &agent,
         reported.as_ref(),
@@ -146,7 +146,8 @@ pub async fn begin(
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
     };
-    fleet.checkins.record(CheckinRecord {
+    let deadline = Instant::now() + wait;
+    let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
         // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
@@ -159,8 +160,8 @@ pub async fn begin(
         position: confirmed,
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
-    })?;
-    fleet.metrics.checkins.inc();
+    };
+    fleet.actors.checkin_writer.record(record, deadline).await?;
 
     let mut waiting = Waiting {
         fleet: Arc::clone(fleet),
@@ -171,14 +172,14 @@ pub async fn begin(
         policy: agent.policy,
         revision,
         reported,
-        deadline: Instant::now() + wait,
+        deadline,
         offer_again: None,
     };
     if let Some(reply) = waiting.due_actions().await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
-    if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
+    if let Some(policy) = fleet.actors.policy_monitor.latest(&waiting.policy).await?
         && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
@@ -253,7 +254,7 @@ impl Waiting {
     }
 
     async fn newer_policy(&mut self) -> Option<CheckinReply> {
-        match self.fleet.policies.latest(&self.policy).await {
+        match self.fleet.actors.policy_monitor.latest(&self.policy).await {
             Ok(Some(policy)) => self.offer(policy, false),
             Ok(None) => None,
             Err(error) => {
@@ -281,7 +282,6 @@ impl Waiting {
         self.fleet
             .deliveries
             .delivered(&self.agent, &policy, self.reported.take(), now);
-        self.fleet.metrics.policies_delivered.inc();
         log::debug!(
             "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
             "fleet.revision_idx" = policy.revision; "policy change delivered"
@@ -307,10 +307,7 @@ impl Waiting {
         for refused in delivery.refused {
             self.refuse(refused, now).await?;
         }
-        self.fleet
-            .metrics
-            .actions_delivered
-            .inc_by(delivery.actions.len() as u64);
+        self.fleet.deliveries.delivered_actions(delivery.actions.len());
         Ok(Some(CheckinReply::Actions {
             agent: self.agent.clone(),
             ack_token: delivery.ack_token,

@@ -142,6 +142,12 @@ pub enum FleetError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A long-lived part of the server panicked before it answered; it is started again.
+    #[error("{what} was interrupted by a fault of its own")]
+    Interrupted {
+        /// Which.
+        what: &'static str,
+    },
     /// The server stops.
     #[error("the server is stopping")]
     ShuttingDown,

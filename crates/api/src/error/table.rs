@@ -360,6 +360,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
             Row::new(S::CONFLICT, "Conflict", error.to_string())
         }
         FleetError::Busy { retry_after, .. } => Row::unavailable(*retry_after).at(Level::Warn),
+        FleetError::Interrupted { .. } => Row::unavailable(INTERRUPTED).at(Level::Error),
         FleetError::ShuttingDown => {
             Row::new(S::SERVICE_UNAVAILABLE, "ServiceUnavailable", "server is stopping").after(BUSY)
         }
@@ -371,6 +372,8 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
 
 /// An agent whose policy can not be rendered is told to come back; an operator has to act first.
 const POLICY_FAULT: Duration = Duration::from_secs(60);
+/// It is started again at once.
+const INTERRUPTED: Duration = Duration::from_secs(1);
 /// A damaged store does not heal by itself.
 const DAMAGED: Duration = Duration::from_secs(60);
 
