@@ -70,7 +70,9 @@ pub(crate) async fn start(plan: Plan) -> Result<Running> {
     let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
     readiness.set_store_open(true);
 
-    let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
+    let tls_registry = registry.sub_registry_with_prefix("tls");
+    crate::logging::register_peer_warnings(tls_registry);
+    let reload_metrics = ReloadMetrics::register(tls_registry);
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
         Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),

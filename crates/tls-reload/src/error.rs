@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use crate::form::Form;
 use crate::moment::rfc3339;
 use crate::mounted_volume;
 use crate::settings_error::SettingsError;
@@ -91,39 +92,39 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
-    /// DER where PEM is due.
-    #[error("{role} {file}: is DER, not PEM")]
-    Der {
-        /// What the file is for.
-        role: &'static str,
-        /// The file.
-        file: String,
-    },
-    /// Text or bytes without a PEM section.
-    #[error("{role} {file}: holds no PEM section")]
+    /// Text or bytes without a PEM section, or a section in a form that is not read.
+    #[error("{role} {file}: {}{form}", line_prefix(*.line))]
     NotPem {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
+        /// What it is instead.
+        form: Form,
+        /// Where the section begins, if it is one.
+        line: Option<usize>,
     },
     /// A section that does not parse.
-    #[error("{role} {file}: broken PEM: {reason}")]
+    #[error("{role} {file}: broken PEM in line {line}: {reason}")]
     BrokenPem {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
-        /// What is wrong with it.
-        reason: String,
+        /// Where.
+        line: usize,
+        /// What is wrong there.
+        reason: &'static str,
     },
     /// PEM without a certificate.
-    #[error("{role} {file}: holds no certificate")]
+    #[error("{role} {file}: holds no certificate{}", instead(.inventory))]
     NoCertificate {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
+        /// What it holds.
+        inventory: String,
     },
     /// R15.
     #[error("{role} {file}: holds {found} certificates, more than {limit}")]
@@ -150,10 +151,12 @@ pub enum LoadError {
         reason: String,
     },
     /// PEM without a private key.
-    #[error("key {file}: holds no private key")]
+    #[error("key {file}: holds no private key{}", instead(.inventory))]
     NoKey {
         /// The file.
         file: String,
+        /// What it holds.
+        inventory: String,
     },
     /// R15: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
@@ -164,12 +167,6 @@ pub enum LoadError {
         found: usize,
         /// The limit.
         limit: usize,
-    },
-    /// `Proc-Type: 4,ENCRYPTED`.
-    #[error("key {file}: is encrypted in the old OpenSSL format (Proc-Type: 4,ENCRYPTED), which is not read")]
-    LegacyEncryptedKey {
-        /// The file.
-        file: String,
     },
     /// Encrypted, and nothing to open it with.
     #[error("key {file}: is encrypted, and no passphrase is configured")]
@@ -299,17 +296,12 @@ impl LoadError {
             Self::TooManyKeys { .. } => "leave only the key of the certificate in the file",
             Self::Unsettled { .. } => "write to a temporary name and rename, so that a change is one step",
             Self::Empty { .. } => "write the PEM into it; an empty file is often a renewal that failed",
-            Self::Der { .. } => {
-                "convert it: openssl x509 -inform der (or openssl pkey -inform der) -in FILE -out FILE.pem"
-            }
-            Self::NotPem { .. } | Self::BrokenPem { .. } => {
-                "see that the file was copied whole: openssl x509 -in FILE -text"
-            }
+            Self::NotPem { file, form, .. } => return form.hint(file),
+            Self::BrokenPem { .. } => "see that the file was copied whole, and mend that line",
             Self::NoCertificate { .. } | Self::BadCertificate { .. } => {
                 "put the chain there, leaf first, as `-----BEGIN CERTIFICATE-----` sections"
             }
             Self::NoKey { .. } => "set key, or put the private key into the certificate's file",
-            Self::LegacyEncryptedKey { .. } => "convert it: openssl pkcs8 -topk8 -in OLD.key -out NEW.key",
             Self::PassphraseMissing { .. } => "set key_passphrase_path or key_passphrase",
             Self::CannotDecrypt { .. } => "correct key_passphrase_path or key_passphrase",
             Self::UnsupportedEncryption { .. } => {
@@ -343,12 +335,12 @@ impl LoadError {
             }
             Self::Unsettled { .. } => FailureReason::Unsettled,
             Self::Empty { .. } => FailureReason::Empty,
-            Self::Der { .. } | Self::NotPem { .. } | Self::BrokenPem { .. } => FailureReason::Malformed,
-            Self::NoCertificate { .. } | Self::BadCertificate { .. } | Self::NoKey { .. } => {
-                FailureReason::Malformed
-            }
-            Self::LegacyEncryptedKey { .. }
-            | Self::PassphraseMissing { .. }
+            Self::NotPem { .. }
+            | Self::BrokenPem { .. }
+            | Self::NoCertificate { .. }
+            | Self::BadCertificate { .. }
+            | Self::NoKey { .. } => FailureReason::Malformed,
+            Self::PassphraseMissing { .. }
             | Self::CannotDecrypt { .. }
             | Self::UnsupportedEncryption { .. } => FailureReason::Passphrase,
             Self::UnusableKey { .. } | Self::WeakKey { .. } => FailureReason::WeakKey,
@@ -448,4 +440,15 @@ impl StartError {
             Self::Thread(_) => "raise the limit of threads (ulimit -u, pids cgroup)".into(),
         }
     }
+}
+
+fn line_prefix(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!("line {line} "))
+}
+
+fn instead(inventory: &str) -> String {
+    if inventory.is_empty() {
+        return String::new();
+    }
+    format!(", but {inventory}")
 }

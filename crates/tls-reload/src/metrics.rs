@@ -351,6 +351,11 @@ impl Collector for StateCollector {
             "Directories under file-system watch",
             |state| i64::try_from(state.watched_directories.len()).ok(),
         )?;
+        gauge(
+            "files_replaced_outside",
+            "Mounted files whose originals were replaced outside, so that the new ones are never seen",
+            |state| i64::try_from(state.replaced_outside.len()).ok(),
+        )?;
         let mut metric = encoder.encode_descriptor(
             "watch_mode",
             "1 for the way changes are noticed: events (with the safety poll), poll, off",
@@ -368,7 +373,7 @@ impl Collector for StateCollector {
         }
         let mut metric = encoder.encode_descriptor(
             "certificate_not_after_timestamp_seconds",
-            "End of validity in seconds since 1970 (kind leaf, client_ca), or the next update due (kind crl)",
+            "End of validity in seconds since 1970 (kind leaf; chain: what ends first of it; client_ca), or the next update due (kind crl)",
             None,
             MetricType::Gauge,
         )?;
@@ -379,7 +384,7 @@ impl Collector for StateCollector {
     }
 }
 
-/// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each client CA and each CRL.
+/// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each chain, each client CA and each CRL.
 fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -> fmt::Result {
     let generation = served.resolver.current();
     let info = generation.info();
@@ -406,6 +411,7 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -
         for name in pair.sni.iter().take(NAMES_PER_LEAF) {
             certificate(metric, "leaf", &pair.leaf, name)?;
         }
+        certificate(metric, "chain", pair.ends_first(), "")?;
     }
     for authority in &info.client_authorities {
         certificate(metric, "client_ca", authority, "")?;

@@ -8,6 +8,7 @@
 //! What comes next is decided by `course.rs`. Nothing here blocks: files are touched by the jobs of `job.rs`, one
 //! at a time, and what they find comes back as state.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -238,7 +239,10 @@ impl CertReloader {
 
     fn looked(&mut self, ctx: &mut Context<Self>, arm: Arm, looked: Option<Looked>) {
         self.job_ended(ctx);
-        let found = looked.map(|Looked { armed, found }| (armed, found));
+        let found = looked.map(|looked| {
+            self.replaced_outside(looked.replaced);
+            (looked.armed, looked.found)
+        });
         if found.is_none() {
             self.watch_failed(ctx, WatchFailure::Died);
         }
@@ -251,6 +255,22 @@ impl CertReloader {
         self.course.looked(Instant::now(), arm, found);
         self.read_next(ctx);
         self.follow(ctx);
+    }
+
+    /// Told when it is first seen, and then hourly; the load has told what it saw itself.
+    fn replaced_outside(&mut self, replaced: Vec<PathBuf>) {
+        let served = self.shared.served.resolver.current();
+        for path in &replaced {
+            let file = path.display().to_string();
+            let warning = Warning::ReplacedOutside { file };
+            let is_known = served.warnings().contains(&warning);
+            if !is_known && self.repeats.is_due(&warning.to_string(), Instant::now()) {
+                report::warned(Level::Warn, &warning);
+            }
+        }
+        self.shared
+            .served
+            .update(|state| state.replaced_outside = replaced);
     }
 
     fn armed(&mut self, ctx: &mut Context<Self>, armed: Armed) {
