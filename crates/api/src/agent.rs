@@ -18,7 +18,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, HeaderValue, USER_AGENT},
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, USER_AGENT},
     },
     web::{self, ServiceConfig},
 };
@@ -129,24 +129,24 @@ impl AgentApi {
             .service(
                 web::resource("/api/status")
                     .route(serve(state, Method::GET, Binding::NONE, status::serve))
-                    .default_service(not_allowed("GET")),
+                    .default_service(call::not_allowed("GET")),
             )
             .service(
                 web::resource("/api/fleet/agents/enroll")
                     .route(serve(state, Method::POST, Binding::AGENT, enroll::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
             .service(
                 web::resource("/api/fleet/agents/{id}/checkin")
                     .route(serve(state, Method::POST, Binding::CHECKIN, checkin::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
             .service(
                 web::resource("/api/fleet/agents/{id}/acks")
                     .route(serve(state, Method::POST, Binding::NONE, acks::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
-            .default_service(web::to(not_found));
+            .default_service(web::to(call::not_found));
     }
 
     /// Gate and routes as one application, ready for a listener.
@@ -238,21 +238,6 @@ where
             response
         }
     })
-}
-
-/// A method that the path does not take: 405 with `Allow`, no body.
-fn not_allowed(allowed: &'static str) -> Route {
-    web::to(move || async move {
-        HttpResponse::MethodNotAllowed()
-            .insert_header((ALLOW, allowed))
-            .finish()
-    })
-}
-
-async fn not_found() -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("text/plain; charset=utf-8")
-        .body("404 page not found\n")
 }
 
 /// A successful JSON answer (http-api 1.4).

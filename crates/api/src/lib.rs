@@ -13,6 +13,7 @@
 //! outlives its use while an agent waits. What a cause means to a client is decided in one table (`error`).
 
 mod admin;
+mod admission;
 mod agent;
 mod auth;
 mod body;

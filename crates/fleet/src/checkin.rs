@@ -12,8 +12,15 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
-    Fleet, FleetError, credentials, delivery::DeliveredAction, diff, poll_time,
-    rendered_policy::RenderedPolicy, upgrades, waiters::Subscription,
+    Fleet, FleetError,
+    actions::{
+        DeliveredAction,
+        deliver::{Delivery, Refused},
+    },
+    credentials, diff, poll_time,
+    rendered_policy::RenderedPolicy,
+    upgrades,
+    waiters::Subscription,
 };
 
 /// What an agent sends at check-in (http-api 2.3).
@@ -120,7 +127,7 @@ pub async fn begin(
     if let Some(change) = upgrade {
         fleet.store.change_upgrade(&agent.id, change, now).await?;
     }
-    let newest = fleet.policies.latest(&agent.policy).await;
+    let newest = fleet.actors.policy_monitor.latest(&agent.policy).await;
     let revision = subscribed_revision(
         &agent,
         reported.as_ref(),
@@ -139,7 +146,8 @@ pub async fn begin(
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
     };
-    fleet.checkins.record(CheckinRecord {
+    let deadline = Instant::now() + wait;
+    let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
         // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
@@ -152,8 +160,8 @@ pub async fn begin(
         position: confirmed,
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
-    })?;
-    fleet.metrics.checkins.inc();
+    };
+    fleet.actors.checkin_writer.record(record, deadline).await?;
 
     let mut waiting = Waiting {
         fleet: Arc::clone(fleet),
@@ -164,14 +172,14 @@ pub async fn begin(
         policy: agent.policy,
         revision,
         reported,
-        deadline: Instant::now() + wait,
+        deadline,
         offer_again: None,
     };
     if let Some(reply) = waiting.due_actions().await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
-    if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
+    if let Some(policy) = fleet.actors.policy_monitor.latest(&waiting.policy).await?
         && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
@@ -246,7 +254,7 @@ impl Waiting {
     }
 
     async fn newer_policy(&mut self) -> Option<CheckinReply> {
-        match self.fleet.policies.latest(&self.policy).await {
+        match self.fleet.actors.policy_monitor.latest(&self.policy).await {
             Ok(Some(policy)) => self.offer(policy, false),
             Ok(None) => None,
             Err(error) => {
@@ -274,7 +282,6 @@ impl Waiting {
         self.fleet
             .deliveries
             .delivered(&self.agent, &policy, self.reported.take(), now);
-        self.fleet.metrics.policies_delivered.inc();
         log::debug!(
             "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
             "fleet.revision_idx" = policy.revision; "policy change delivered"
@@ -293,42 +300,27 @@ impl Waiting {
             .store
             .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
             .await?;
-        let Some(last) = pending.last() else {
+        let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        let mut ack_token = last.action.doc.clone();
-        let mut actions = Vec::with_capacity(pending.len());
-        let (mut has_upgrade, mut previous) = (false, None);
-        for pending in pending {
-            // An agent drops the second upgrade of a list without a word: it waits for the next check-in.
-            if has_upgrade && pending.action.kind == "UPGRADE" {
-                ack_token = previous.unwrap_or(ack_token);
-                break;
-            }
-            has_upgrade |= pending.action.kind == "UPGRADE";
-            previous = Some(pending.action.doc.clone());
-            let (action, namespaces) = (pending.action.action.clone(), pending.action.namespaces.clone());
-            match DeliveredAction::new(pending) {
-                Ok(delivered) => actions.push(delivered),
-                // The token moves past it, so it must not vanish: it fails visibly (§6 row 8).
-                Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
-            }
+        // The token moves past them, so they must not vanish: they fail visibly (§6 row 8).
+        for refused in delivery.refused {
+            self.refuse(refused, now).await?;
         }
-        self.fleet.metrics.actions_delivered.inc_by(actions.len() as u64);
+        self.fleet.deliveries.delivered_actions(delivery.actions.len());
         Ok(Some(CheckinReply::Actions {
             agent: self.agent.clone(),
-            ack_token,
-            actions,
+            ack_token: delivery.ack_token,
+            actions: delivery.actions,
         }))
     }
 
-    async fn refuse(
-        &self,
-        action: ActionId,
-        namespaces: Vec<String>,
-        reason: &str,
-        now: Timestamp,
-    ) -> Result<(), FleetError> {
+    async fn refuse(&self, refused: Refused, now: Timestamp) -> Result<(), FleetError> {
+        let Refused {
+            action,
+            namespaces,
+            reason,
+        } = refused;
         log::warn!(
             "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
             "action not sent, agents could not read it: {reason}"

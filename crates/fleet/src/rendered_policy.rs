@@ -13,8 +13,6 @@ use crate::FleetError;
 pub struct RenderedPolicy {
     pub(crate) policy: PolicyId,
     pub(crate) revision: i64,
-    /// Tells a policy from its namesake that was deleted.
-    pub(crate) created_at: Timestamp,
     at: Timestamp,
     /// `data.policy`. Nothing in it belongs to one agent yet. A value that does (an output's key) becomes a slot: this
     /// then is a list of shared segments, and the reply puts the agent's values between them.
@@ -42,12 +40,19 @@ impl RenderedPolicy {
         }
         policy.insert("id".into(), stored.policy.as_str().into());
         policy.insert("revision".into(), stored.revision.into());
-        outputs(&mut policy).map_err(undeliverable)?;
+        check(&policy).map_err(undeliverable)?;
+        for output in policy
+            .get_mut("outputs")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
+            as_agents_know_it(output);
+        }
         let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(error.to_string()))?;
         Ok(Arc::new(Self {
             policy: stored.policy.clone(),
             revision: stored.revision,
-            created_at: stored.created_at,
             at: stored.at,
             // Kept for as long as the revision is the newest: without the vector's spare room.
             json: json.into_boxed_slice().into(),
@@ -73,30 +78,36 @@ impl RenderedPolicy {
     }
 }
 
-/// Checks the outputs and gives remote ones the form that agents know.
-fn outputs(policy: &mut Map<String, Value>) -> Result<(), String> {
-    let Some(Value::Object(outputs)) = policy.get_mut("outputs") else {
+/// Whether agents can run it; else why not.
+pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
+    let outputs = policy.get("outputs").and_then(Value::as_object);
+    let Some(outputs) = outputs.filter(|outputs| !outputs.is_empty()) else {
         return Err("it has no outputs".into());
     };
-    if outputs.is_empty() {
-        return Err("it has no outputs".into());
-    }
     for (name, output) in outputs {
         let Value::Object(output) = output else {
             return Err(format!("output {name} is no object"));
         };
         match output.get("type").and_then(Value::as_str) {
-            Some("elasticsearch" | "logstash" | "kafka") => {}
-            Some("remote_elasticsearch") => {
-                output.insert("type".into(), "elasticsearch".into());
-                output.remove("service_token");
-            }
+            Some("elasticsearch" | "logstash" | "kafka" | REMOTE) => {}
             Some(other) => return Err(format!("output {name} has the unknown type {other}")),
             None => return Err(format!("output {name} has no type")),
         }
     }
     Ok(())
 }
+
+/// Gives a remote output the form that agents know.
+fn as_agents_know_it(output: &mut Value) {
+    if output["type"] == REMOTE
+        && let Value::Object(output) = output
+    {
+        output.insert("type".into(), "elasticsearch".into());
+        output.remove("service_token");
+    }
+}
+
+const REMOTE: &str = "remote_elasticsearch";
 
 #[cfg(test)]
 mod tests {

@@ -8,28 +8,28 @@ mod actor;
 mod course;
 mod job;
 mod report;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::Level;
 use supervise::{Supervised, supervise};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{Rejected, StartError};
 use crate::generation::Generation;
-use crate::logging::{ACTION, OUTCOME, emit};
 use crate::metrics::ReloadMetrics;
 use crate::moment::Clock;
 use crate::resolver::Resolver;
+use crate::served::Served;
 use crate::source::Settings;
 use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::{WatcherFactory, system_events};
 use actor::{CertReloader, ReloadNow};
+use shared::Shared;
 
 /// What a reloader is made of, before it starts.
 ///
@@ -58,18 +58,6 @@ pub struct Reloader {
 pub struct ReloadHandle {
     shared: Arc<Shared>,
     actor: Supervised<CertReloader>,
-}
-
-/// What outlives every rebuild of the actor.
-pub(crate) struct Shared {
-    settings: Settings,
-    resolver: Resolver,
-    state: watch::Sender<Arc<ReloadState>>,
-    metrics: ReloadMetrics,
-    clock: Clock,
-    watcher: WatcherFactory,
-    /// A job this long means a file system that does not answer.
-    stuck_after: Duration,
 }
 
 impl Reloader {
@@ -148,21 +136,20 @@ impl Reloader {
         let now = clock.now();
         let generation = Arc::new(Generation::load(&settings, now)?);
         let state = report::first(&generation, &settings, now);
-        let resolver = Resolver::new(generation);
+        let served = Served::new(Resolver::new(generation), state);
+        metrics.observe(&served);
         let shared = Arc::new(Shared {
             settings,
-            resolver,
-            state: watch::Sender::new(Arc::new(state)),
+            served,
             metrics,
             clock,
             watcher,
             stuck_after,
         });
-        shared.metrics.observe(&shared);
-        let (served, panicked, life) = (shared.clone(), shared.clone(), Life(shared.clone()));
+        let (kept, counted, life) = (shared.clone(), shared.clone(), Life(shared.served.clone()));
         let (actor, supervisor) = supervise(
-            move |exit| CertReloader::new(served.clone(), exit),
-            move || panicked.reloader_panicked(),
+            move |exit| CertReloader::new(kept.clone(), exit),
+            move || counted.reloader_panicked(),
         );
         let life = async move {
             let _life = life;
@@ -176,20 +163,20 @@ impl ReloadHandle {
     /// What listeners read.
     #[must_use]
     pub fn resolver(&self) -> Resolver {
-        self.shared.resolver.clone()
+        self.shared.served.resolver.clone()
     }
 
     /// The state now. Cheap: a shared value.
     #[must_use]
     pub fn state(&self) -> Arc<ReloadState> {
-        self.shared.state()
+        self.shared.served.state()
     }
 
     /// The state now and each that follows. While a borrowed state is held (in the closure of `wait_for`, too), ask
     /// the handle for nothing and scrape no metrics: the reloader waits for the borrow, and they for the reloader.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ReloadState>> {
-        self.shared.state.subscribe()
+        self.shared.served.subscribe()
     }
 
     /// Reads the files at once (R10) and tells what came of it. `trigger` is who asks.
@@ -230,7 +217,7 @@ impl ReloadHandle {
     /// Stops the watcher and all timers (R32). What is served stays served. Returns when it is done.
     pub async fn shutdown(&self) {
         self.actor.stop().await;
-        let mut state = self.shared.state.subscribe();
+        let mut state = self.shared.served.subscribe();
         // The sender is in `shared`, which we hold: waiting cannot fail.
         let _stopped = state.wait_for(|state| state.stopped).await;
     }
@@ -244,7 +231,14 @@ impl ReloadHandle {
     ) -> ReloadOutcome {
         ReloadOutcome {
             result,
-            fingerprint: self.shared.resolver.current().info().fingerprint().to_owned(),
+            fingerprint: self
+                .shared
+                .served
+                .resolver
+                .current()
+                .info()
+                .fingerprint()
+                .to_owned(),
             message: message.to_owned(),
             hint: hint.map(str::to_owned),
             reason,
@@ -252,46 +246,8 @@ impl ReloadHandle {
     }
 }
 
-impl Shared {
-    pub(crate) fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
-    pub(crate) fn state(&self) -> Arc<ReloadState> {
-        self.state.borrow().clone()
-    }
-
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.settings.paths()
-    }
-
-    /// Publishes a changed state; one that is the same wakes nobody.
-    fn update(&self, change: impl FnOnce(&mut ReloadState)) {
-        self.state.send_if_modified(|state| {
-            let mut next = (**state).clone();
-            change(&mut next);
-            let differs = next != **state;
-            if differs {
-                *state = Arc::new(next);
-            }
-            differs
-        });
-    }
-
-    /// R31: counted and told; the next actor starts from what is served.
-    fn reloader_panicked(&self) {
-        self.metrics.restarted();
-        self.update(|state| state.reloader_restarts = state.reloader_restarts.saturating_add(1));
-        emit(
-            Level::Error,
-            "the certificate reloader panicked: certificates are still served, and it is built anew",
-            &[(ACTION, "tls-reloader-restart"), (OUTCOME, "failure")],
-        );
-    }
-}
-
 /// Held while the supervisor runs. Dropped with it, also when the actix system ends and takes that task along.
-struct Life(Arc<Shared>);
+struct Life(Arc<Served>);
 
 impl Drop for Life {
     fn drop(&mut self) {
@@ -315,7 +271,7 @@ impl fmt::Debug for Reloader {
 impl fmt::Debug for ReloadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadHandle")
-            .field("serves", &self.shared.resolver)
+            .field("serves", &self.shared.served.resolver)
             .finish_non_exhaustive()
     }
 }

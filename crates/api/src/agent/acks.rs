@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{AgentState, json, wire};
 use crate::{
     call::Call,
-    error::ApiError,
+    error::{self, ApiError},
     json::{self as read, JsonError, Object},
     route::Route,
 };
@@ -91,29 +91,18 @@ fn answer(outcomes: Vec<AckOutcome>, request_id: &str) -> Result<HttpResponse, A
         .into_iter()
         .map(|outcome| item(outcome, request_id))
         .collect();
-    // The highest item status is the answer's (http-api 2.4.5).
-    let status = items
-        .iter()
-        .map(|(status, _)| *status)
-        .max()
-        .unwrap_or(StatusCode::OK);
+    let status = error::highest(items.iter().map(|(status, _)| *status));
     let mut response = json(wire::acks(items)?);
     *response.status_mut() = status;
     Ok(response)
 }
 
 fn item(outcome: AckOutcome, request_id: &str) -> (StatusCode, Cow<'static, str>) {
-    let plain = |status: StatusCode| (status, status.canonical_reason().unwrap_or_default().into());
-    match outcome {
-        AckOutcome::Done => plain(StatusCode::OK),
-        AckOutcome::WrongAgent => plain(StatusCode::BAD_REQUEST),
-        AckOutcome::UnknownAction => plain(StatusCode::NOT_FOUND),
-        AckOutcome::Failed(error) => {
-            log::warn!(
-                "http.request.id" = request_id, "error.message" = error.to_string();
-                "An acknowledgement was not stored: the agent sends it again"
-            );
-            ApiError::Fleet(error).to_item()
-        }
+    if let AckOutcome::Failed(error) = &outcome {
+        log::warn!(
+            "http.request.id" = request_id, "error.message" = error.to_string();
+            "An acknowledgement was not stored: the agent sends it again"
+        );
     }
+    error::acknowledged(outcome)
 }

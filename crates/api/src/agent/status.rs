@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, http::StatusCode};
-use fleet::{Fleet, HealthState};
+use actix_web::HttpResponse;
+use fleet::Fleet;
 
 use super::{AgentState, Identity, json, wire};
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{self, ApiError},
+};
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     answer(&state.fleet, &state.options.identity, &mut call).await
@@ -25,9 +28,6 @@ pub(crate) async fn answer(
     };
     let health = fleet.health();
     let mut response = json(wire::status(&health, is_authentic.then_some(identity))?);
-    *response.status_mut() = match health.state {
-        HealthState::Healthy => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
+    *response.status_mut() = error::health(health.state);
     Ok(response)
 }

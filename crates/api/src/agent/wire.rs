@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use actix_web::{http::StatusCode, web::Bytes};
 use fleet::{
-    ActionId, AgentId, DeliveredAction, Health, RawJson, RenderedPolicy, Timestamp, checkin::CheckinReply,
-    enrollment::Enrolled,
+    ActionId, AgentId, Health, RawJson, RenderedPolicy, Timestamp, actions::DeliveredAction,
+    checkin::CheckinReply, enrollment::Enrolled,
 };
 use serde::Serialize;
 
@@ -119,7 +119,7 @@ impl<'a> Action<'a> {
             start_time: action.start_time.map(Timestamp::to_seconds_text),
             timeout: action.timeout,
             traceparent: action.traceparent.as_deref(),
-            kind: &action.kind,
+            kind: action.kind.as_str(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fleet::{
-    Agent, AgentId, ApiKey, DeliveredAction, Fleet, FleetError, PolicyId, RawJson, Settings, Timestamp,
+    Agent, AgentId, ApiKey, Fleet, FleetError, PolicyId, RawJson, Settings, Timestamp,
+    actions::DeliveredAction,
     checkin::{self, Begun, CheckinReply, CheckinRequest, Waiting},
     enrollment::{self, EnrollRequest, Enrolled},
     policies::{self, PolicySettings},
@@ -194,7 +195,7 @@ pub(crate) fn shown(reply: &CheckinReply) -> Value {
         } => {
             let shown = |action: &DeliveredAction| {
                 json!({
-                    "agent_id": agent, "id": action.id, "type": action.kind, "data": action.data,
+                    "agent_id": agent, "id": action.id, "type": action.kind.as_str(), "data": action.data,
                     "start_time": action.start_time.map(Timestamp::to_seconds_text),
                 })
             };
@@ -222,8 +223,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
 
 pub(crate) fn settings_action(level: &str) -> fleet::actions::ActionDraft {
     fleet::actions::ActionDraft {
-        kind: "SETTINGS".into(),
         data: Some(raw(&json!({"log_level": level}))),
-        ..fleet::actions::ActionDraft::default()
+        ..fleet::actions::ActionDraft::new(fleet::actions::ActionKind::Settings)
     }
 }
