@@ -11,6 +11,7 @@ mod agent_status;
 mod agents;
 mod enrollment_api_keys;
 mod kuery;
+mod moment;
 mod query;
 mod tls;
 
@@ -27,7 +28,7 @@ use actix_web::{
     },
     web::{self, Bytes, ServiceConfig},
 };
-use fleet::{Fleet, Timestamp};
+use fleet::Fleet;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use tls::TlsAdmin;
@@ -123,73 +124,61 @@ impl AdminApi {
     /// Registers the routes, with and without the prefix of the default space.
     pub fn configure(&self, config: &mut ServiceConfig) {
         for prefix in ["", "/s/default"] {
-            self.register(prefix, config);
+            for paths in self.routes() {
+                config.service(paths.under(prefix));
+            }
         }
         config.default_service(web::to(not_found));
     }
 
-    fn register(&self, prefix: &str, config: &mut ServiceConfig) {
-        let at = |path: &str| Paths {
+    /// The paths of all routes, as they are written: parameters are in braces.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&'static str> {
+        self.routes().into_iter().map(|route| route.path).collect()
+    }
+
+    /// A word that stands where other routes have an id comes before them and takes its own methods only, so that what
+    /// has this word as its id is reached with the others.
+    fn routes(&self) -> Vec<Paths<'_>> {
+        let at = |path| Paths {
             state: &self.state,
-            resource: web::resource(format!("{prefix}{path}")),
-            allowed: Vec::new(),
+            path,
+            routes: Vec::new(),
+            is_beside_ids: false,
         };
-        config
-            .service(at("/api/status").get(own_status).done())
-            .service(at("/api/tls").get(tls::state).done())
-            .service(at("/api/tls/reload").post(tls::reload).done())
-            .service(
-                at("/api/fleet/agent_policies")
-                    .get(agent_policies::list)
-                    .post(agent_policies::create)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/agent_policies/delete")
-                    .post(agent_policies::delete)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/agent_policies/{id}")
-                    .get(agent_policies::get)
-                    .put(agent_policies::update)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/agent_policies/{id}/full")
-                    .get(agent_policies::full)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/enrollment_api_keys")
-                    .get(enrollment_api_keys::list)
-                    .post(enrollment_api_keys::create)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/enrollment_api_keys/{id}")
-                    .get(enrollment_api_keys::get)
-                    .delete(enrollment_api_keys::revoke)
-                    .done(),
-            )
-            .service(at("/api/fleet/agent_status").get(agent_status::counts).done())
-            .service(at("/api/fleet/agents").get(agents::list).done())
-            .service(
-                at("/api/fleet/agents/actions/{id}")
-                    .get(agent_actions::progress)
-                    .done(),
-            )
-            .service(at("/api/fleet/agents/{id}").get(agents::get).done())
-            .service(
-                at("/api/fleet/agents/{id}/unenroll")
-                    .post(agents::unenroll)
-                    .done(),
-            )
-            .service(
-                at("/api/fleet/agents/{id}/actions")
-                    .post(agent_actions::create)
-                    .done(),
-            );
+        vec![
+            at("/api/status").get(own_status),
+            at("/api/tls").get(tls::state),
+            at("/api/tls/reload").post(tls::reload),
+            at("/api/fleet/agent_policies")
+                .get(agent_policies::list)
+                .post(agent_policies::create),
+            at("/api/fleet/agent_policies/delete")
+                .post(agent_policies::delete)
+                .beside_ids(),
+            at("/api/fleet/agent_policies/{id}")
+                .get(agent_policies::get)
+                .put(agent_policies::update),
+            at("/api/fleet/agent_policies/{id}/full").get(agent_policies::full),
+            at("/api/fleet/enrollment_api_keys")
+                .get(enrollment_api_keys::list)
+                .post(enrollment_api_keys::create),
+            at("/api/fleet/enrollment_api_keys/{id}")
+                .get(enrollment_api_keys::get)
+                .delete(enrollment_api_keys::revoke),
+            at("/api/fleet/agent_status").get(agent_status::counts),
+            at("/api/fleet/agents").get(agents::list),
+            at("/api/fleet/agents/actions/{id}")
+                .get(agent_actions::progress)
+                .beside_ids(),
+            at("/api/fleet/agents/bulk_reassign")
+                .post(agents::bulk_reassign)
+                .beside_ids(),
+            at("/api/fleet/agents/{id}").get(agents::get),
+            at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll),
+            at("/api/fleet/agents/{id}/reassign").post(agents::reassign),
+            at("/api/fleet/agents/{id}/actions").post(agent_actions::create),
+        ]
     }
 
     /// Gate and routes as one application, ready for a listener.
@@ -213,18 +202,19 @@ impl AdminApi {
 /// One path with its methods.
 struct Paths<'a> {
     state: &'a Arc<AdminState>,
-    resource: Resource,
-    allowed: Vec<&'static str>,
+    path: &'static str,
+    routes: Vec<(Method, Route)>,
+    is_beside_ids: bool,
 }
 
 impl Paths<'_> {
-    fn method<F, Fut>(mut self, method: Method, name: &'static str, handle: F) -> Self
+    fn method<F, Fut>(mut self, method: Method, handle: F) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.resource = self.resource.route(serve(self.state, method, handle));
-        self.allowed.push(name);
+        let route = serve(self.state, method.clone(), handle);
+        self.routes.push((method, route));
         self
     }
 
@@ -233,7 +223,7 @@ impl Paths<'_> {
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::GET, "GET", handle)
+        self.method(Method::GET, handle)
     }
 
     fn post<F, Fut>(self, handle: F) -> Self
@@ -241,7 +231,7 @@ impl Paths<'_> {
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::POST, "POST", handle)
+        self.method(Method::POST, handle)
     }
 
     fn put<F, Fut>(self, handle: F) -> Self
@@ -249,7 +239,7 @@ impl Paths<'_> {
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::PUT, "PUT", handle)
+        self.method(Method::PUT, handle)
     }
 
     fn delete<F, Fut>(self, handle: F) -> Self
@@ -257,16 +247,33 @@ impl Paths<'_> {
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::DELETE, "DELETE", handle)
+        self.method(Method::DELETE, handle)
     }
 
-    fn done(self) -> Resource {
-        let allowed = self.allowed;
-        self.resource
-            .default_service(web::to(move |request: HttpRequest| {
-                let allowed = allowed.join(", ");
-                async move { ApiError::Method { allowed }.to_response(Audience::Operator, &id_of(&request)) }
-            }))
+    /// The path's last word could be an id of another route.
+    fn beside_ids(mut self) -> Self {
+        self.is_beside_ids = true;
+        self
+    }
+
+    fn under(self, prefix: &str) -> Resource {
+        let mut resource = web::resource(format!("{prefix}{}", self.path));
+        let mut allowed = Vec::new();
+        for (method, route) in self.routes {
+            if self.is_beside_ids {
+                resource = resource.guard(call::takes(&method));
+            }
+            resource = resource.route(route);
+            allowed.push(method.to_string());
+            if method == Method::GET {
+                allowed.push(Method::HEAD.to_string());
+            }
+        }
+        let allowed = allowed.join(", ");
+        resource.default_service(web::to(move |request: HttpRequest| {
+            let allowed = allowed.clone();
+            async move { ApiError::Method { allowed }.to_response(Audience::Operator, &id_of(&request)) }
+        }))
     }
 }
 
@@ -319,7 +326,7 @@ impl AdminState {
             body_bytes: Some(self.options.body_bytes),
             ..RouteLimits::NONE
         };
-        call.body(what, limits, self.options.body_timeout, false).await
+        call.body(what, limits, self.options.body_timeout).await
     }
 
     /// A JSON body; an empty one counts as `{}`.
@@ -347,6 +354,7 @@ impl AdminState {
 }
 
 async fn own_status(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    query::Query::none(&call.query)?;
     status::answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
@@ -401,13 +409,4 @@ struct Many<T> {
 #[derive(Serialize)]
 struct Done {
     action: &'static str,
-}
-
-fn time(text: Option<&str>, name: &str) -> Result<Option<Timestamp>, ApiError> {
-    text.map(|text| {
-        Timestamp::parse(text).ok_or_else(|| {
-            ApiError::Invalid(format!("{name} is no RFC 3339 time like 2026-01-02T03:04:05Z").into())
-        })
-    })
-    .transpose()
 }

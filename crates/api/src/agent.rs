@@ -23,7 +23,7 @@ use actix_web::{
     },
     web::{self, ServiceConfig},
 };
-use fleet::Fleet;
+use fleet::{COMPATIBLE_VERSION, Fleet, Version};
 
 use deflated::DeflatedPolicies;
 
@@ -36,7 +36,7 @@ use crate::{
     metrics::HttpMetrics,
     note::Note,
     pieces::Pieces,
-    version::{self, API_VERSION, COMPATIBLE_VERSION, Version},
+    version::{self, API_VERSION},
 };
 
 /// What the server says about its build.
@@ -137,7 +137,7 @@ impl AgentApi {
             .service(
                 web::resource("/api/status")
                     .route(serve(state, Method::GET, Binding::NONE, status::serve))
-                    .default_service(call::not_allowed("GET")),
+                    .default_service(call::not_allowed("GET, HEAD")),
             )
             .service(
                 web::resource("/api/fleet/agents/enroll")

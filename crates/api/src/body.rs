@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{
     dev::Payload,
     error::PayloadError,
-    http::header::{CONTENT_LENGTH, HeaderMap},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap},
     web::{Bytes, BytesMut},
 };
 use futures_util::StreamExt as _;
@@ -30,6 +30,8 @@ pub(crate) enum BodyError {
     TooLarge { limit: usize },
     /// It inflates to more than allowed.
     InflatesTooLarge { limit: usize },
+    /// It has a coding that is not known here.
+    UnknownCoding { coding: String },
     /// It is no gzip although it says so.
     NotGzip(String),
     /// It did not arrive in time.
@@ -38,13 +40,13 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
-/// The body, inflated if `is_gzip`.
+/// The body, inflated if its headers say that it is gzip.
 pub(crate) async fn read(
     headers: &HeaderMap,
     payload: Payload,
     limits: BodyLimits,
-    is_gzip: bool,
 ) -> Result<Bytes, BodyError> {
+    let is_gzip = is_gzip(headers)?;
     let wire = limits.wire.unwrap_or(usize::MAX);
     if announced(headers).is_some_and(|length| length > wire) {
         return Err(BodyError::TooLarge { limit: wire });
@@ -62,6 +64,28 @@ pub(crate) async fn read(
         .await
         .unwrap_or(Err(BodyError::Late))
 }
+
+/// Content codings have names in any case, and `x-gzip` is one of gzip's (RFC 9110 8.4.1).
+fn is_gzip(headers: &HeaderMap) -> Result<bool, BodyError> {
+    let mut is_gzip = false;
+    for line in headers.get_all(CONTENT_ENCODING) {
+        let line = String::from_utf8_lossy(line.as_bytes());
+        for coding in line.split(',').map(str::trim) {
+            match coding.to_ascii_lowercase().as_str() {
+                "" | "identity" => {}
+                "gzip" | "x-gzip" if !is_gzip => is_gzip = true,
+                _ => {
+                    let coding = line.chars().take(SHOWN).collect();
+                    return Err(BodyError::UnknownCoding { coding });
+                }
+            }
+        }
+    }
+    Ok(is_gzip)
+}
+
+/// Characters of an unknown coding that are shown.
+const SHOWN: usize = 64;
 
 fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -143,8 +167,30 @@ mod tests {
         ))
     }
 
+    fn coded(coding: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        headers
+    }
+
+    #[test]
+    fn case_15_codings_are_known_by_all_their_names_and_others_are_told() {
+        for coding in ["gzip", "GZIP", "x-gzip", "X-GZip", "identity, gzip", " gzip "] {
+            assert_eq!(is_gzip(&coded(coding)), Ok(true), "{coding}");
+        }
+        for coding in ["", "identity", "Identity"] {
+            assert_eq!(is_gzip(&coded(coding)), Ok(false), "{coding}");
+        }
+        for coding in ["br", "deflate", "gzip, gzip", "gzip, br", "gzip;q=1"] {
+            let unknown = BodyError::UnknownCoding {
+                coding: coding.to_owned(),
+            };
+            assert_eq!(is_gzip(&coded(coding)), Err(unknown), "{coding}");
+        }
+    }
+
     async fn plain(pieces: Vec<Vec<u8>>) -> Result<Bytes, BodyError> {
-        read(&HeaderMap::new(), payload(pieces), LIMITS, false).await
+        read(&HeaderMap::new(), payload(pieces), LIMITS).await
     }
 
     #[actix_rt::test]
@@ -160,7 +206,7 @@ mod tests {
     #[actix_rt::test]
     async fn an_endless_body_is_not_collected() {
         let endless = streamed(stream::repeat_with(|| Ok(Bytes::from_static(&[0; 64]))));
-        let over = read(&HeaderMap::new(), endless, LIMITS, false).await;
+        let over = read(&HeaderMap::new(), endless, LIMITS).await;
         assert_eq!(over, Err(BodyError::TooLarge { limit: 1000 }));
     }
 
@@ -170,7 +216,7 @@ mod tests {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1001"));
         let never = streamed(stream::pending());
         assert_eq!(
-            read(&headers, never, LIMITS, false).await,
+            read(&headers, never, LIMITS).await,
             Err(BodyError::TooLarge { limit: 1000 })
         );
     }
@@ -182,16 +228,13 @@ mod tests {
             within: Duration::from_millis(20),
             ..LIMITS
         };
-        assert_eq!(
-            read(&HeaderMap::new(), never, limits, false).await,
-            Err(BodyError::Late)
-        );
+        assert_eq!(read(&HeaderMap::new(), never, limits).await, Err(BodyError::Late));
     }
 
     #[actix_rt::test]
     async fn a_broken_body_is_no_short_body() {
         let broken = stream::iter([Ok(Bytes::from_static(b"{}")), Err(PayloadError::Incomplete(None))]);
-        let result = read(&HeaderMap::new(), streamed(broken), LIMITS, false).await;
+        let result = read(&HeaderMap::new(), streamed(broken), LIMITS).await;
         assert!(matches!(result, Err(BodyError::Broken(_))));
     }
 
@@ -200,14 +243,9 @@ mod tests {
         let body = vec![b'z'; 5000];
         let packed = gzip(&body);
         let pieces = packed.chunks(7).map(<[u8]>::to_vec).collect();
-        assert_eq!(
-            read(&HeaderMap::new(), payload(pieces), LIMITS, true)
-                .await
-                .unwrap(),
-            body
-        );
+        assert_eq!(read(&coded("gzip"), payload(pieces), LIMITS).await.unwrap(), body);
         let bomb = payload(vec![gzip(&vec![b'z'; 5001])]);
-        let result = read(&HeaderMap::new(), bomb, LIMITS, true).await;
+        let result = read(&coded("gzip"), bomb, LIMITS).await;
         assert_eq!(result, Err(BodyError::InflatesTooLarge { limit: 5000 }));
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -220,7 +258,7 @@ mod tests {
         .collect();
         let wide = payload(vec![gzip(&noise)]);
         assert_eq!(
-            read(&HeaderMap::new(), wide, LIMITS, true).await,
+            read(&coded("gzip"), wide, LIMITS).await,
             Err(BodyError::TooLarge { limit: 1000 })
         );
     }

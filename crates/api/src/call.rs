@@ -10,6 +10,7 @@ use std::{
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse, Route,
     dev::{Payload, ServiceRequest, ServiceResponse, fn_service},
+    guard::{self, Guard},
     http::{
         Method,
         header::{HeaderMap, HeaderName},
@@ -116,24 +117,32 @@ impl Call {
         })
     }
 
-    /// Reads the body, inflated if `is_gzip`; answers it and how many bytes it has.
+    /// Reads the body, inflated if it is compressed.
     pub(crate) async fn body(
         &mut self,
         what: &'static str,
         limits: RouteLimits,
         within: Duration,
-        is_gzip: bool,
     ) -> Result<Bytes, ApiError> {
         let limits = BodyLimits {
             wire: limits.body_bytes,
-            inflated: limits.decompressed_bytes,
+            inflated: limits.decompressed_bytes.or(limits.body_bytes),
             within,
         };
         let payload = std::mem::replace(&mut self.payload, Payload::None);
-        body::read(&self.headers, payload, limits, is_gzip)
+        body::read(&self.headers, payload, limits)
             .await
             .map_err(|cause| ApiError::Body { what, cause })
     }
+}
+
+/// A request with this method; `HEAD` is a `GET` whose answer is sent without its body.
+pub(crate) fn takes(method: &Method) -> impl Guard + use<> {
+    let method = method.clone();
+    guard::fn_guard(move |context| {
+        let asked = &context.head().method;
+        *asked == method || (*asked == Method::HEAD && method == Method::GET)
+    })
 }
 
 /// A route of one method whose handler gets a [`Call`].
@@ -143,7 +152,7 @@ where
     Fut: Future<Output = HttpResponse> + 'static,
 {
     Route::new()
-        .method(method)
+        .guard(takes(&method))
         .service(fn_service(move |mut request: ServiceRequest| {
             let answer = handle(Call::take(&mut request));
             let (bare, _) = request.into_parts();

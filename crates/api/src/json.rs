@@ -44,7 +44,7 @@ pub(crate) enum JsonError {
         /// What it must be.
         expected: &'static str,
         /// What it is.
-        found: &'static str,
+        found: String,
     },
 }
 
@@ -148,7 +148,7 @@ impl<'a, const N: usize> Object<'a, N> {
                 Err(JsonError::WrongType {
                     member: member.to_owned(),
                     expected: "an object",
-                    found,
+                    found: found.to_owned(),
                 })
             }
         }
@@ -162,19 +162,22 @@ impl<'a, const N: usize> Object<'a, N> {
             .filter(|raw| raw.get() != "null")
     }
 
-    fn wrong(&self, name: &str, expected: &'static str, raw: &RawValue) -> JsonError {
+    fn wrong(&self, name: &str, expected: &'static str, found: String) -> JsonError {
         let dot = if self.path.is_empty() { "" } else { "." };
         let member = format!("{}{dot}{name}", self.path);
         JsonError::WrongType {
             member,
             expected,
-            found: kind_of(raw.get()),
+            found,
         }
     }
 
     fn typed<T: Deserialize<'a>>(&self, name: &str, expected: &'static str) -> Result<Option<T>, JsonError> {
         self.get(name)
-            .map(|raw| serde_json::from_str(raw.get()).map_err(|_| self.wrong(name, expected, raw)))
+            .map(|raw| {
+                serde_json::from_str(raw.get())
+                    .map_err(|error| self.wrong(name, expected, found(raw.get(), expected, &error)))
+            })
             .transpose()
     }
 
@@ -327,6 +330,26 @@ fn syntax(error: serde_json::Error) -> JsonError {
     JsonError::Syntax(error.to_string())
 }
 
+/// What is in the place of what was expected. A value of the right kind that cannot be read says why.
+fn found(text: &str, expected: &str, error: &serde_json::Error) -> String {
+    match kind_of(text) {
+        "a number" if expected.ends_with("number") => text.chars().take(SHOWN).collect(),
+        "a string" if expected == "a string" => {
+            "one that is no text: an escape such as \\ud800 is half of a pair".to_owned()
+        }
+        kind if expected.starts_with(kind) => {
+            // The place within the value is of no use to somebody who has the body.
+            let reason = error.to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default();
+            format!("one that cannot be read: {reason}")
+        }
+        kind => kind.to_owned(),
+    }
+}
+
+/// Characters of a number that an error shows.
+const SHOWN: usize = 32;
+
 /// What a value is, told from its first character.
 fn kind_of(text: &str) -> &'static str {
     match text.trim_start_matches([' ', '\t', '\r', '\n']).bytes().next() {
@@ -375,7 +398,7 @@ mod tests {
         );
         assert_eq!(
             said(object.integer("count").unwrap_err()),
-            "count: expected a whole number, found a number"
+            "count: expected a whole number, found 1.5"
         );
         let inner = object.object("inner", "inner", &["flag"]).unwrap().unwrap();
         assert_eq!(
@@ -384,7 +407,7 @@ mod tests {
         );
         assert_eq!(
             said(object.texts("list").unwrap_err()),
-            "list: expected an array of strings, found an array"
+            "list: expected an array of strings, found one that cannot be read: invalid type: integer `1`, expected a string"
         );
         assert!(matches!(
             object.object("status", "status", &["x"]),
@@ -393,6 +416,19 @@ mod tests {
         assert_eq!(
             said(read("[]").err().unwrap()),
             "the body: expected an object, found an array"
+        );
+    }
+
+    #[test]
+    fn case_13_text_that_is_none_is_told_from_what_is_no_text() {
+        let object = read(r#"{"status":"\ud800","count":9223372036854775808}"#).unwrap();
+        assert_eq!(
+            object.text("status").unwrap_err().to_string(),
+            "status: expected a string, found one that is no text: an escape such as \\ud800 is half of a pair"
+        );
+        assert_eq!(
+            object.integer("count").unwrap_err().to_string(),
+            "count: expected a whole number, found 9223372036854775808"
         );
     }
 

@@ -42,5 +42,5 @@ pub use limits::{Limits, RouteLimits};
 pub use metrics::HttpMetrics;
 pub use probe::{Part, PartHealth, Probe, Readiness};
 pub use route::Route;
-pub use version::{ADMIN_API_VERSION, API_VERSION, COMPATIBLE_VERSION, Version};
+pub use version::{ADMIN_API_VERSION, API_VERSION};
 pub use yaml::{YamlError, to_json as yaml_to_json};

@@ -10,9 +10,10 @@ use std::{
 
 use actix_service::ServiceFactory;
 use actix_web::{
-    App, Error, HttpRequest, HttpResponse,
+    App, Error, HttpRequest, HttpResponse, Route,
     body::BoxBody,
     dev::{ServiceRequest, ServiceResponse},
+    http::Method,
     web::{self, ServiceConfig},
 };
 use prometheus_client::registry::Registry;
@@ -133,14 +134,14 @@ impl Probe {
     pub fn configure(&self, config: &mut ServiceConfig) {
         config
             .app_data(web::Data::from(Arc::clone(&self.state)))
-            .service(resource("/metrics").route(web::get().to(metrics)))
-            .service(resource("/livez").route(web::get().to(livez)))
-            .service(resource("/readyz").route(web::get().to(readyz)))
-            .service(resource("/stats").route(web::get().to(stats)))
+            .service(resource("/metrics").route(get().to(metrics)))
+            .service(resource("/livez").route(get().to(livez)))
+            .service(resource("/readyz").route(get().to(readyz)))
+            .service(resource("/stats").route(get().to(stats)))
             // Nothing in practice (agents.md 9.1), but what collects them expects them.
-            .service(resource("/state").route(web::get().to(nothing)))
-            .service(resource("/dataset").route(web::get().to(nothing)))
-            .service(resource("/").route(web::get().to(root)))
+            .service(resource("/state").route(get().to(nothing)))
+            .service(resource("/dataset").route(get().to(nothing)))
+            .service(resource("/").route(get().to(root)))
             .default_service(web::to(call::not_found));
     }
 
@@ -160,8 +161,12 @@ impl Probe {
     }
 }
 
+fn get() -> Route {
+    Route::new().guard(call::takes(&Method::GET))
+}
+
 fn resource(path: &str) -> actix_web::Resource {
-    web::resource(path).default_service(call::not_allowed("GET"))
+    web::resource(path).default_service(call::not_allowed("GET, HEAD"))
 }
 
 async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResponse {

@@ -1,40 +1,12 @@
-//! Which agents and which API versions the server accepts.
+//! Which `User-Agent`s and which API versions the server accepts.
 
-use std::fmt;
-
-/// The release that this server is towards agents: it accepts agents up to this minor version and names it in
-/// `GET /api/status`. It is not the version of the program.
-pub const COMPATIBLE_VERSION: Version = Version {
-    major: 9,
-    minor: 6,
-    patch: 0,
-};
-
-/// The oldest agents that are accepted.
-const OLDEST: (u64, u64) = (7, 13);
+use fleet::Version;
 
 /// The one version of the agents' API.
 pub const API_VERSION: &str = "2023-06-01";
 
 /// The version of the operators' API.
 pub const ADMIN_API_VERSION: &str = "2023-10-31";
-
-/// A release number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// First number.
-    pub major: u64,
-    /// Second number.
-    pub minor: u64,
-    /// Third number.
-    pub patch: u64,
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
 
 /// Why an agent's `User-Agent` was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,46 +31,11 @@ pub(crate) fn accept_user_agent(value: &str, server: Version) -> Result<Version,
     }
     let rest = value.get(PREFIX.len()..).unwrap_or_default();
     let rest = rest.split('-').next().unwrap_or_default().trim();
-    let version = parse_version(rest).ok_or(UserAgentError::Invalid)?;
-    let is_old = (version.major, version.minor) < OLDEST;
-    let is_new = (version.major, version.minor) > (server.major, server.minor) || version.patch > MAX_PATCH;
-    if is_old || is_new {
-        Err(UserAgentError::Unsupported)
-    } else {
-        Ok(version)
-    }
-}
-
-/// Any patch of the server's own minor version is accepted, up to the largest 32-bit number.
-const MAX_PATCH: u64 = 2_147_483_647;
-
-fn parse_version(text: &str) -> Option<Version> {
-    let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
-    let (numbers, metadata) = text
-        .split_once('+')
-        .map_or((text, None), |(numbers, meta)| (numbers, Some(meta)));
-    if metadata.is_some_and(|meta| !is_build_metadata(meta)) {
-        return None;
-    }
-    let mut parsed = [0u64; 3];
-    for (place, part) in numbers.split('.').enumerate() {
-        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let number: u64 = part.parse().ok()?;
-        if let Some(slot) = parsed.get_mut(place) {
-            *slot = number;
-        }
-    }
-    let [major, minor, patch] = parsed;
-    Some(Version { major, minor, patch })
-}
-
-fn is_build_metadata(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'~'))
+    let version = Version::parse(rest).ok_or(UserAgentError::Invalid)?;
+    server
+        .admits(version)
+        .then_some(version)
+        .ok_or(UserAgentError::Unsupported)
 }
 
 /// Why an `Elastic-Api-Version` was refused.
@@ -138,6 +75,8 @@ fn is_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use fleet::COMPATIBLE_VERSION;
 
     use super::*;
 

@@ -57,7 +57,7 @@ pub(crate) struct Addresses {
 pub(crate) async fn start(plan: Plan) -> Result<Running> {
     data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
-    let compatible = api::COMPATIBLE_VERSION.to_string();
+    let compatible = fleet::COMPATIBLE_VERSION.to_string();
     let version = vec![("version", build::VERSION.to_owned()), ("compatible", compatible)];
     registry.register(
         "build",

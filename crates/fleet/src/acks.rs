@@ -54,14 +54,14 @@ pub enum AckOutcome {
 pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Timestamp) -> Vec<AckOutcome> {
     let mut outcomes = Vec::with_capacity(events.len());
     let (mut policy_events, mut ending_events) = (Vec::new(), Vec::new());
-    let mut confirmed: Option<i64> = None;
+    let mut revisions = Vec::new();
     for (place, event) in events.into_iter().enumerate() {
         let outcome = if !event.agent_id.is_empty() && event.agent_id != agent.id.as_str() {
             AckOutcome::WrongAgent
         } else if event.action_id.starts_with("policy:") {
             if event.error.is_none() {
                 policy_events.push(place);
-                confirmed = confirmed.max(revision_of(&event.action_id, &agent.policy));
+                revisions.extend(revision_of(&event.action_id, &agent.policy));
             }
             AckOutcome::Done
         } else {
@@ -77,15 +77,16 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         };
         outcomes.push(outcome);
     }
-    if let Some(revision) = confirmed.filter(|revision| *revision > agent.policy_revision.unwrap_or(0)) {
-        let stored = fleet
-            .store
-            .confirm_policy(&agent.id, &agent.policy, revision, now)
-            .await;
+    if !revisions.is_empty() {
+        let stored = confirm(fleet, &agent, &revisions, now).await;
         fail(&mut outcomes, &policy_events, stored);
     }
     if !ending_events.is_empty() {
-        let stored = fleet.store.unenroll(&agent.id, None, now).await;
+        let stored = fleet
+            .store
+            .unenroll(&agent.id, None, now)
+            .await
+            .map_err(FleetError::from);
         if stored.is_ok() {
             log::info!("event.action" = "unenroll", "fleet.agent.id":% = agent.id; "agent unenrolled");
         }
@@ -137,11 +138,52 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
     Ok(Applied::Done)
 }
 
-fn fail<T>(outcomes: &mut [AckOutcome], places: &[usize], stored: store::Result<T>) {
+/// Stores the newest of the revisions that the agent says it runs, of those that were ever made.
+async fn confirm(fleet: &Fleet, agent: &Agent, revisions: &[i64], now: Timestamp) -> Result<(), FleetError> {
+    let newest = match fleet.actors.policy_monitor.latest(&agent.policy).await {
+        Ok(newest) => newest.map_or(0, |policy| policy.revision),
+        // Nobody knows which is the newest; the agent got this one from somewhere.
+        Err(FleetError::UndeliverablePolicy { .. }) => i64::MAX,
+        Err(error) => return Err(error),
+    };
+    if let Some(unmade) = revisions.iter().find(|revision| **revision > newest) {
+        log::warn!(
+            "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy, "fleet.revision_idx" = *unmade;
+            "an agent acknowledged a revision above the newest, {newest}: nothing is stored of it"
+        );
+    }
+    let Some(revision) = revisions
+        .iter()
+        .copied()
+        .filter(|revision| *revision <= newest)
+        .max()
+    else {
+        return Ok(());
+    };
+    match agent.policy_revision.unwrap_or(0) {
+        // Of a time before a restore: the agent runs a revision that exists now.
+        stored if stored > newest => {
+            fleet
+                .store
+                .report_policy(&agent.id, &agent.policy, revision, now)
+                .await?;
+        }
+        stored if revision > stored => {
+            fleet
+                .store
+                .confirm_policy(&agent.id, &agent.policy, revision, now)
+                .await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fail(outcomes: &mut [AckOutcome], places: &[usize], stored: Result<(), FleetError>) {
     let Err(error) = stored else { return };
     for place in places {
         if let Some(outcome) = outcomes.get_mut(*place) {
-            *outcome = AckOutcome::Failed(error.clone().into());
+            *outcome = AckOutcome::Failed(error.clone());
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Agents as operators look at them and end them (data-model 7.3).
 
-use store::{AgentId, AgentQuery, Page, PageRequest, StatusCounts, StatusReport, StoreError, Timestamp};
+use store::{
+    AgentId, AgentQuery, AgentSort, Page, PageRequest, PolicyId, StatusCounts, StatusReport, StoreError,
+    Timestamp,
+};
 
 use crate::{
     Fleet, FleetError,
@@ -39,6 +42,87 @@ pub async fn get(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<StatusRe
         .await?
         .ok_or_else(|| FleetError::UnknownAgent { agent: id.clone() })
 }
+
+/// Moves the agents to another policy; polls of theirs that wait are answered with it. Answers how many were moved.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], [`FleetError::UnknownAgent`] and [`FleetError::AgentInactive`] (none is moved then),
+/// or the store's fault.
+pub async fn reassign(
+    fleet: &Fleet,
+    agents: Vec<AgentId>,
+    policy: &PolicyId,
+    now: Timestamp,
+) -> Result<u64, FleetError> {
+    for id in &agents {
+        match fleet.store.agent(id).await? {
+            Some(agent) if agent.is_active => {}
+            Some(_) => return Err(FleetError::AgentInactive { agent: id.clone() }),
+            None => return Err(FleetError::UnknownAgent { agent: id.clone() }),
+        }
+    }
+    moved(fleet, &agents, policy, now).await
+}
+
+/// Moves all active agents of the query, those that the store knows to be active when their turn comes.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], or the store's fault; agents that were moved before it stay moved.
+pub async fn reassign_all(
+    fleet: &Fleet,
+    query: AgentQuery,
+    policy: &PolicyId,
+    now: Timestamp,
+) -> Result<u64, FleetError> {
+    // All are found before the first is moved: a move may take an agent out of the query, or into it.
+    let query = AgentQuery {
+        sort: AgentSort::Id,
+        ..query
+    };
+    let mut found = Vec::new();
+    loop {
+        let (offset, limit) = (found.len() as u64, BATCH as u32);
+        let page = fleet
+            .store
+            .agents(&query, PageRequest { offset, limit }, now)
+            .await?;
+        let is_last = page.items.len() < BATCH;
+        found.extend(page.items.into_iter().map(|report| report.agent.id));
+        if is_last {
+            break;
+        }
+    }
+    let mut count = moved(fleet, &[], policy, now).await?;
+    for agents in found.chunks(BATCH) {
+        count += moved(fleet, agents, policy, now).await?;
+    }
+    Ok(count)
+}
+
+async fn moved(
+    fleet: &Fleet,
+    agents: &[AgentId],
+    policy: &PolicyId,
+    now: Timestamp,
+) -> Result<u64, FleetError> {
+    let moved = fleet.store.reassign(agents, policy, now).await;
+    let count = moved.map_err(|error| match error {
+        StoreError::NotFound { .. } => FleetError::UnknownPolicy {
+            policy: policy.clone(),
+        },
+        other => FleetError::Store(other),
+    })?;
+    if count > 0 {
+        log::info!(
+            "event.action" = "reassign", "fleet.policy.id":% = policy, "agents" = count;
+            "agents assigned to another policy"
+        );
+    }
+    Ok(count)
+}
+
+/// Agents that are read or moved at once.
+const BATCH: usize = 1000;
 
 /// Asks the agent to unenrol: an UNENROLL action; it stays active until it acknowledges.
 ///

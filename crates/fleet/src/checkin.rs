@@ -380,11 +380,15 @@ fn subscribed_revision(
     reported: Option<&(PolicyId, i64)>,
     newest: Option<&Arc<RenderedPolicy>>,
 ) -> i64 {
-    match reported {
+    let revision = match reported {
         None => agent.policy_revision.unwrap_or(0),
         Some((policy, _)) if *policy != agent.policy => 0,
-        Some((_, revision)) if newest.is_some_and(|newest| *revision > newest.revision) => 0,
         Some((_, revision)) => *revision,
+    };
+    // One that was never made here, or was lost with a restore, is none.
+    match newest {
+        Some(newest) if revision > newest.revision => 0,
+        _ => revision,
     }
 }
 

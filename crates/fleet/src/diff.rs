@@ -3,7 +3,7 @@
 //! An idle agent sends its whole state every few minutes, units in random order: none of that may cause a write.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::{RawJson, UnhealthyReason};
 
 use crate::FleetError;
@@ -19,12 +19,11 @@ pub(crate) fn metadata(
     if stored == Some(&sent) {
         return Ok(None);
     }
-    let new: Value = sent.read().map_err(|_| FleetError::InvalidMetadata)?;
-    if !new.is_object() {
-        return Err(FleetError::InvalidMetadata);
-    }
+    let new: Map<String, Value> = sent.read().map_err(|error| FleetError::InvalidMetadata {
+        reason: error.to_string(),
+    })?;
     let is_same = stored
-        .and_then(|stored| stored.read::<Value>().ok())
+        .and_then(|stored| stored.read::<Map<String, Value>>().ok())
         .is_some_and(|old| old == new);
     Ok((!is_same).then_some(sent))
 }
@@ -165,10 +164,10 @@ mod tests {
             metadata(Some(&stored), Some(json(r#"{"a":1}"#))).unwrap(),
             Some(json(r#"{"a":1}"#))
         );
-        assert_eq!(
+        assert!(matches!(
             metadata(None, Some(json("[1]"))),
-            Err(FleetError::InvalidMetadata)
-        );
+            Err(FleetError::InvalidMetadata { .. })
+        ));
     }
 
     #[test]

@@ -239,14 +239,17 @@ fn sorted(mut tags: Vec<String>) -> Vec<String> {
 
 /// Writes the final id over `elastic.agent.id`, if that key is there (ENR-03); otherwise the text stays.
 fn with_id(metadata: RawJson, id: &AgentId) -> Result<RawJson, FleetError> {
-    let mut object: Map<String, Value> = metadata.read().map_err(|_| FleetError::InvalidMetadata)?;
+    let refused = |error: serde_json::Error| FleetError::InvalidMetadata {
+        reason: error.to_string(),
+    };
+    let mut object: Map<String, Value> = metadata.read().map_err(refused)?;
     let slot = object
         .get_mut("elastic")
         .and_then(|v| v.get_mut("agent"))
         .and_then(|v| v.get_mut("id"));
     let Some(slot) = slot else { return Ok(metadata) };
     *slot = Value::from(id.as_str());
-    RawJson::from_value(&object).map_err(|_| FleetError::InvalidMetadata)
+    RawJson::from_value(&object).map_err(refused)
 }
 
 fn raw(value: &Value) -> Option<RawJson> {

@@ -62,14 +62,24 @@ pub enum FleetError {
     #[error("checkin status missing")]
     StatusMissing,
     /// An id that can not be used.
-    #[error("{what} must be 1 to 256 letters, digits or . _ : @ # -")]
+    #[error(
+        "{what} {found}: it must be 1 to 256 letters, digits or any of {}",
+        spaced(marks)
+    )]
     InvalidId {
         /// Which id.
         what: &'static str,
+        /// What is wrong in it.
+        found: String,
+        /// What it may have beside letters and digits.
+        marks: &'static str,
     },
-    /// `metadata.local` is no object.
-    #[error("local metadata must be an object")]
-    InvalidMetadata,
+    /// An agent's metadata are no object, or cannot be read.
+    #[error("local metadata must be an object: {reason}")]
+    InvalidMetadata {
+        /// What they are.
+        reason: String,
+    },
     /// `components` is no list of components.
     #[error("components must be a list of objects: {reason}")]
     InvalidComponents {
@@ -160,4 +170,8 @@ pub enum FleetError {
     /// The store's fault.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn spaced(marks: &str) -> String {
+    marks.chars().map(String::from).collect::<Vec<_>>().join(" ")
 }

@@ -7,28 +7,17 @@ use crate::FleetError;
 /// An agent id from outside.
 pub(crate) fn agent_id(text: &str) -> Result<AgentId, FleetError> {
     // `#` would end the path of an agent's URL.
-    let is_usable = is_usable(text) && !text.contains('#');
-    is_usable
-        .then(|| AgentId::from(text))
-        .ok_or(FleetError::InvalidId { what: "the agent id" })
+    usable("the agent id", text, "._:@-").map(AgentId::from)
 }
 
 /// A policy id from outside; `base#suffix` is one (data-model A2).
 pub(crate) fn policy_id(text: &str) -> Result<PolicyId, FleetError> {
-    is_usable(text)
-        .then(|| PolicyId::from(text))
-        .ok_or(FleetError::InvalidId {
-            what: "the policy id",
-        })
+    usable("the policy id", text, "._:@#-").map(PolicyId::from)
 }
 
 /// An idempotency key from outside.
 pub(crate) fn enrollment_id(text: &str) -> Result<EnrollmentId, FleetError> {
-    is_usable(text)
-        .then(|| EnrollmentId::from(text))
-        .ok_or(FleetError::InvalidId {
-            what: "the enrollment id",
-        })
+    usable("the enrollment id", text, "._:@#-").map(EnrollmentId::from)
 }
 
 /// The policy id without its last `#…` (data-model 1.2, ENR-04).
@@ -39,14 +28,24 @@ pub(crate) fn policy_base(policy: &PolicyId) -> PolicyId {
         .map_or_else(|| policy.clone(), |(base, _)| PolicyId::from(base))
 }
 
-fn is_usable(text: &str) -> bool {
-    (1..=256).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._:@#-".contains(&b))
-        && text != "."
-        && text != ".."
+/// The text, if it is made of letters, digits and these `marks`, and no relative path.
+fn usable<'a>(what: &'static str, text: &'a str, marks: &'static str) -> Result<&'a str, FleetError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+    let found = if text.is_empty() {
+        "is empty".to_owned()
+    } else if text.len() > MOST_BYTES {
+        format!("has {} bytes", text.len())
+    } else if let Some(odd) = text.chars().find(|c| !fits(*c)) {
+        format!("\"{}\" has {odd:?}", text.escape_default())
+    } else if matches!(text, "." | "..") {
+        format!("\"{text}\" is a relative path")
+    } else {
+        return Ok(text);
+    };
+    Err(FleetError::InvalidId { what, found, marks })
 }
+
+const MOST_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -82,5 +81,22 @@ mod tests {
         }
         assert!(agent_id("7f0c9f0e-2c1b-4c40-8d53-1d4a3c1c1f11").is_ok());
         assert!(policy_id("p1#9.2").is_ok());
+    }
+
+    #[test]
+    fn case_13_a_refused_id_is_told_with_what_is_wrong_in_it() {
+        let said = |id: &str| agent_id(id).unwrap_err().to_string();
+        assert_eq!(
+            said("a#b"),
+            "the agent id \"a#b\" has '#': it must be 1 to 256 letters, digits or any of . _ : @ -"
+        );
+        assert!(said("").starts_with("the agent id is empty: "));
+        assert!(said(&"x".repeat(300)).starts_with("the agent id has 300 bytes: "));
+        assert!(said("..").contains("is a relative path"));
+        let policy = policy_id("a b").unwrap_err().to_string();
+        assert!(
+            policy.contains("has ' '") && policy.ends_with(". _ : @ # -"),
+            "{policy}"
+        );
     }
 }

@@ -22,6 +22,7 @@ mod diff;
 pub mod enrollment;
 mod error;
 mod ids;
+mod namespace;
 mod off_the_loop;
 pub mod operators;
 pub mod policies;
@@ -32,6 +33,7 @@ mod replace_token;
 mod settings;
 pub mod tokens;
 mod upgrades;
+mod versions;
 mod waiters;
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub use actors::health_monitor::{Health, HealthState};
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
+pub use versions::{COMPATIBLE_VERSION, Version};
 
 use actors::Actors;
 use deliveries::Deliveries;

@@ -9,7 +9,9 @@ use store::{
     Timestamp,
 };
 
-use crate::{ApiKey, Fleet, FleetError, Settings, ids, off_the_loop::off_the_loop, rendered_policy, tokens};
+use crate::{
+    ApiKey, Fleet, FleetError, Settings, ids, namespace, off_the_loop::off_the_loop, rendered_policy, tokens,
+};
 
 /// What an operator decides about a policy. Members that are not known here are kept and shown again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -237,12 +239,13 @@ fn new_revision(
             reason: "name must not be empty".into(),
         });
     }
-    let invalid = |error: serde_json::Error| FleetError::InvalidPolicy {
-        reason: error.to_string(),
-    };
+    let refused = |reason| FleetError::InvalidPolicy { reason };
+    let invalid = |error: serde_json::Error| refused(error.to_string());
+    namespace::check(&settings.namespace).map_err(|reason| refused(format!("namespace {reason}")))?;
     let full = full(defaults, &id, previous.unwrap_or(0) + 1, settings);
     // What no agent could run is refused before it is stored.
-    rendered_policy::check(&full).map_err(|reason| FleetError::InvalidPolicy { reason })?;
+    rendered_policy::check(&full).map_err(refused)?;
+    namespace::check_policy(&full).map_err(refused)?;
     Ok(NewRevision {
         policy: id,
         data: RawJson::from_value(&full).map_err(invalid)?,

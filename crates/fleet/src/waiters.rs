@@ -1,8 +1,8 @@
 //! Who waits, and how one change reaches all of them.
 //!
-//! One entry per open poll, a few dozen bytes. An entry belongs to its poll, not to its agent: two overlapping
-//! polls of one agent do not disturb each other (C26), and dropping the poll removes exactly its entry. Order
-//! of arrival is the order of the entries' numbers.
+//! One entry per open poll, a few dozen bytes, and one poll per agent: a newer one takes over, the older is answered
+//! empty at once. Dropping a poll removes its own entry and no other. Order of arrival is the order of the entries'
+//! numbers.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -25,7 +25,7 @@ struct Polls {
     next: u64,
     is_released: bool,
     entries: BTreeMap<u64, Poll>,
-    by_agent: HashMap<AgentId, Vec<u64>>,
+    by_agent: HashMap<AgentId, u64>,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Reasons {
         self.0 & AGENT != 0
     }
 
-    /// The server stops.
+    /// The server stops, or a newer poll of the agent took over.
     pub(crate) const fn released(self) -> bool {
         self.0 & RELEASED != 0
     }
@@ -114,7 +114,10 @@ impl Waiters {
         }
         let number = polls.next;
         polls.next += 1;
-        polls.by_agent.entry(agent.clone()).or_default().push(number);
+        let older = polls.by_agent.insert(agent.clone(), number);
+        if let Some(older) = older.and_then(|older| polls.entries.remove(&older)) {
+            older.wake.wake(RELEASED);
+        }
         let poll = Poll {
             agent,
             policy,
@@ -123,8 +126,8 @@ impl Waiters {
             wake: Arc::clone(&wake),
         };
         polls.entries.insert(number, poll);
+        self.show(&polls);
         drop(polls);
-        self.waiting.inc();
         Subscription {
             waiters: Arc::clone(self),
             number,
@@ -132,14 +135,14 @@ impl Waiters {
         }
     }
 
-    /// The polls of this agent.
-    pub(crate) fn polls_of(&self, agent: &AgentId) -> Vec<u64> {
-        self.lock().by_agent.get(agent).cloned().unwrap_or_default()
+    /// The poll of this agent.
+    pub(crate) fn poll_of(&self, agent: &AgentId) -> Option<u64> {
+        self.lock().by_agent.get(agent).copied()
     }
 
-    /// Tells the polls of this agent that its record changed.
+    /// Tells the poll of this agent that its record changed.
     pub(crate) fn wake_for_record(&self, agent: &AgentId) {
-        for poll in self.polls_of(agent) {
+        if let Some(poll) = self.poll_of(agent) {
             self.wake(poll, AGENT);
         }
     }
@@ -204,6 +207,11 @@ impl Waiters {
         self.lock().entries.len()
     }
 
+    fn show(&self, polls: &Polls) {
+        self.waiting
+            .set(i64::try_from(polls.entries.len()).unwrap_or(i64::MAX));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Polls> {
         // Nothing in here panics half-way through a change, so a poisoned registry is still whole.
         self.polls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -243,15 +251,12 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut polls = self.waiters.lock();
         if let Some(poll) = polls.entries.remove(&self.number)
-            && let Entry::Occupied(mut numbers) = polls.by_agent.entry(poll.agent)
+            && let Entry::Occupied(number) = polls.by_agent.entry(poll.agent)
+            && *number.get() == self.number
         {
-            numbers.get_mut().retain(|number| *number != self.number);
-            if numbers.get().is_empty() {
-                numbers.remove();
-            }
+            number.remove();
         }
-        drop(polls);
-        self.waiters.waiting.dec();
+        self.waiters.show(&polls);
     }
 }
 
@@ -270,29 +275,30 @@ mod tests {
     }
 
     #[test]
-    fn c26_overlapping_polls_of_one_agent_are_independent() {
+    fn c26_a_newer_poll_of_an_agent_takes_over() {
         let waiters = Waiters::new(&mut Registry::default());
         let first = poll(&waiters, "a", 1);
         let second = poll(&waiters, "a", 1);
+        assert!(first.woken().now_or_never().unwrap().released());
+        assert_eq!(
+            (waiters.count(), waiters.poll_of(&"a".into())),
+            (1, Some(second.number))
+        );
         drop(first);
-        let [number] = waiters.polls_of(&"a".into())[..] else {
-            panic!("one poll is left")
-        };
-        waiters.wake_for_actions(number);
+        waiters.wake_for_actions(waiters.poll_of(&"a".into()).unwrap());
         assert!(second.woken().now_or_never().unwrap().actions());
         assert!(second.woken().now_or_never().is_none(), "a reason is taken once");
         drop(second);
-        assert!(waiters.polls_of(&"a".into()).is_empty());
-        assert_eq!(waiters.count(), 0);
+        assert_eq!((waiters.count(), waiters.poll_of(&"a".into())), (0, None));
         assert!(waiters.lock().by_agent.is_empty(), "nothing is left behind");
     }
 
     #[test]
     fn d4_those_behind_come_in_order_of_arrival() {
         let waiters = Waiters::new(&mut Registry::default());
-        let polls: Vec<_> = [1, 2, 1, 3]
+        let polls: Vec<_> = [("a", 1), ("b", 2), ("c", 1), ("d", 3)]
             .into_iter()
-            .map(|revision| poll(&waiters, "a", revision))
+            .map(|(agent, revision)| poll(&waiters, agent, revision))
             .collect();
         assert_eq!(
             waiters.behind(&"p".into(), 3),

@@ -134,6 +134,12 @@ pub(super) fn reassign(
     policy: &PolicyId,
     at: Timestamp,
 ) -> Outcome<u64> {
+    let is_known = unit
+        .prepare_cached("SELECT 1 FROM policy WHERE id = ?1")?
+        .exists(params![policy])?;
+    if !is_known {
+        return Err(Failure::missing("policy", policy));
+    }
     let base = policy
         .as_str()
         .rsplit_once('#')

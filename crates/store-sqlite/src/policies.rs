@@ -120,7 +120,7 @@ pub(super) fn summaries(connection: &Connection, page: PageRequest) -> Outcome<P
             let latest = revision(row)?;
             let (agents, pending) = snapshot
                 .prepare_cached(
-                    "SELECT coalesce(sum(agents), 0), coalesce(sum(agents) FILTER (WHERE revision < ?2), 0)
+                    "SELECT coalesce(sum(agents), 0), coalesce(sum(agents) FILTER (WHERE revision <> ?2), 0)
                      FROM census WHERE policy = ?1 AND state <> 0",
                 )?
                 .query_row(params![latest.policy, latest.revision], |row| {

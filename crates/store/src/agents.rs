@@ -72,6 +72,10 @@ pub trait Agents: Send + Sync + 'static {
     /// O8: assigns the agents to another policy; their confirmed revision is cleared. Unknown and inactive
     /// agents are skipped; answers how many were assigned. Each agent by itself; a transactional engine does all or
     /// none.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]: there is no such policy. A transactional engine looks in the same unit, so that no
+    /// agent is left with a policy that is deleted meanwhile.
     async fn reassign(&self, agents: &[AgentId], policy: &PolicyId, at: Timestamp) -> Result<u64>;
 
     /// O22: one page of agents, a snapshot; `now` decides the computed status.

@@ -9,16 +9,18 @@ use fleet::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, Many, One, ok, query::Query, time};
+use super::{AdminState, Many, One, moment::moment, ok, query::Query};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     action: Draft,
 }
 
-/// Kibana's `ack_data` is not read: results come from agents.
+/// Kibana's `ack_data` is refused like any other member: results come from agents.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Draft {
     #[serde(rename = "type")]
     kind: String,
@@ -47,12 +49,23 @@ struct Item<'a> {
 }
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let Wanted { action } = state.json(&mut call, "action").await?;
-    let now = Timestamp::now();
+    let (now, kind) = (Timestamp::now(), ActionKind::parse(&action.kind)?);
+    if kind == ActionKind::PolicyReassign {
+        // Agents only acknowledge it: which policy they get is in their record.
+        return Err(ApiError::Invalid(
+            format!(
+                "a POLICY_REASSIGN action moves no agent: use POST /api/fleet/agents/{}/reassign with {{\"policy_id\": …}}",
+                call.id
+            )
+            .into(),
+        ));
+    }
     let draft = ActionDraft {
-        expiration: time(action.expiration.as_deref(), "expiration")?,
-        start_time: time(action.start_time.as_deref(), "start_time")?,
-        kind: ActionKind::parse(&action.kind)?,
+        expiration: moment(action.expiration.as_deref(), "expiration", now)?,
+        start_time: moment(action.start_time.as_deref(), "start_time", now)?,
+        kind,
         data: action.data,
         input_type: action.input_type,
         rollout_duration_seconds: action.rollout_duration_seconds,

@@ -9,7 +9,7 @@ use fleet::{
     policies::{self, PolicySettings},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{AdminState, One, ok, query::Query};
 use crate::{call::Call, error::ApiError, json::off_the_loop_if_large, yaml};
@@ -29,6 +29,18 @@ const READ_ONLY: [&str; 7] = [
     "agents",
     "agents_pending",
     "version",
+];
+
+/// Members that mean something here.
+const SETTINGS: [&str; 8] = [
+    "id",
+    "name",
+    "namespace",
+    "description",
+    "monitoring_enabled",
+    "inactivity_timeout",
+    "overrides",
+    "full_policy",
 ];
 
 #[derive(Serialize)]
@@ -58,7 +70,8 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
             .to_owned();
         (id, full_members(Some(name), full))
     } else {
-        Query::read(&call.query, &["sys_monitoring"])?;
+        let instead = "write the inputs into overrides, or send a full policy as YAML";
+        Query::read(&call.query, &["sys_monitoring"])?.must_be_off("sys_monitoring", instead)?;
         settings(&state, &mut call).await?
     };
     let settings: PolicySettings = serde_json::from_value(Value::Object(members))
@@ -75,6 +88,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
 }
 
 pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let id = PolicyId::from(call.id.as_str());
     let changes = if is_yaml(&call) {
         full_members(None, full_policy(&state, &mut call).await?)
@@ -105,6 +119,7 @@ fn full_members(name: Option<String>, full: Map<String, Value>) -> Map<String, V
 }
 
 pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let revision = policies::get(&state.fleet, &PolicyId::from(call.id.as_str())).await?;
     ok(&One {
         item: item(&revision),
@@ -113,21 +128,26 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let parameters = Query::read(&call.query, &["page", "perPage", "full", "noAgentCount"])?;
-    let paging = parameters.page()?;
+    let (paging, counts) = (parameters.page()?, !parameters.flag("noAgentCount")?);
+    // All settings are shown in any case.
+    parameters.flag("full")?;
     let page = policies::list(&state.fleet, paging.request()).await?;
-    ok(&paging.envelope(page, |summary| summary_item(&summary)))
+    ok(&paging.envelope(page, |summary| summary_item(&summary, counts)))
 }
 
 pub(super) async fn full(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let revision = policies::get(&state.fleet, &PolicyId::from(call.id.as_str())).await?;
     ok(&One { item: revision.data })
 }
 
-/// Kibana's `force` is for policies that it manages itself, which there are none of here.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Delete {
     #[serde(rename = "agentPolicyId")]
     id: String,
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -137,7 +157,13 @@ struct Deleted {
 }
 
 pub(super) async fn delete(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let wanted: Delete = state.json(&mut call, WHAT).await?;
+    if wanted.force {
+        return Err(ApiError::Invalid(
+            "force is not supported: reassign or unenrol the policy's agents first".into(),
+        ));
+    }
     let id = PolicyId::from(wanted.id.as_str());
     let gone = policies::get(&state.fleet, &id).await?;
     policies::delete(&state.fleet, &id, Timestamp::now()).await?;
@@ -186,12 +212,36 @@ async fn settings(
     for name in READ_ONLY {
         members.remove(name);
     }
+    if let Some(name) = without_effect(&members) {
+        return Err(ApiError::Invalid(
+            format!("{name} has no effect on this server: leave it out, and write what agents shall get into overrides")
+                .into(),
+        ));
+    }
     let id = match members.remove("id") {
         None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id),
         Some(_) => return Err(ApiError::Invalid("id must be a string".into())),
     };
     Ok((id, members))
+}
+
+/// A member of Kibana's, or a misspelt one, that asks for something. One that asks for nothing is kept.
+fn without_effect(members: &Map<String, Value>) -> Option<&str> {
+    let asks = |value: &Value| match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    };
+    let is_ours = |name: &str| SETTINGS.contains(&name);
+    let is_only_space = |name: &str, value: &Value| name == "space_ids" && *value == json!(["default"]);
+    members
+        .iter()
+        .find(|(name, value)| !is_ours(name) && asks(value) && !is_only_space(name, value))
+        .map(|(name, _)| name.as_str())
 }
 
 /// What the operator wrote, with what the server knows.
@@ -209,9 +259,11 @@ fn item(revision: &PolicyRevision) -> Map<String, Value> {
     item
 }
 
-fn summary_item(summary: &PolicySummary) -> Map<String, Value> {
+fn summary_item(summary: &PolicySummary, counts: bool) -> Map<String, Value> {
     let mut item = item(&summary.latest);
-    item.insert("agents".to_owned(), summary.agents.into());
-    item.insert("agents_pending".to_owned(), summary.pending.into());
+    if counts {
+        item.insert("agents".to_owned(), summary.agents.into());
+        item.insert("agents_pending".to_owned(), summary.pending.into());
+    }
     item
 }

@@ -1,18 +1,19 @@
-//! Agents: list, one, unenrol.
+//! Agents: list, one, unenrol, reassign.
 
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use fleet::{AgentId, Timestamp, agents};
-use serde::Deserialize;
+use fleet::{AgentId, AgentQuery, Timestamp, agents};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AdminState, One, agent_json::AgentItem, agent_query::filter, agent_status::summary, ok, query::Query,
+    AdminState, One, agent_json::AgentItem, agent_query::filter, agent_status::summary, kuery, ok,
+    query::Query,
 };
 use crate::{call::Call, error::ApiError};
 
-/// Parameters of the list. `showUpgradeable` and `withMetrics` are Kibana's; they change nothing here.
+/// Parameters of the list.
 const LIST: &[&str] = &[
     "page",
     "perPage",
@@ -30,6 +31,8 @@ const LIST: &[&str] = &[
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let parameters = Query::read(&call.query, LIST)?;
+    parameters.must_be_off("showUpgradeable", "compare the agents' versions")?;
+    parameters.must_be_off("withMetrics", "agents' metrics are in Elasticsearch")?;
     let (paging, query, now) = (parameters.page()?, filter(&parameters)?, Timestamp::now());
     let page = agents::list(&state.fleet, &query, paging.request(), now).await?;
     let list = paging.envelope(page, AgentItem::from);
@@ -45,6 +48,7 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
 }
 
 pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let report = agents::get(&state.fleet, &AgentId::from(call.id.as_str()), Timestamp::now()).await?;
     ok(&One {
         item: AgentItem::from(report),
@@ -52,6 +56,7 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Unenroll {
     #[serde(default)]
     force: bool,
@@ -60,6 +65,7 @@ struct Unenroll {
 }
 
 pub(super) async fn unenroll(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let wanted: Unenroll = state.json(&mut call, "unenroll").await?;
     let (agent, now) = (AgentId::from(call.id.as_str()), Timestamp::now());
     // As in Kibana, to revoke the agent's keys is to unenrol it without asking it.
@@ -69,4 +75,63 @@ pub(super) async fn unenroll(state: Arc<AdminState>, mut call: Call) -> Result<H
         agents::unenroll(&state.fleet, &agent, now).await?;
     }
     ok(&Map::new())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reassign {
+    policy_id: String,
+}
+
+pub(super) async fn reassign(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
+    let wanted: Reassign = state.json(&mut call, "reassign").await?;
+    let agent = AgentId::from(call.id.as_str());
+    agents::reassign(
+        &state.fleet,
+        vec![agent],
+        &wanted.policy_id.into(),
+        Timestamp::now(),
+    )
+    .await?;
+    ok(&Map::new())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BulkReassign {
+    agents: Targets,
+    policy_id: String,
+}
+
+/// Ids, or a kuery.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Targets {
+    Ids(Vec<String>),
+    Kuery(String),
+}
+
+/// How many agents have the policy now. Ours: Kibana answers the id of an action that it runs in the background.
+#[derive(Serialize)]
+struct Reassigned {
+    agents: u64,
+}
+
+pub(super) async fn bulk_reassign(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
+    let wanted: BulkReassign = state.json(&mut call, "reassign").await?;
+    let (policy, now) = (wanted.policy_id.into(), Timestamp::now());
+    let agents = match wanted.agents {
+        Targets::Ids(ids) => {
+            let ids = ids.into_iter().map(AgentId::from).collect();
+            agents::reassign(&state.fleet, ids, &policy, now).await?
+        }
+        Targets::Kuery(text) => {
+            let mut query = AgentQuery::default();
+            kuery::apply(&text, &mut query).map_err(|error| ApiError::Invalid(error.to_string().into()))?;
+            agents::reassign_all(&state.fleet, query, &policy, now).await?
+        }
+    };
+    ok(&Reassigned { agents })
 }

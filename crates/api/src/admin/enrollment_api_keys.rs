@@ -7,10 +7,11 @@ use actix_web::HttpResponse;
 use fleet::{ApiKey, EnrollmentToken, PolicyId, Timestamp, TokenId, tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, Done, One, ok, query::Query, time};
+use super::{AdminState, Done, One, moment::moment, ok, query::Query};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Draft {
     policy_id: String,
     name: Option<String>,
@@ -53,9 +54,10 @@ struct Created {
 }
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let draft: Draft = state.json(&mut call, "enrollment token").await?;
     let now = Timestamp::now();
-    let expiration = time(draft.expiration.as_deref(), "expiration")?;
+    let expiration = moment(draft.expiration.as_deref(), "expiration", now)?;
     if expiration.is_some_and(|at| at <= now) {
         return Err(ApiError::Invalid("expiration lies in the past".into()));
     }
@@ -74,6 +76,7 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
 }
 
 pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     let token = tokens::get(&state.fleet, &TokenId::from(call.id.as_str())).await?;
     ok(&One {
         item: Item::new(token, None),

@@ -30,8 +30,8 @@ pub(super) fn apply(text: &str, query: &mut AgentQuery) -> Result<(), KueryError
         place: 0,
     };
     let tree = reader.any(0, None)?;
-    if reader.place < words.len() {
-        return Err(KueryError("unbalanced bracket".to_owned()));
+    if let Some(word) = reader.peek() {
+        return Err(reader.left_over(word));
     }
     for part in conjunction(tree) {
         let (field, values) = alternatives(part)?;
@@ -122,6 +122,21 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn peek(&self) -> Option<&Word> {
         self.words.get(self.place)
+    }
+
+    /// What stands where `and`, `or` or the end is expected.
+    fn left_over(&self, word: &Word) -> KueryError {
+        KueryError(match word {
+            Word::Close => "a bracket is closed that was not opened".to_owned(),
+            Word::Open => "a bracket is opened where and or or is expected".to_owned(),
+            Word::Text { text, .. } => format!("{text} stands where and or or is expected"),
+            Word::Colon => match self.words.get(self.place.saturating_sub(1)) {
+                Some(Word::Text { text, .. }) => {
+                    format!("a second : after {text}: put a value that has one into quotes, field:\"a:b\"")
+                }
+                _ => "a : stands where and or or is expected".to_owned(),
+            },
+        })
     }
 
     fn takes_keyword(&mut self, keyword: &str) -> bool {
@@ -334,7 +349,17 @@ mod tests {
             ("online", "stands alone"),
             ("status:", "expected field:value"),
             ("(status:online", "a bracket is not closed"),
-            ("status:online)", "unbalanced"),
+            ("status:online)", "a bracket is closed that was not opened"),
+            (
+                "policy_id:a:b",
+                "a second : after a: put a value that has one into quotes",
+            ),
+            (
+                "status:online healthy",
+                "healthy stands where and or or is expected",
+            ),
+            ("status:online (tags:a)", "a bracket is opened where"),
+            ("(status:online):x", "a : stands where"),
             ("last_checkin > now-1h", "> is not supported"),
             ("tags:\"x", "a quote is not closed"),
             ("tags:a or tags:b", "or between tags"),
@@ -343,6 +368,14 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(read(&"(".repeat(5000)).is_err());
+    }
+
+    #[test]
+    fn case_13_a_value_with_a_colon_works_as_the_message_says() {
+        assert_eq!(
+            read("policy_id:\"a:b\"").unwrap().policies,
+            [PolicyId::from("a:b")]
+        );
     }
 
     proptest! {

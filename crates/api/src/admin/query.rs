@@ -19,15 +19,38 @@ const MAX_PER_PAGE: u32 = 10_000;
 impl Query {
     /// Reads the parameters, all of which must be among `known`.
     pub(super) fn read(text: &str, known: &[&str]) -> Result<Self, ApiError> {
-        let map = web::Query::<HashMap<String, String>>::from_query(text)
-            .map_err(|_| ApiError::Invalid("the query can not be read: expected name=value pairs".into()))?
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(text)
+            .map_err(|_| ApiError::Invalid("the query cannot be read: expected name=value pairs".into()))?
             .into_inner();
-        match map.keys().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(Self(map)),
-            Some(name) => Err(ApiError::Invalid(
-                format!("parameter {name} is not known: use {}", known.join(", ")).into(),
-            )),
+        let mut map = HashMap::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            let reason = if known.is_empty() {
+                format!("parameter {name} is not known: this path takes none")
+            } else if !known.contains(&name.as_str()) {
+                format!("parameter {name} is not known: use {}", known.join(", "))
+            } else if map.contains_key(&name) {
+                format!("parameter {name} is given more than once")
+            } else {
+                map.insert(name, value);
+                continue;
+            };
+            return Err(ApiError::Invalid(reason.into()));
         }
+        Ok(Self(map))
+    }
+
+    /// Refuses any parameter.
+    pub(super) fn none(text: &str) -> Result<(), ApiError> {
+        Self::read(text, &[]).map(drop)
+    }
+
+    /// Refuses a parameter of Kibana's that would be without effect here if it is on.
+    pub(super) fn must_be_off(&self, name: &str, instead: &str) -> Result<(), ApiError> {
+        if self.flag(name)? {
+            let reason = format!("{name} is not supported: {instead}");
+            return Err(ApiError::Invalid(reason.into()));
+        }
+        Ok(())
     }
 
     /// A parameter with text in it.
@@ -130,6 +153,8 @@ mod tests {
     #[test]
     fn a_misspelt_parameter_is_refused() {
         assert!(Query::read("polcy=x", &["policy"]).is_err());
+        assert!(Query::read("policy=x&policy=y", &["policy"]).is_err());
+        assert!(Query::none("policy=x").is_err() && Query::none("").is_ok());
         let query = Query::read("a=true&b=&c=%20x", &["a", "b", "c"]).unwrap();
         assert!(query.flag("a").unwrap() && query.flag("b").unwrap() && !query.flag("d").unwrap());
         assert!(query.flag("c").is_err());

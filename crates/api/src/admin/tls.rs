@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{AdminState, ok};
+use super::{AdminState, ok, query::Query};
 use crate::{call::Call, error::ApiError};
 
 /// What operators see of the certificates and ask of them.
@@ -20,10 +20,12 @@ pub trait TlsAdmin: Send + Sync {
     async fn reload(&self) -> Value;
 }
 
-pub(super) async fn state(state: Arc<AdminState>, _: Call) -> Result<HttpResponse, ApiError> {
+pub(super) async fn state(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     ok(&state.tls.state())
 }
 
-pub(super) async fn reload(state: Arc<AdminState>, _: Call) -> Result<HttpResponse, ApiError> {
+pub(super) async fn reload(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
     ok(&state.tls.reload().await)
 }

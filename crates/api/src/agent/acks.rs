@@ -27,7 +27,7 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
     let key = call.take_key()?;
     let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
     let limits = state.options.limits.of(Route::Acks);
-    let body = call.body(WHAT, limits, state.options.body_timeout, false).await?;
+    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
     let events = read::decode(body, events)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;

@@ -45,13 +45,7 @@ async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<Begun, ApiError
     let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
     let version = state.agent_version(&call)?.to_string();
     let limits = state.options.limits.of(Route::Checkin);
-    let is_gzip = call
-        .headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|value| value.as_bytes() == b"gzip");
-    let body = call
-        .body(WHAT, limits, state.options.body_timeout, is_gzip)
-        .await?;
+    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
     let (mut request, poll_timeout) = read::decode(body, request)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;

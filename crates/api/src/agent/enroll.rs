@@ -24,7 +24,7 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
     let admission = enrollment::admit(&state.fleet, &key).await?;
     let version = state.agent_version(&call)?.to_string();
     let limits = state.options.limits.of(Route::Enroll);
-    let body = call.body(WHAT, limits, state.options.body_timeout, false).await?;
+    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
     let request = read::decode(body, request)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 
 use actix_web::{http::StatusCode, web::Bytes};
 use fleet::{
-    ActionId, AgentId, Health, RawJson, RenderedPolicy, Timestamp, actions::DeliveredAction,
-    checkin::CheckinReply, enrollment::Enrolled,
+    ActionId, AgentId, COMPATIBLE_VERSION, Health, RawJson, RenderedPolicy, Timestamp,
+    actions::DeliveredAction, checkin::CheckinReply, enrollment::Enrolled,
 };
 use serde::Serialize;
 
 use super::Identity;
-use crate::{error::ApiError, pieces::Pieces, version::COMPATIBLE_VERSION};
+use crate::{error::ApiError, pieces::Pieces};
 
 /// The answer to an enrolment (agents.md 4.1).
 pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {

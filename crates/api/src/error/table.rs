@@ -240,11 +240,20 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
         )
         .counted(Reason::BodySize)
         .closing(),
-        BodyError::InflatesTooLarge { limit } => Row::bad_request(format_args!(
-            "unable to decode {what} request: the body inflates to more than {limit} bytes"
-        ))
+        BodyError::InflatesTooLarge { limit } => Row::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "ErrPayloadSizeTooLarge",
+            format!(
+                "the request body exceeds the maximum allowed size: {what} takes at most {limit} bytes after inflation"
+            ),
+        )
         .counted(Reason::BodySize)
         .closing(),
+        BodyError::UnknownCoding { coding } => Row::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            format!("Content-Encoding \"{coding}\" is not known: send gzip or a plain body"),
+        ),
         BodyError::NotGzip(reason) => Row::bad_request(format_args!(
             "unable to create gzip reader for request body: {reason}"
         ))
@@ -346,7 +355,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::UnknownEnrollType { .. } => Row::bad_request("unknown enroll request type"),
         FleetError::StatusMissing => Row::bad_request("checkin status missing"),
         FleetError::InvalidId { .. }
-        | FleetError::InvalidMetadata
+        | FleetError::InvalidMetadata { .. }
         | FleetError::InvalidComponents { .. }
         | FleetError::InvalidUpgradeDetails { .. }
         | FleetError::InvalidPolicy { .. }

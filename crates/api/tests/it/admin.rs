@@ -55,7 +55,7 @@ async fn writes_need_kbn_xsrf_and_paths_their_methods() {
         .send(house.admin(Method::PATCH, "/api/fleet/agent_policies/x"))
         .await;
     answer.assert_error(405, "Method Not Allowed");
-    assert_eq!(answer.header("allow"), "GET, PUT");
+    assert_eq!(answer.header("allow"), "GET, HEAD, PUT");
     face.send(house.admin(Method::GET, "/api/fleet/nothing"))
         .await
         .assert_error(404, "Not Found");

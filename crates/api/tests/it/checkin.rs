@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::house::{Enrolled, Face, House, checkin_request, poll_request, until, with_key};
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
@@ -109,11 +109,7 @@ async fn chk_12_a_gzip_body_is_read() {
         "POLICY_CHANGE"
     );
     let other = raw(&agent, r#"{"status":"online"}"#).insert_header(("content-encoding", "identity"));
-    assert_eq!(
-        face.send(other).await.status,
-        200,
-        "any other coding is taken as plain"
-    );
+    assert_eq!(face.send(other).await.status, 200);
 }
 
 #[actix_rt::test]
@@ -148,9 +144,9 @@ async fn chk_14_a_bomb_is_refused_before_it_is_large() {
     let message = face
         .send(raw(&agent, bomb).insert_header(("content-encoding", "gzip")))
         .await
-        .assert_error(400, "BadRequest");
+        .assert_error(413, "ErrPayloadSizeTooLarge");
     assert!(
-        message.contains("inflates to more than 20971520 bytes"),
+        message.contains("at most 20971520 bytes after inflation"),
         "{message}"
     );
     face.send(raw(&agent, vec![b' '; (1 << 20) + 1]))
@@ -257,7 +253,7 @@ async fn chk_20_25_26_27_28_what_is_delivered() {
         ),
         (
             "UPGRADE",
-            Some(json!({"version": "9.6.1", "source_uri": "http://x", "extra": 1})),
+            Some(json!({"version": "9.6.1", "source_uri": "http://x", "rollback": null})),
             json!({"version": "9.6.1", "source_uri": "http://x"}),
         ),
         ("REQUEST_DIAGNOSTICS", None, Value::Null),

@@ -191,7 +191,7 @@ impl House {
     pub(crate) async fn operators(&self) -> Face {
         let api = AdminApi::new(
             Arc::clone(&self.fleet),
-            Arc::new(FixedTls),
+            fixed_tls(),
             AdminOptions::default(),
             self.metrics.clone(),
         );
@@ -226,6 +226,10 @@ impl House {
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
     }
+}
+
+pub(crate) fn fixed_tls() -> Arc<dyn TlsAdmin> {
+    Arc::new(FixedTls)
 }
 
 /// A TLS set that never changes: the api only passes it on.

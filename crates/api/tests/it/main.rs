@@ -12,6 +12,7 @@ mod access_log;
 mod acks;
 mod admin;
 mod admin_policies;
+mod cases;
 mod checkin;
 mod enroll;
 mod general;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::test::{TestRequest, init_service};
+use actix_web::{
+    http::Method,
+    test::{TestRequest, init_service},
+};
 use api::{HttpMetrics, Part, PartHealth, Probe, Readiness};
 use prometheus_client::registry::Registry;
 
@@ -135,4 +138,25 @@ async fn name_and_numbers() {
     }
     assert_eq!(face.send(TestRequest::with_uri("/nothing")).await.status, 404);
     assert_eq!(face.send(TestRequest::post().uri("/metrics")).await.status, 405);
+}
+
+#[actix_rt::test]
+async fn case_10_head_is_get_on_every_path() {
+    let face = probe(&Readiness::default()).await;
+    for path in [
+        "/livez", "/readyz", "/metrics", "/stats", "/state", "/dataset", "/",
+    ] {
+        let head = TestRequest::with_uri(path).method(Method::HEAD);
+        let get = face.send(TestRequest::with_uri(path)).await;
+        let head = face.send(head).await;
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (get.status, get.header("content-type")),
+            "{path}"
+        );
+    }
+    let post = face
+        .send(TestRequest::with_uri("/livez").method(Method::POST))
+        .await;
+    assert_eq!((post.status.as_u16(), post.header("allow")), (405, "GET, HEAD"));
 }

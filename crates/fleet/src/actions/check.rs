@@ -2,10 +2,10 @@
 //! an agent's list (agent-client 3.3).
 
 use serde_json::{Map, Value};
-use store::Timestamp;
+use store::{RawJson, Timestamp};
 
 use super::{ActionDraft, ActionKind, deliver};
-use crate::FleetError;
+use crate::{FleetError, versions};
 
 /// Refuses a draft that agents could not run.
 pub(super) fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
@@ -19,11 +19,18 @@ fn reasons(draft: &ActionDraft, now: Timestamp) -> Result<(), String> {
     if draft.timeout.is_some_and(|timeout| timeout < 0) {
         return Err("timeout must not be negative".into());
     }
-    deliver::data(draft.kind, draft.data.as_ref())?;
+    if draft.input_type.is_some() && draft.kind != ActionKind::InputAction {
+        return Err("input_type is for INPUT_ACTION only".into());
+    }
+    let delivered = deliver::data(draft.kind, draft.data.as_ref())?;
+    reaches_agents("data", &value(draft.data.as_ref()), &value(delivered.as_ref()))?;
     deliver::signed(draft.signed.as_ref())?;
     match draft.kind {
         ActionKind::Settings => log_level(draft),
-        ActionKind::Upgrade => required(draft, &["version"], "data.version is missing"),
+        ActionKind::Upgrade => match text(draft, "version").filter(|version| !version.is_empty()) {
+            Some(version) => versions::check_upgrade(&version),
+            None => Err("data.version is missing".into()),
+        },
         ActionKind::InputAction => input_action(draft),
         ActionKind::Cancel => required(draft, &["target_id"], "data.target_id is missing"),
         ActionKind::Migrate => required(
@@ -36,6 +43,30 @@ fn reasons(draft: &ActionDraft, now: Timestamp) -> Result<(), String> {
         | ActionKind::Unenroll
         | ActionKind::PrivilegeLevelChange => Ok(()),
     }
+}
+
+fn value(data: Option<&RawJson>) -> Value {
+    data.and_then(|data| data.read().ok()).unwrap_or_default()
+}
+
+/// Whether all that was given is among what agents get: a misspelt member is told instead of dropped.
+fn reaches_agents(path: &str, given: &Value, delivered: &Value) -> Result<(), String> {
+    let Value::Object(given) = given else {
+        return Ok(());
+    };
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        match delivered.get(name) {
+            // It is sent as `source_uri`, as agents call it.
+            None if path == "data" && name == "sourceURI" && delivered.get("source_uri").is_some() => {}
+            None => {
+                return Err(format!(
+                    "{path}.{name} is not known: agents of this type of action do not get it"
+                ));
+            }
+            Some(sent) => reaches_agents(&format!("{path}.{name}"), value, sent)?,
+        }
+    }
+    Ok(())
 }
 
 /// `trace` and `warn` are errors to the agent, without an ack (agent-client 4.2).
@@ -80,8 +111,6 @@ const LOG_LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 
 #[cfg(test)]
 mod tests {
-    use store::RawJson;
-
     use super::*;
 
     fn refused(kind: ActionKind, data: &str) -> bool {
@@ -105,6 +134,21 @@ mod tests {
         ] {
             assert!(refused(kind, data), "{kind:?} {data}");
         }
+        // What would be dropped on the way is no part of an action.
+        for (kind, data) in [
+            (ActionKind::Upgrade, r#"{"version":"9.6.0","sourceUrl":"u"}"#),
+            (ActionKind::Unenroll, r#"{"force":true}"#),
+            (
+                ActionKind::PrivilegeLevelChange,
+                r#"{"unprivileged":true,"user_info":{"user":"u"}}"#,
+            ),
+        ] {
+            assert!(refused(kind, data), "{kind:?} {data}");
+        }
+        assert!(!refused(
+            ActionKind::Upgrade,
+            r#"{"version":"9.6.0","sourceURI":"u","rollback":null}"#
+        ));
         assert!(!refused(ActionKind::Settings, r#"{"log_level":"Debug"}"#));
         assert!(!refused(ActionKind::Unenroll, ""));
         assert!(!refused(ActionKind::RequestDiagnostics, ""));

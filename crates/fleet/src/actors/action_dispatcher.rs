@@ -86,7 +86,7 @@ impl Handler<Appended> for ActionDispatcher {
 
     fn handle(&mut self, Appended(targets): Appended, ctx: &mut Self::Context) {
         for agent in targets {
-            self.schedule.add(self.waiters.polls_of(&agent));
+            self.schedule.add(self.waiters.poll_of(&agent));
         }
         self.wake_due(ctx);
     }

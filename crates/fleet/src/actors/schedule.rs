@@ -22,7 +22,7 @@ impl Schedule {
         }
     }
 
-    pub(super) fn add(&mut self, polls: Vec<u64>) {
+    pub(super) fn add(&mut self, polls: impl IntoIterator<Item = u64>) {
         self.polls.extend(polls);
     }
 
@@ -62,7 +62,7 @@ mod tests {
             interval: Duration::ZERO,
             burst: 1,
         });
-        schedule.add((0..1000).collect());
+        schedule.add(0..1000);
         assert_eq!(schedule.due(Instant::now()).0.len(), 1000);
     }
 }

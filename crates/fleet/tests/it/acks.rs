@@ -3,11 +3,11 @@
 use fleet::{
     ActionId, Agent, FleetError, PageRequest, Timestamp,
     acks::{self, AckEvent, AckOutcome},
-    actions, auth,
+    actions, auth, policies,
 };
 use serde_json::json;
 
-use crate::house::{House, raw, settings_action};
+use crate::house::{House, online, raw, settings_action};
 
 const ALL: PageRequest = PageRequest {
     offset: 0,
@@ -64,6 +64,44 @@ async fn ack_01_d10_d11_ack_09_policy_revisions_only_grow() {
     ] {
         assert_eq!(ack(&house, &agent, vec![ignored]).await, [AckOutcome::Done]);
         assert_eq!(house.agent(&agent.id).await.policy_revision, Some(2));
+    }
+}
+
+#[actix_rt::test]
+async fn an_acknowledged_revision_that_was_never_made_changes_nothing() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let last = format!("policy:P:{}", i64::MAX);
+    for unmade in ["policy:P:2", last.as_str()] {
+        assert_eq!(ack(&house, &agent, vec![event(unmade)]).await, [AckOutcome::Done]);
+        assert_eq!(house.agent(&agent.id).await.policy_revision, None, "{unmade}");
+    }
+    let both = vec![event("policy:P:1"), event(&last)];
+    assert_eq!(
+        ack(&house, &agent, both).await,
+        [AckOutcome::Done, AckOutcome::Done]
+    );
+    assert_eq!(house.agent(&agent.id).await.policy_revision, Some(1));
+}
+
+#[actix_rt::test]
+async fn a_stored_revision_above_the_newest_counts_as_none() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    // As a restore of older policies leaves it, or an agent whose acknowledgement was believed.
+    for lost in [7, i64::MAX] {
+        house
+            .store
+            .report_policy(&agent.id, &house.policy, lost, now())
+            .await
+            .unwrap();
+        let answer = house.answer(&agent.id, online()).await;
+        assert_eq!(answer["actions"][0]["id"], "policy:P:1", "{lost}");
+        let list = policies::list(&house.fleet, ALL).await.unwrap();
+        assert_eq!((list.items[0].agents, list.items[0].pending), (1, 1));
+        ack(&house, &agent, vec![event("policy:P:1")]).await;
+        assert_eq!(house.agent(&agent.id).await.policy_revision, Some(1));
+        drop(house.poll(&agent.id, online()).await);
     }
 }
 

@@ -160,12 +160,14 @@ async fn c8_c9_starts_are_spread_over_the_targets_on_both_paths() {
 }
 
 #[actix_rt::test]
-async fn c26_an_overlapping_poll_does_not_cut_the_other_off() {
+async fn a11_c26_a_newer_poll_takes_over_and_the_older_is_answered_empty_at_once() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     let first = house.poll(&agent.id, house.runs(1)).await;
     let second = house.poll(&agent.id, house.runs(1)).await;
-    drop(first);
+    assert_eq!(house.fleet.waiting(), 1, "the older keeps nothing");
+    assert!(answered(first).await["actions"].is_null());
+    assert_eq!(house.fleet.waiting(), 1, "its end leaves the newer alone");
     actions::post(
         &house.fleet,
         vec![agent.id.clone()],

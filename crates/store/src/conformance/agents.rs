@@ -453,6 +453,15 @@ pub async fn s06_confirming_after_reassignment_is_refused(bench: &mut impl Bench
     assert!(!confirm(&*store, "a", 1).await, "goes back");
     assert_eq!(agent(&*store, "a").await.policy_revision, Some(2));
     let id = AgentId::from("a");
+    let nowhere = store
+        .reassign(std::slice::from_ref(&id), &PolicyId::from("q#9.2"), at(3))
+        .await;
+    assert!(matches!(
+        nowhere,
+        Err(StoreError::NotFound { what: "policy", .. })
+    ));
+    assert_eq!(agent(&*store, "a").await.policy_revision, Some(2));
+    policy(&*store, "q#9.2").await;
     let moved = store
         .reassign(
             &[id.clone(), AgentId::from("nobody")],
@@ -529,6 +538,7 @@ pub async fn s07_unenrolling_kills_all_keys_of_that_agent_only(bench: &mut impl 
         Some("manual")
     );
     assert!(agent(&*store, "b").await.is_active);
+    policy(&*store, "q").await;
     assert_eq!(
         store.reassign(&[id], &PolicyId::from("q"), at(11)).await.unwrap(),
         0

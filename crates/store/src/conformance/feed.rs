@@ -143,6 +143,7 @@ pub async fn s19b_the_feed_waits_and_wakes(bench: &mut impl Bench) {
     let before = places(&*store).await;
     store.append_actions(vec![action("d", &["a"])]).await.unwrap();
     expect(before, &[(ChangeKind::Action, "d")]).await;
+    policy(&*store, "q").await;
     let before = places(&*store).await;
     store
         .reassign(std::slice::from_ref(&agent), &PolicyId::from("q"), at(2))
