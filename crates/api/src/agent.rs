@@ -5,6 +5,7 @@
 
 mod acks;
 mod checkin;
+mod deflated;
 mod enroll;
 pub(crate) mod status;
 mod wire;
@@ -23,6 +24,8 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use fleet::Fleet;
+
+use deflated::DeflatedPolicies;
 
 use crate::{
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
@@ -102,6 +105,7 @@ impl fmt::Debug for AgentApi {
 pub(crate) struct AgentState {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) options: AgentOptions,
+    deflated: DeflatedPolicies,
 }
 
 impl AgentApi {
@@ -111,7 +115,11 @@ impl AgentApi {
         let limiter = Limiter::new(options.limits.clone());
         let gate = Gate::new(Audience::Agent, limiter, metrics, options.address.clone());
         Self {
-            state: Arc::new(AgentState { fleet, options }),
+            state: Arc::new(AgentState {
+                fleet,
+                options,
+                deflated: DeflatedPolicies::default(),
+            }),
             gate,
         }
     }

@@ -33,9 +33,14 @@ impl Default for ResponseCompression {
 const INLINE_BYTES: usize = 100 * 1024;
 
 impl ResponseCompression {
+    /// Whether the body is worth compressing for a client that takes gzip or does not.
+    pub(crate) fn pays(self, body: &Pieces, accepts_gzip: bool) -> bool {
+        accepts_gzip && self.level != 0 && body.len() > self.threshold
+    }
+
     /// The compressed body, or the body as it was if it does not pay or the client did not ask for gzip.
     pub(crate) async fn apply(self, body: Pieces, accepts_gzip: bool) -> (Pieces, bool) {
-        if !accepts_gzip || self.level == 0 || body.len() <= self.threshold {
+        if !self.pays(&body, accepts_gzip) {
             return (body, false);
         }
         if body.len() <= INLINE_BYTES {

@@ -40,6 +40,12 @@ impl From<Vec<u8>> for Pieces {
 
 impl<const N: usize> From<[Bytes; N]> for Pieces {
     fn from(pieces: [Bytes; N]) -> Self {
+        pieces.into_iter().collect()
+    }
+}
+
+impl FromIterator<Bytes> for Pieces {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
         Self(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
     }
 }

@@ -161,7 +161,9 @@ pub async fn begin(
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
     };
-    fleet.actors.checkin_writer.record(record, deadline).await?;
+    // `checkin_long_poll` may be shorter than the writer needs when it is late: that must not refuse an agent.
+    let patience = deadline.max(Instant::now() + LEAST_PATIENCE);
+    fleet.actors.checkin_writer.record(record, patience).await?;
 
     let mut waiting = Waiting {
         fleet: Arc::clone(fleet),
@@ -388,5 +390,7 @@ fn random() -> Result<f64, FleetError> {
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
+/// For the writer to take a record, however short the poll.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 /// In one answer; the rest follows at the next check-in.
 const MAX_ACTIONS: u32 = 100;

@@ -137,11 +137,15 @@ async fn answer(
     reply: CheckinReply,
     accepts_gzip: bool,
 ) -> Result<HttpResponse, ApiError> {
-    let (body, is_compressed) = state
-        .options
-        .compression
-        .apply(wire::checkin(&reply)?, accepts_gzip)
-        .await;
+    let (body, compression) = (wire::checkin(&reply)?, state.options.compression);
+    let (body, is_compressed) = match &reply {
+        CheckinReply::Policy { policy, .. } if compression.pays(&body, accepts_gzip) => {
+            state.deflated.gzip(compression, policy, body).await
+        }
+        CheckinReply::Empty | CheckinReply::Actions { .. } | CheckinReply::Policy { .. } => {
+            compression.apply(body, accepts_gzip).await
+        }
+    };
     let mut response = json(body);
     if is_compressed {
         response

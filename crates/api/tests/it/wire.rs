@@ -1,8 +1,9 @@
 //! Whole replies, byte for byte: what agents read must not change because the code that writes it did.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::Read as _};
 
 use actix_web::{http::Method, test::TestRequest};
+use flate2::read::GzDecoder;
 use fleet::{AgentId, Timestamp, agents, policies};
 use serde_json::{Map, Value, json};
 
@@ -229,21 +230,38 @@ async fn acks_status_and_refusals() {
 }
 
 #[actix_rt::test]
-async fn a_large_policy_arrives_whole() {
+async fn a_large_policy_arrives_whole_plain_and_compressed() {
     let house = House::new().await;
     let face = house.agents().await;
-    let agent = house.enroll(&face).await;
-    let long = "é".repeat(150_000);
-    let Value::Object(changes) = json!({"overrides": {"inputs": [{"id": long}]}}) else {
-        panic!("an object")
-    };
-    policies::update(&house.fleet, &house.policy, changes, Timestamp::now())
-        .await
-        .unwrap();
-    let answer = face
-        .send(checkin_request(&agent, &json!({"status": "online"})))
-        .await;
-    let body = answer.ok();
-    assert_eq!(body["actions"][0]["agent_id"], agent.id);
-    assert_eq!(body["actions"][0]["data"]["policy"]["inputs"][0]["id"], long);
+    for revision in 2..4 {
+        let long = "é\u{1F600}".repeat(20_000 * revision);
+        let Value::Object(changes) = json!({"overrides": {"inputs": [{"id": long}]}}) else {
+            panic!("an object")
+        };
+        policies::update(&house.fleet, &house.policy, changes, Timestamp::now())
+            .await
+            .unwrap();
+        for accepts in ["identity", "gzip", "gzip"] {
+            let agent = house.enroll(&face).await;
+            let request = checkin_request(&agent, &json!({"status": "online"}));
+            let answer = face
+                .send(request.insert_header(("accept-encoding", accepts)))
+                .await;
+            let mut text = answer.body.clone();
+            if accepts == "gzip" {
+                text.clear();
+                GzDecoder::new(answer.body.as_slice())
+                    .read_to_end(&mut text)
+                    .unwrap();
+            }
+            assert_eq!(answer.header("content-encoding") == "gzip", accepts == "gzip");
+            let body: Value = serde_json::from_slice(&text).unwrap();
+            let action = &body["actions"][0];
+            assert_eq!(
+                (&action["agent_id"], &action["id"]),
+                (&json!(agent.id), &json!(format!("policy:P:{revision}")))
+            );
+            assert_eq!(action["data"]["policy"]["inputs"][0]["id"], long);
+        }
+    }
 }

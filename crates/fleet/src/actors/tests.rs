@@ -9,7 +9,7 @@ use futures_util::{
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::Map;
-use store::{CheckinRecord, PolicyId, Store, StoreMetrics, Timestamp};
+use store::{Agent, CheckinRecord, PolicyId, Store, StoreMetrics, Timestamp};
 use store_sqlite::{OpenOptions, SqliteStore};
 use supervise::Stop;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ use super::{
     policy_monitor::PolicyMonitor,
 };
 use crate::{
-    Fleet, FleetError, HealthState, Pace, Settings, enrollment,
+    Fleet, FleetError, HealthState, Pace, Settings, checkin, enrollment,
     policies::{self, PolicySettings},
     waiters::Subscription,
 };
@@ -138,6 +138,18 @@ impl House {
         self.fleet.waiters.subscribe(agent, policy, 1, Timestamp::now())
     }
 
+    async fn enroll(&self) -> Agent {
+        let admission = enrollment::admit(&self.fleet, &self.token).await.unwrap();
+        let request = enrollment::EnrollRequest {
+            kind: "PERMANENT".into(),
+            ..enrollment::EnrollRequest::default()
+        };
+        enrollment::enroll(&self.fleet, admission, "9.6.0", request, Timestamp::now())
+            .await
+            .unwrap()
+            .agent
+    }
+
     async fn change_policy(&self) {
         policies::update(&self.fleet, &self.policy, Map::new(), Timestamp::now())
             .await
@@ -179,16 +191,8 @@ fn never_flushed() -> Settings {
 #[actix_rt::test]
 async fn what_the_writer_took_outlives_its_panics_and_is_written() {
     let house = House::new(never_flushed()).await;
-    let admission = enrollment::admit(&house.fleet, &house.token).await.unwrap();
-    let request = enrollment::EnrollRequest {
-        kind: "PERMANENT".into(),
-        ..enrollment::EnrollRequest::default()
-    };
-    let now = Timestamp::now();
-    let enrolled = enrollment::enroll(&house.fleet, admission, "9.6.0", request, now)
-        .await
-        .unwrap();
-    let agent = enrolled.agent.id.to_string();
+    let enrolled = house.enroll().await;
+    let agent = enrolled.id.to_string();
     let writer = &house.fleet.actors.checkin_writer;
     writer.record(record(&agent, "first"), soon()).await.unwrap();
     house.break_down("checkin_writer", &writer.actor).await;
@@ -217,7 +221,7 @@ async fn what_the_writer_took_outlives_its_panics_and_is_written() {
         }
     }
     house.fleet.stop().await;
-    let stored = house.store.agent(&enrolled.agent.id).await.unwrap().unwrap();
+    let stored = house.store.agent(&enrolled.id).await.unwrap().unwrap();
     assert_eq!(stored.last_checkin_message.as_deref(), Some("first"));
     assert_eq!(
         writer.record(record("late", ""), soon()).await,
@@ -264,6 +268,39 @@ async fn a_full_mailbox_is_waited_for() {
     held.unwrap();
     assert_eq!(recorded.unwrap().len(), 20_000);
     assert!(house.pending("agent-19999").await.is_some());
+}
+
+#[actix_rt::test]
+async fn a_poll_that_is_shorter_than_the_writer_needs_is_not_refused() {
+    let house = House::new(Settings {
+        long_poll: Duration::from_millis(1),
+        checkin_jitter: Duration::ZERO,
+        ..never_flushed()
+    })
+    .await;
+    let agent = house.enroll().await;
+    let (release, hold) = std::sync::mpsc::sync_channel::<()>(1);
+    let holding = house.fleet.actors.checkin_writer.actor.ask(Hold(hold), soon());
+    let request = checkin::CheckinRequest {
+        status: Some("online".into()),
+        ..checkin::CheckinRequest::default()
+    };
+    let begun = checkin::begin(
+        &house.fleet,
+        agent,
+        "9.6.0",
+        request,
+        Duration::ZERO,
+        Timestamp::now(),
+    );
+    let releasing = async {
+        // The poll is over by then: time itself is what the test needs.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(release);
+    };
+    let (held, begun, ()) = tokio::join!(holding, begun, releasing);
+    held.unwrap();
+    assert!(begun.is_ok(), "{:?}", begun.err());
 }
 
 #[actix_rt::test]
