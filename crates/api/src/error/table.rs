@@ -385,6 +385,7 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(error),
+        StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
         // Readers of the change feed look after it themselves; no request meets it.
         StoreError::Trimmed { .. } => internal_row(),
     }
