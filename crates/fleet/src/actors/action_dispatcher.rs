@@ -1,7 +1,7 @@
 //! `ActionDispatcher` owns the schedule by which waiting polls are told of actions: one after the other, paced by
 //! `action_limit`. A told poll asks the store for what is pending, so there is one path for live and pending actions
-//! (§9 row 9); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned are
-//! told at once.
+//! (data.md 7.2); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned
+//! are told at once.
 //!
 //! In: changes, read from the store's feed by its follower. Out: wake-ups. Only who waits is scheduled.
 //! Mailbox: 16; full, the follower waits and the feed keeps. A restart has every poll look for itself.

@@ -1,4 +1,4 @@
-//! `PolicyMonitor` owns the rendered policies and the roll-out of their changes (data-model 3.3).
+//! `PolicyMonitor` owns the rendered policies and the roll-out of their changes (data.md 7.1).
 //!
 //! In: who asks for a policy, revisions made here, changes read from the store's feed by its follower. Out: an
 //! immutable snapshot that check-ins read without a lock, and wake-ups of the polls that lack a revision, in order of
