@@ -5,7 +5,6 @@
 pub mod build;
 pub mod cli;
 pub mod client;
-pub mod config;
 pub mod data_directory;
 pub mod first_start;
 pub mod lifecycle;

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use env_logger::{Builder, Target, WriteStyle};
 
-use crate::config::logging::Logging;
+use configuration::Logging;
 use files::RotatingFiles;
 
 /// The open log.
@@ -47,7 +47,7 @@ impl Logs {
 pub fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {
-        true => config.level.0,
+        true => config.level,
         false => log::LevelFilter::Off,
     };
     builder.filter_level(level).write_style(WriteStyle::Never);
