@@ -28,7 +28,7 @@ for path in usr/bin/fleet-server etc/fleet-server/fleet-server.yml usr/lib/syste
     usr/share/fish/vendor_completions.d/fleet-server.fish usr/share/doc/fleet-server/copyright; do
     grep -qE " \./(usr/)?${path#usr/}$" "$work/contents" || fail "the package lacks $path"
 done
-dpkg-deb --ctrl-tarfile "$first" | tar xO ./conffiles | grep -qx /etc/fleet-server/fleet-server.yml || fail "the configuration is no conffile"
+dpkg-deb --ctrl-tarfile "$first" | tar xO ./conffiles | grep -qx /etc/fleet-server/fleet-server.yml || fail "the configuration is not a conffile"
 
 # A machine, without its services running.
 mkdir "$machine"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Brings every tool of the checks into target/deploy-tools/: sourced by run.sh. Each function is idempotent (a stamp
-# that names the version), and fails if its tool can not be had. Three of them run side by side.
+# that names the version), and fails if its tool cannot be had. Three of them run side by side.
 #
 # Bash ignores `set -e` in whatever an `if`, `!`, `&&` or `||` waits for, also in the functions and subshells below
 # it, and run.sh asks `if ! install_tools`. So nothing here relies on it: the steps of an installer are one `&&`

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# yamllint over every rendering and every YAML file of deploy/ that is no template.
+# yamllint over every rendering and every YAML file of deploy/ that is not a template.
 set -euo pipefail
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
@@ -13,7 +13,7 @@ done
 mapfile -t files < <(find "$ROOT/deploy" \( -name '*.yaml' -o -name '*.yml' \) -not -path '*/templates/*')
 yamllint --strict -c "$CHECK/yamllint.yaml" "$rendered" "${files[@]}"
 echo "  $count renderings and ${#files[@]} files"
-# A check that can not fail is none.
+# A check that cannot fail is useless.
 printf 'a: 1\na: 2\n' > "$rendered/spoilt.yaml"
 if yamllint --strict -c "$CHECK/yamllint.yaml" "$rendered/spoilt.yaml" > /dev/null; then
     echo "yamllint accepts a duplicate key" >&2

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian package from the release binary: deb/build.sh OUTPUT_DIRECTORY [further arguments of cargo-deb].
-# Man pages and completions are written by the binary itself, so they can not differ from it.
+# Man pages and completions are written by the binary itself, so they cannot differ from it.
 set -eu
 cd "$(dirname "$0")/../.."
 output=$1

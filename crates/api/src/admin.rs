@@ -6,6 +6,7 @@
 mod agent_actions;
 mod agent_json;
 mod agent_policies;
+mod agent_query;
 mod agent_status;
 mod agents;
 mod enrollment_api_keys;
@@ -22,7 +23,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{ALLOW, HeaderName, HeaderValue},
+        header::{HeaderName, HeaderValue},
     },
     web::{self, Bytes, ServiceConfig},
 };
@@ -264,16 +265,7 @@ impl Paths<'_> {
         self.resource
             .default_service(web::to(move |request: HttpRequest| {
                 let allowed = allowed.join(", ");
-                async move {
-                    let mut response = ApiError::Method {
-                        allowed: allowed.clone(),
-                    }
-                    .to_response(Audience::Operator, &id_of(&request));
-                    if let Ok(value) = HeaderValue::from_str(&allowed) {
-                        response.headers_mut().insert(ALLOW, value);
-                    }
-                    response
-                }
+                async move { ApiError::Method { allowed }.to_response(Audience::Operator, &id_of(&request)) }
             }))
     }
 }
@@ -355,7 +347,7 @@ impl AdminState {
 }
 
 async fn own_status(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
-    Ok(status::answer(&state.fleet, &state.options.identity, &mut call).await)
+    status::answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {

@@ -5,8 +5,10 @@
 
 mod acks;
 mod checkin;
+mod deflated;
 mod enroll;
 pub(crate) mod status;
+mod wire;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -17,11 +19,13 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, HeaderValue, USER_AGENT},
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, USER_AGENT},
     },
     web::{self, ServiceConfig},
 };
 use fleet::Fleet;
+
+use deflated::DeflatedPolicies;
 
 use crate::{
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
@@ -31,6 +35,7 @@ use crate::{
     limits::{Limiter, Limits},
     metrics::HttpMetrics,
     note::Note,
+    pieces::Pieces,
     version::{self, API_VERSION, COMPATIBLE_VERSION, Version},
 };
 
@@ -100,6 +105,7 @@ impl fmt::Debug for AgentApi {
 pub(crate) struct AgentState {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) options: AgentOptions,
+    deflated: DeflatedPolicies,
 }
 
 impl AgentApi {
@@ -109,7 +115,11 @@ impl AgentApi {
         let limiter = Limiter::new(options.limits.clone());
         let gate = Gate::new(Audience::Agent, limiter, metrics, options.address.clone());
         Self {
-            state: Arc::new(AgentState { fleet, options }),
+            state: Arc::new(AgentState {
+                fleet,
+                options,
+                deflated: DeflatedPolicies::default(),
+            }),
             gate,
         }
     }
@@ -127,24 +137,24 @@ impl AgentApi {
             .service(
                 web::resource("/api/status")
                     .route(serve(state, Method::GET, Binding::NONE, status::serve))
-                    .default_service(not_allowed("GET")),
+                    .default_service(call::not_allowed("GET")),
             )
             .service(
                 web::resource("/api/fleet/agents/enroll")
                     .route(serve(state, Method::POST, Binding::AGENT, enroll::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
             .service(
                 web::resource("/api/fleet/agents/{id}/checkin")
                     .route(serve(state, Method::POST, Binding::CHECKIN, checkin::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
             .service(
                 web::resource("/api/fleet/agents/{id}/acks")
                     .route(serve(state, Method::POST, Binding::NONE, acks::serve))
-                    .default_service(not_allowed("POST")),
+                    .default_service(call::not_allowed("POST")),
             )
-            .default_service(web::to(not_found));
+            .default_service(web::to(call::not_found));
     }
 
     /// Gate and routes as one application, ready for a listener.
@@ -238,22 +248,7 @@ where
     })
 }
 
-/// A method that the path does not take: 405 with `Allow`, no body.
-fn not_allowed(allowed: &'static str) -> Route {
-    web::to(move || async move {
-        HttpResponse::MethodNotAllowed()
-            .insert_header((ALLOW, allowed))
-            .finish()
-    })
-}
-
-async fn not_found() -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("text/plain; charset=utf-8")
-        .body("404 page not found\n")
-}
-
 /// A successful JSON answer (http-api 1.4).
-fn json(body: Vec<u8>) -> HttpResponse {
+fn json(body: Pieces) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(body)
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use actix_web::{
-    HttpMessage as _, HttpResponse, Route,
+    HttpMessage as _, HttpRequest, HttpResponse, Route,
     dev::{Payload, ServiceRequest, ServiceResponse, fn_service},
     http::{
         Method,
         header::{HeaderMap, HeaderName},
     },
-    web::Bytes,
+    web::{self, Bytes},
 };
 use fleet::{ApiKey, KeyId};
 use percent_encoding::percent_decode_str;
@@ -22,7 +22,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     auth::{self, AuthorizationError},
     body::{self, BodyLimits},
-    error::ApiError,
+    error::{ApiError, Audience},
     limits::RouteLimits,
     version,
 };
@@ -149,4 +149,23 @@ where
             let (bare, _) = request.into_parts();
             async move { Ok::<_, actix_web::Error>(ServiceResponse::new(bare, answer.await)) }
         }))
+}
+
+/// A method that the path does not take: 405 with `Allow`, no body.
+pub(crate) fn not_allowed(allowed: &'static str) -> Route {
+    web::to(move || async move {
+        ApiError::Method {
+            allowed: allowed.to_owned(),
+        }
+        .to_response(Audience::Agent, "")
+    })
+}
+
+/// A path that leads nowhere.
+pub(crate) async fn not_found(request: HttpRequest) -> HttpResponse {
+    ApiError::NotFound {
+        what: "path",
+        id: request.path().to_owned(),
+    }
+    .to_response(Audience::Agent, "")
 }

@@ -8,6 +8,8 @@ use flate2::{
     write::{GzEncoder, MultiGzDecoder},
 };
 
+use crate::pieces::Pieces;
+
 /// When an answer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseCompression {
@@ -31,9 +33,14 @@ impl Default for ResponseCompression {
 const INLINE_BYTES: usize = 100 * 1024;
 
 impl ResponseCompression {
+    /// Whether the body is worth compressing for a client that takes gzip or does not.
+    pub(crate) fn pays(self, body: &Pieces, accepts_gzip: bool) -> bool {
+        accepts_gzip && self.level != 0 && body.len() > self.threshold
+    }
+
     /// The compressed body, or the body as it was if it does not pay or the client did not ask for gzip.
-    pub(crate) async fn apply(self, body: Vec<u8>, accepts_gzip: bool) -> (Vec<u8>, bool) {
-        if !accepts_gzip || self.level == 0 || body.len() <= self.threshold {
+    pub(crate) async fn apply(self, body: Pieces, accepts_gzip: bool) -> (Pieces, bool) {
+        if !self.pays(&body, accepts_gzip) {
             return (body, false);
         }
         if body.len() <= INLINE_BYTES {
@@ -45,13 +52,14 @@ impl ResponseCompression {
             .unwrap_or_default()
     }
 
-    fn compressed(self, body: Vec<u8>) -> (Vec<u8>, bool) {
+    fn compressed(self, body: Pieces) -> (Pieces, bool) {
         let mut encoder = GzEncoder::new(
             Vec::with_capacity(body.len() / 4),
             Compression::new(self.level.min(9)),
         );
-        match encoder.write_all(&body).and_then(|()| encoder.finish()) {
-            Ok(small) => (small, true),
+        let written = body.iter().try_for_each(|piece| encoder.write_all(piece));
+        match written.and_then(|()| encoder.finish()) {
+            Ok(small) => (small.into(), true),
             // Writing to memory does not fail; if it did, the plain body is as good an answer.
             Err(_) => (body, false),
         }
@@ -185,6 +193,7 @@ pub(crate) fn gunzip(body: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::body::MessageBody as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -257,13 +266,14 @@ mod tests {
     #[actix_rt::test]
     async fn answers_are_compressed_only_when_it_pays_and_is_asked_for() {
         let compression = ResponseCompression::default();
-        let small = vec![b'a'; 1024];
+        let small = Pieces::from(vec![b'a'; 1024]);
         assert_eq!(compression.apply(small.clone(), true).await, (small, false));
         for size in [1025, INLINE_BYTES + 1] {
-            let large = vec![b'a'; size];
+            let text = vec![b'a'; size];
+            let large = Pieces::from([text[..7].to_vec().into(), text[7..].to_vec().into()]);
             let (body, is_compressed) = compression.apply(large.clone(), true).await;
             assert!(is_compressed);
-            assert_eq!(gunzip(&body), large);
+            assert_eq!(gunzip(&body.try_into_bytes().unwrap()), text);
             assert_eq!(
                 compression.apply(large.clone(), false).await,
                 (large.clone(), false)

@@ -8,25 +8,24 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
     },
 };
 use log::{Level, log_enabled};
 use uuid::Uuid;
 
 use crate::{
+    admission::{Admission, Places},
     call::REQUEST_ID,
-    error::{ApiError, Audience},
-    gate::{Inner, Places},
+    error::{ApiError, CLIENT_GONE, FAILED},
     limits::Refusal,
-    metrics::Reason,
     note::{ErrorNote, Note},
     route::Route,
 };
 
 /// One request between its head and its answer. Dropped without an answer, it counts as 499: the client went away.
 pub(crate) struct Exchange {
-    gate: Arc<Inner>,
+    admission: Arc<Admission>,
     places: Option<Places>,
     route: Route,
     started: Instant,
@@ -44,7 +43,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Makes sure that the request has an id, which handlers find in its header.
-    pub(crate) fn begin(request: &mut ServiceRequest, gate: Arc<Inner>) -> Self {
+    pub(crate) fn begin(request: &mut ServiceRequest, admission: Arc<Admission>) -> Self {
         let id = match request.headers().get(&REQUEST_ID) {
             // Copied: a header's value is a slice of the connection's read buffer and would keep all of it alive
             // for as long as an agent waits.
@@ -64,8 +63,8 @@ impl Exchange {
             .map(|target| target.as_str().to_owned())
             .unwrap_or_default();
         let exchange = Self {
-            route: gate.route(head.uri.path()),
-            gate,
+            route: admission.route(head.uri.path()),
+            admission,
             places: None,
             started: Instant::now(),
             id,
@@ -83,28 +82,12 @@ impl Exchange {
 
     /// Takes the places that the listener and the route have, without waiting.
     pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
-        self.places = Some(self.gate.admit(self.route, self.started)?);
+        self.places = Some(self.admission.admit(self.route, self.started)?);
         Ok(())
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
-        let mut response = match (refusal, self.gate.audience) {
-            // http-api 1.11: the soft cap answers in plain text.
-            (Refusal::Capacity, Audience::Agent) => {
-                let mut response = HttpResponse::TooManyRequests()
-                    .content_type("text/plain; charset=utf-8")
-                    .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-                    .insert_header((RETRY_AFTER, "2"))
-                    .body("Server capacity exceeded.\n");
-                let rejection = Some(Reason::Capacity);
-                response.extensions_mut().insert(Note {
-                    rejection,
-                    ..Note::default()
-                });
-                response
-            }
-            (refusal, audience) => ApiError::Refused(refusal).to_response(audience, &self.id_text()),
-        };
+        let mut response = ApiError::Refused(refusal).to_response(self.admission.audience, &self.id_text());
         let mut extensions = response.extensions_mut();
         if let Some(ErrorNote { level, .. }) =
             extensions.get_mut::<Note>().and_then(|note| note.error.as_mut())
@@ -167,12 +150,12 @@ impl Exchange {
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "a panic without a message".to_owned());
-        self.gate.metrics.panicked();
+        self.admission.metrics.panicked();
         log::error!(
             "http.request.id" = self.id_text(), "http.route" = self.route.as_str(), "error.message" = said;
             "A request ended in a panic and was answered 500: please report it with the lines before this one"
         );
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let status = FAILED;
         self.close(status, &Note::default(), 0);
         Unanswered {
             status,
@@ -188,11 +171,11 @@ impl Exchange {
     fn close(&mut self, status: StatusCode, note: &Note, bytes: u64) {
         self.is_answered = true;
         self.places = None;
-        self.gate
+        self.admission
             .metrics
             .answered(self.route, status.as_u16(), self.started.elapsed());
         if let Some(reason) = note.rejection {
-            self.gate.metrics.rejected(self.route, reason);
+            self.admission.metrics.rejected(self.route, reason);
         }
         if let Some(error) = &note.error {
             self.log_error(error, note);
@@ -208,7 +191,7 @@ impl Exchange {
         if log_enabled!(Level::Debug) {
             log::debug!(
                 "http.request.id" = self.id_text(),
-                "server.address" = self.gate.address.as_str(),
+                "server.address" = self.admission.address.as_str(),
                 "url.full" = self.target.as_str(),
                 "http.request.method" = self.method.as_str(),
                 "client.address" = self.peer.map(|peer| peer.to_string()),
@@ -222,7 +205,7 @@ impl Exchange {
         log::log!(
             error.level,
             "http.request.id" = self.id_text(),
-            "server.address" = self.gate.address.as_str(),
+            "server.address" = self.admission.address.as_str(),
             "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
             "error.type" = error.name,
             "error.message" = error.detail.as_deref();
@@ -245,7 +228,7 @@ impl Exchange {
         log::log!(
             level,
             "http.request.id" = self.id_text(),
-            "server.address" = self.gate.address.as_str(),
+            "server.address" = self.admission.address.as_str(),
             "url.full" = self.target.as_str(),
             "http.version" = version_text(self.version),
             "http.request.method" = self.method.as_str(),
@@ -264,16 +247,13 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.gate
+            self.admission
                 .metrics
                 .answered(self.route, CLIENT_GONE, self.started.elapsed());
             self.log_access(CLIENT_GONE, &Note::default(), 0);
         }
     }
 }
-
-/// The contract's code for a client that did not wait for the answer.
-const CLIENT_GONE: u16 = 499;
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

@@ -10,7 +10,6 @@ use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use actix_service::{Service, Transform, forward_ready};
@@ -18,74 +17,33 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use crate::{
-    error::Audience,
-    exchange::Exchange,
-    limits::{Limiter, Permit, Refusal},
-    metrics::HttpMetrics,
-    route::Route,
+    admission::Admission, error::Audience, exchange::Exchange, limits::Limiter, metrics::HttpMetrics,
 };
 
 /// The gate of one listener. Workers share it.
 #[derive(Clone)]
 pub struct Gate {
-    inner: Arc<Inner>,
+    admission: Arc<Admission>,
 }
-
-pub(crate) struct Inner {
-    limiter: Limiter,
-    /// The limiter's time counts from here, on all workers.
-    epoch: Instant,
-    pub(crate) metrics: HttpMetrics,
-    /// `server.address` in the log: the listener as it is configured.
-    pub(crate) address: String,
-    pub(crate) audience: Audience,
-}
-
-impl Inner {
-    /// What a request to `path` counts as.
-    pub(crate) fn route(&self, path: &str) -> Route {
-        match self.audience {
-            Audience::Agent => Route::of(path),
-            Audience::Operator => Route::Admin,
-        }
-    }
-
-    /// Soft cap, then the route's limits. The places are free again when the permits are dropped.
-    pub(crate) fn admit(&self, route: Route, now: Instant) -> Result<Places, Refusal> {
-        let place = self.limiter.enter()?;
-        let since: Duration = now.saturating_duration_since(self.epoch);
-        let of_route = self.limiter.admit(route, since)?;
-        Ok((place, of_route))
-    }
-}
-
-/// A place on the listener and one of the route.
-pub(crate) type Places = (Permit, Option<Permit>);
 
 impl Gate {
     pub(crate) fn new(audience: Audience, limiter: Limiter, metrics: HttpMetrics, address: String) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                limiter,
-                epoch: Instant::now(),
-                metrics,
-                address,
-                audience,
-            }),
+            admission: Arc::new(Admission::new(audience, limiter, metrics, address)),
         }
     }
 
     /// Requests in flight on the listener.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.inner.limiter.in_flight()
+        self.admission.in_flight()
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("address", &self.inner.address)
+            .field("address", &self.admission.address)
             .finish_non_exhaustive()
     }
 }
@@ -104,7 +62,7 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         ready(Ok(Gated {
             service: Rc::new(service),
-            gate: Arc::clone(&self.inner),
+            admission: Arc::clone(&self.admission),
         }))
     }
 }
@@ -112,13 +70,13 @@ where
 /// A worker's service behind the gate.
 pub struct Gated<S> {
     service: Rc<S>,
-    gate: Arc<Inner>,
+    admission: Arc<Admission>,
 }
 
 impl<S> fmt::Debug for Gated<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gated")
-            .field("address", &self.gate.address)
+            .field("address", &self.admission.address)
             .finish_non_exhaustive()
     }
 }
@@ -135,7 +93,7 @@ where
     forward_ready!(service);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let mut exchange = Exchange::begin(&mut request, Arc::clone(&self.gate));
+        let mut exchange = Exchange::begin(&mut request, Arc::clone(&self.admission));
         if let Err(refusal) = exchange.admit() {
             let response = exchange.refuse(refusal);
             return Box::pin(ready(Ok(exchange.finish(request.into_response(response)))));

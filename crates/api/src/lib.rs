@@ -13,6 +13,7 @@
 //! outlives its use while an agent waits. What a cause means to a client is decided in one table (`error`).
 
 mod admin;
+mod admission;
 mod agent;
 mod auth;
 mod body;
@@ -26,6 +27,7 @@ mod json;
 mod limits;
 mod metrics;
 mod note;
+mod pieces;
 mod probe;
 mod route;
 mod version;

@@ -13,13 +13,14 @@ use actix_web::{
     App, Error, HttpRequest, HttpResponse,
     body::BoxBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{StatusCode, header::ALLOW},
     web::{self, ServiceConfig},
 };
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::{
+    call,
+    error::{self, FAILED},
     exposition::Exposition,
     metrics::{HttpMetrics, RouteStats},
 };
@@ -140,7 +141,7 @@ impl Probe {
             .service(resource("/state").route(web::get().to(nothing)))
             .service(resource("/dataset").route(web::get().to(nothing)))
             .service(resource("/").route(web::get().to(root)))
-            .default_service(web::to(not_found));
+            .default_service(web::to(call::not_found));
     }
 
     /// The whole application, ready for a listener.
@@ -160,17 +161,7 @@ impl Probe {
 }
 
 fn resource(path: &str) -> actix_web::Resource {
-    web::resource(path).default_service(web::to(|| async {
-        HttpResponse::MethodNotAllowed()
-            .insert_header((ALLOW, "GET"))
-            .finish()
-    }))
-}
-
-async fn not_found() -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("text/plain; charset=utf-8")
-        .body("404 page not found\n")
+    web::resource(path).default_service(call::not_allowed("GET"))
 }
 
 async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResponse {
@@ -179,7 +170,7 @@ async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResp
         Ok(text) => HttpResponse::Ok().content_type(form.content_type()).body(text),
         Err(error) => {
             log::error!("error.message" = error.to_string(); "The metrics can not be written");
-            HttpResponse::InternalServerError().finish()
+            HttpResponse::new(FAILED)
         }
     }
 }
@@ -202,11 +193,6 @@ struct Verbose {
 async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> HttpResponse {
     let conditions = state.readiness.conditions();
     let is_ready = conditions.iter().all(|(_, holds)| *holds);
-    let status = if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
     let mut text = String::new();
     for (name, holds) in conditions {
         // A failure is told in any case; what is well only to those who ask.
@@ -225,7 +211,7 @@ async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> Htt
         }
     }
     text.push_str(if is_ready { "ok\n" } else { "not ready\n" });
-    HttpResponse::build(status)
+    HttpResponse::build(error::readiness(is_ready))
         .content_type("text/plain; charset=utf-8")
         .body(text)
 }

@@ -1,11 +1,11 @@
 //! What this build is.
 
 /// Our own version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit, if the build was told.
 #[must_use]
-pub const fn commit() -> &'static str {
+pub(crate) const fn commit() -> &'static str {
     match option_env!("FLEET_SERVER_COMMIT") {
         Some(commit) => commit,
         None => "unknown",
@@ -14,7 +14,7 @@ pub const fn commit() -> &'static str {
 
 /// When it was built (RFC 3339), if the build was told.
 #[must_use]
-pub const fn time() -> &'static str {
+pub(crate) const fn time() -> &'static str {
     match option_env!("FLEET_SERVER_BUILD_TIME") {
         Some(time) => time,
         None => "0001-01-01T00:00:00Z",

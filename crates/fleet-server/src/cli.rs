@@ -1,13 +1,13 @@
 //! The command line: one declaration an option, one file a sub-command.
 
-pub mod cert;
-pub mod config;
-pub mod enrollment_token;
-pub mod generate;
-pub mod quickstart;
-pub mod run;
-pub mod sleep;
-pub mod status;
+pub(crate) mod cert;
+pub(crate) mod config;
+pub(crate) mod enrollment_token;
+pub(crate) mod generate;
+pub(crate) mod quickstart;
+pub(crate) mod run;
+pub(crate) mod sleep;
+pub(crate) mod status;
 
 use std::{
     io::Write,

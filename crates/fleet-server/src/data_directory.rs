@@ -12,7 +12,7 @@ use crate::private_file;
 ///
 /// # Errors
 /// It can not be made or written to.
-pub fn ensure(path: &Path) -> Result<()> {
+pub(crate) fn ensure(path: &Path) -> Result<()> {
     let made = private_file::ensure_directory(path)
         .and_then(|()| access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from));
     if let Err(error) = made {

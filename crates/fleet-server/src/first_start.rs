@@ -10,7 +10,7 @@ use crate::private_file;
 
 /// Where the secrets of the first start lie and what is preset.
 #[derive(Clone, Debug)]
-pub struct FirstStart {
+pub(crate) struct FirstStart {
     /// File of the operator's key; made if missing.
     pub admin_key: PathBuf,
     /// Whether a store without policies gets one, with a token.
@@ -25,7 +25,7 @@ pub struct FirstStart {
 
 /// What is there after the start.
 #[derive(Debug)]
-pub struct Secrets {
+pub(crate) struct Secrets {
     /// The operator's key.
     pub admin_key: ApiKey,
     /// The first policy's token with the policy it enrols into, while it is still good.
@@ -37,7 +37,7 @@ impl FirstStart {
     ///
     /// # Errors
     /// A file that can not be read or written, a text in it that is no key, or the store's fault.
-    pub async fn ensure(&self, fleet: &Fleet, now: Timestamp) -> Result<Secrets> {
+    pub(crate) async fn ensure(&self, fleet: &Fleet, now: Timestamp) -> Result<Secrets> {
         self.report_lost_store();
         let admin_key = self.ensure_admin_key(fleet, now).await?;
         let preset = self.preset_token.as_deref().map(read_preset).transpose()?;
@@ -194,7 +194,7 @@ fn read_preset(path: &Path) -> Result<ApiKey> {
 
 /// File that keeps the token that the first start makes.
 #[must_use]
-pub fn made_token(data: &Path) -> PathBuf {
+pub(crate) fn made_token(data: &Path) -> PathBuf {
     data.join("enrollment_token")
 }
 
@@ -202,7 +202,7 @@ pub fn made_token(data: &Path) -> PathBuf {
 ///
 /// # Errors
 /// It can not be read, or holds something else.
-pub fn read_key(path: &Path) -> Result<Option<ApiKey>> {
+pub(crate) fn read_key(path: &Path) -> Result<Option<ApiKey>> {
     let text =
         private_file::read_text(path, 4096).with_context(|| format!("cannot read {}", path.display()))?;
     text.map(|text| {

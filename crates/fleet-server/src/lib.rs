@@ -2,21 +2,21 @@
 //!
 //! `main` parses the command and calls it; everything else lies here, so that tests reach it.
 
-pub mod build;
+pub(crate) mod build;
 pub mod cli;
 pub mod client;
-pub mod data_directory;
-pub mod first_start;
-pub mod lifecycle;
-pub mod local_ca;
-pub mod logging;
-pub mod own_server;
-pub mod plan;
-pub mod planning;
-pub mod private_file;
-pub mod quickstart_facts;
-pub mod sd_notify;
+pub(crate) mod data_directory;
+pub(crate) mod first_start;
+pub(crate) mod lifecycle;
+pub(crate) mod local_ca;
+pub(crate) mod logging;
+pub(crate) mod own_server;
+pub(crate) mod plan;
+pub(crate) mod planning;
+pub(crate) mod private_file;
+pub(crate) mod quickstart_facts;
+pub(crate) mod sd_notify;
 pub mod served_leaf;
-pub mod server;
-pub mod signals;
-pub mod tls;
+pub(crate) mod server;
+pub(crate) mod signals;
+pub(crate) mod tls;

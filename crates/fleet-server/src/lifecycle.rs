@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// The server could not start, or did not stop in good order.
-pub async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> Result<()> {
+pub(crate) async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> Result<()> {
     let manager = ServiceManager::from_environment();
     // Before anything is started: a signal during the start is not lost and not fatal.
     let mut signals = Signals::listen()?;
@@ -96,6 +96,6 @@ async fn tick(beat: &mut Option<Interval>) {
 ///
 /// # Errors
 /// Those of `work`.
-pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     actix_rt::System::new().block_on(work)
 }

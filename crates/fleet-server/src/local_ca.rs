@@ -18,7 +18,7 @@ use crate::private_file;
 
 /// Where the authority and the server's pair lie.
 #[derive(Clone, Debug)]
-pub struct LocalCa {
+pub(crate) struct LocalCa {
     /// The CA certificate that agents trust.
     pub ca_file: PathBuf,
     /// The served chain: leaf, then the CA itself (so that `ca_trusted_fingerprint` works).
@@ -31,7 +31,7 @@ pub struct LocalCa {
 impl LocalCa {
     /// The paths under a data directory; nothing is touched.
     #[must_use]
-    pub fn under(data: &Path) -> Self {
+    pub(crate) fn under(data: &Path) -> Self {
         let dir = data.join("certs");
         Self {
             ca_file: dir.join("ca.crt"),
@@ -46,7 +46,7 @@ impl LocalCa {
     ///
     /// # Errors
     /// A file that can not be read or written, or half of a pair: a CA certificate without its key.
-    pub fn ensure(&self, host_name: &str, now: OffsetDateTime) -> Result<()> {
+    pub(crate) fn ensure(&self, host_name: &str, now: OffsetDateTime) -> Result<()> {
         if let Some(dir) = self.ca_file.parent() {
             private_file::ensure_directory(dir)
                 .with_context(|| format!("cannot create the directory {}", dir.display()))?;

@@ -6,6 +6,7 @@
 
 mod ecs;
 mod files;
+mod tls_peers;
 
 use std::{
     io::{self, Write},
@@ -17,22 +18,23 @@ use env_logger::{Builder, Target, WriteStyle};
 
 use configuration::Logging;
 use files::RotatingFiles;
+pub(crate) use tls_peers::register as register_peer_warnings;
 
 /// The open log.
 #[derive(Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     files: Option<Arc<Mutex<RotatingFiles>>>,
     is_stderr: bool,
 }
 
 impl Logs {
     /// Whether its lines stand on standard error, beside what the program says there itself.
-    pub fn is_stderr(&self) -> bool {
+    pub(crate) fn is_stderr(&self) -> bool {
         self.is_stderr
     }
 
     /// Brings everything to the disk.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         log::logger().flush();
         if let Some(files) = self.files {
             files.lock().unwrap_or_else(PoisonError::into_inner).sync();
@@ -44,7 +46,7 @@ impl Logs {
 ///
 /// # Errors
 /// The log files can not be made.
-pub fn start(config: &Logging) -> Result<Logs> {
+pub(crate) fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {
         true => config.level,
@@ -97,7 +99,9 @@ pub fn start(config: &Logging) -> Result<Logs> {
     } else {
         builder.format(|out, record| ecs::write_json(out, record));
     }
-    builder.try_init().context("the log is open already")?;
+    let log = Admitted(builder.build());
+    log::set_max_level(log.0.filter());
+    log::set_boxed_logger(Box::new(log)).context("the log is open already")?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         let text = panic.payload().downcast_ref::<&str>().copied();
@@ -110,6 +114,25 @@ pub fn start(config: &Logging) -> Result<Logs> {
         files,
         is_stderr: config.to_stderr,
     })
+}
+
+/// The log without what peers could flood it with.
+struct Admitted(env_logger::Logger);
+
+impl log::Log for Admitted {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.0.matches(record) && tls_peers::admits(record) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// `env_logger` writes each record with one call.

@@ -29,7 +29,7 @@ use crate::{planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]
-pub struct OwnServer {
+pub(crate) struct OwnServer {
     /// The admin API; its host is a name of the certificate.
     pub url: String,
     /// Where that really is.
@@ -48,7 +48,7 @@ impl OwnServer {
     ///
     /// # Errors
     /// The admin API is off or has no fixed port, or nothing says whom to trust.
-    pub fn of(config: &Config, ca: Option<&Path>) -> Result<Self> {
+    pub(crate) fn of(config: &Config, ca: Option<&Path>) -> Result<Self> {
         let plan = planning::plan(config)?;
         let Some(admin) = plan.admin else {
             bail!("the admin API is off in this configuration (admin.enabled: false)");

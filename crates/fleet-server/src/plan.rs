@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// A server to be started.
-pub struct Plan {
+pub(crate) struct Plan {
     /// The data directory.
     pub data: PathBuf,
     /// The agents' listeners.
@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 /// The agents' listeners: external and internal, with the same routes and certificates.
-pub struct AgentsPlan {
+pub(crate) struct AgentsPlan {
     /// Host of the external listener.
     pub host: String,
     /// Its port; 0: a free one.
@@ -41,7 +41,7 @@ pub struct AgentsPlan {
 }
 
 /// The admin listener.
-pub struct AdminPlan {
+pub(crate) struct AdminPlan {
     /// Host.
     pub host: String,
     /// Port; 0: a free one.
@@ -51,7 +51,7 @@ pub struct AdminPlan {
 }
 
 /// What the first start makes.
-pub struct BootstrapPlan {
+pub(crate) struct BootstrapPlan {
     /// File of the admin API key.
     pub admin_key: PathBuf,
     /// A store without policies gets the default policy and one token.

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// A TLS setting that can not hold: the key, and what is allowed.
-pub fn plan(config: &Config) -> Result<Plan> {
+pub(crate) fn plan(config: &Config) -> Result<Plan> {
     let server = config.server();
     let admin = &config.admin;
     Ok(Plan {

@@ -11,7 +11,7 @@ use std::{
 ///
 /// # Errors
 /// The operating system's, when it can not be made.
-pub fn ensure_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn ensure_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -19,7 +19,7 @@ pub fn ensure_directory(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The operating system's; the old file stays then.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path);
     let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -33,7 +33,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is one; otherwise the operating system's.
-pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path);
     let written = write_new(&temporary, content).and_then(|()| fs::hard_link(&temporary, path));
     let _ = fs::remove_file(&temporary);
@@ -44,7 +44,7 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// The operating system's, or [`io::ErrorKind::InvalidData`] if it is larger than `limit` bytes or not UTF-8.
-pub fn read_text(path: &Path, limit: u64) -> io::Result<Option<String>> {
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

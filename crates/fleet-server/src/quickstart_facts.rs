@@ -9,7 +9,7 @@ use crate::private_file;
 
 /// The contents of `DATA/quickstart.json` (0600).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuickstartFacts {
+pub(crate) struct QuickstartFacts {
     /// Agents' URL, with the real port.
     pub url: String,
     /// The internal listener's URL.
@@ -39,7 +39,7 @@ impl QuickstartFacts {
     ///
     /// # Errors
     /// It can not be read, or is not what quickstart writes.
-    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
         let Some(text) = private_file::read_text(path, 64 * 1024)? else {
             return Ok(None);
         };
@@ -50,7 +50,7 @@ impl QuickstartFacts {
     ///
     /// # Errors
     /// It can not be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
         private_file::replace(path, &text)

@@ -6,7 +6,7 @@ use std::{env, io, os::unix::net::UnixDatagram, time::Duration};
 
 /// The service manager's socket, if there is one.
 #[derive(Debug)]
-pub struct ServiceManager {
+pub(crate) struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
 }
@@ -14,7 +14,7 @@ pub struct ServiceManager {
 impl ServiceManager {
     /// Looks for the service manager in the environment.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         let socket = env::var_os("NOTIFY_SOCKET").and_then(|path| match connect(&path) {
             Ok(socket) => Some(socket),
             Err(error) => {
@@ -30,29 +30,29 @@ impl ServiceManager {
 
     /// How often [`ServiceManager::alive`] is to be said, if the manager watches.
     #[must_use]
-    pub const fn watchdog(&self) -> Option<Duration> {
+    pub(crate) const fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
     /// The server listens.
-    pub fn ready(&self, status: &str) {
+    pub(crate) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// A reload begins; [`ServiceManager::ready`] ends it.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// The server drains.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
     /// The event loop turns.
-    pub fn alive(&self) {
+    pub(crate) fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 

@@ -1,6 +1,7 @@
 //! Builds store, certificates, domain and listeners in order, and takes them down in reverse.
 //!
-//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides nothing.
+//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides only what needs a bound port or the
+//! machine: the URLs of the listeners, and the host that agents are told if the plan names none.
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,10 +10,8 @@ use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Re
 use fleet::{Fleet, Store, Timestamp};
 use listener::{Bound, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle};
 use prometheus_client::{metrics::info::Info, registry::Registry};
-use store::{
-    StoreMetrics,
-    sqlite::{OpenOptions, SqliteStore},
-};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
 };
 
 /// A server whose listeners accept.
-pub struct Running {
+pub(crate) struct Running {
     server: ServerHandle,
     /// Serves until the very end: a drain is watched, and says that it is one.
     probe: Option<ServerHandle>,
@@ -40,7 +39,7 @@ pub struct Running {
 
 /// URLs of the listeners, with real ports.
 #[derive(Clone, Debug)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     /// Agents.
     pub url: String,
     /// Agents, from this host.
@@ -55,10 +54,11 @@ pub struct Addresses {
 ///
 /// # Errors
 /// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
-pub async fn start(plan: Plan) -> Result<Running> {
+pub(crate) async fn start(plan: Plan) -> Result<Running> {
     data_directory::ensure(&plan.data)?;
     let mut registry = Registry::with_prefix("fleet_server");
-    let version = vec![("version", build::VERSION), ("compatible", COMPATIBLE)];
+    let compatible = api::COMPATIBLE_VERSION.to_string();
+    let version = vec![("version", build::VERSION.to_owned()), ("compatible", compatible)];
     registry.register(
         "build",
         "The program and the release that agents see",
@@ -70,7 +70,9 @@ pub async fn start(plan: Plan) -> Result<Running> {
     let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
     readiness.set_store_open(true);
 
-    let reload_metrics = ReloadMetrics::register(registry.sub_registry_with_prefix("tls"));
+    let tls_registry = registry.sub_registry_with_prefix("tls");
+    crate::logging::register_peer_warnings(tls_registry);
+    let reload_metrics = ReloadMetrics::register(tls_registry);
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
         Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
@@ -213,7 +215,7 @@ async fn accept(builder: ServerBuilder) -> Result<ServerHandle> {
 
 impl Running {
     /// Reads the certificates now, and says of each set how that went, also if it was said before: somebody asked.
-    pub async fn reload_certificates(&self) {
+    pub(crate) async fn reload_certificates(&self) {
         for (set, outcome) in self.tls.reload(Trigger::Signal).await {
             let level = match outcome.result {
                 // The reloader's own error line says it once; who asks again is answered again.
@@ -230,12 +232,12 @@ impl Running {
 
     /// The served certificate and key as paths, if TLS is on and they are files.
     #[must_use]
-    pub fn tls(&self) -> &TlsSets {
+    pub(crate) fn tls(&self) -> &TlsSets {
         &self.tls
     }
 
     /// Resolves when the listeners have ended on their own, which only a fault does.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         match &self.probe {
             Some(probe) => tokio::select! {
                 () = self.server.ended() => {}
@@ -250,7 +252,7 @@ impl Running {
     ///
     /// # Errors
     /// The store could not be closed in good order.
-    pub async fn stop(&self, hurry: impl Future<Output = ()>) -> Result<()> {
+    pub(crate) async fn stop(&self, hurry: impl Future<Output = ()>) -> Result<()> {
         self.readiness.drain();
         self.fleet.release_waiters();
         let drained = tokio::select! {
@@ -321,7 +323,7 @@ fn url(scheme: &str, host: &str, port: u16) -> String {
 
 /// This machine's name, as agents elsewhere may know it.
 #[must_use]
-pub fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() {
         "localhost".to_owned()
@@ -335,4 +337,3 @@ const LAST_PROBE: Duration = Duration::from_secs(1);
 
 /// Where the internal listener is: only programs on this host reach it.
 const INTERNAL_HOST: &str = "localhost";
-const COMPATIBLE: &str = "9.6.0";

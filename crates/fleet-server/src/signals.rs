@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A request by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// SIGTERM, SIGINT or SIGQUIT: stop in good order.
     Stop(&'static str),
     /// SIGHUP: read the certificates now.
@@ -15,7 +15,7 @@ pub enum Request {
 
 /// The signals that the server listens to.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
@@ -29,7 +29,7 @@ impl Signals {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -40,7 +40,7 @@ impl Signals {
     }
 
     /// Waits for the next request. Cancel-safe.
-    pub async fn next(&mut self) -> Request {
+    pub(crate) async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.terminate.recv() => Request::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Request::Stop("SIGINT"),

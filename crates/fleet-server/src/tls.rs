@@ -15,13 +15,13 @@ use tokio::time::timeout;
 
 /// The running reloaders by the name of their set.
 #[derive(Clone, Default)]
-pub struct TlsSets {
+pub(crate) struct TlsSets {
     sets: Vec<(&'static str, ReloadHandle)>,
 }
 
 /// What a listener needs of its set.
 #[derive(Clone)]
-pub struct ListenerTls {
+pub(crate) struct ListenerTls {
     /// Gives each new connection its generation.
     pub resolver: Resolver,
     /// Counts handshakes.
@@ -33,7 +33,7 @@ impl TlsSets {
     ///
     /// # Errors
     /// The set can not be served: file, reason and remedy (R29).
-    pub async fn add(
+    pub(crate) async fn add(
         &mut self,
         name: &'static str,
         settings: Settings,
@@ -52,12 +52,12 @@ impl TlsSets {
 
     /// The first set, which the agents see.
     #[must_use]
-    pub fn agents(&self) -> Option<&ReloadHandle> {
+    pub(crate) fn agents(&self) -> Option<&ReloadHandle> {
         self.sets.first().map(|(_, handle)| handle)
     }
 
     /// Reads every set now and says how that went, by the set's name.
-    pub async fn reload(&self, trigger: Trigger) -> Vec<(&'static str, ReloadOutcome)> {
+    pub(crate) async fn reload(&self, trigger: Trigger) -> Vec<(&'static str, ReloadOutcome)> {
         join_all(self.sets.iter().map(async |(name, handle)| {
             let outcome = match timeout(PATIENCE, handle.reload_now(trigger)).await {
                 Ok(outcome) => outcome,
@@ -69,7 +69,7 @@ impl TlsSets {
     }
 
     /// Stops watching.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         join_all(self.sets.iter().map(|(_, handle)| handle.shutdown())).await;
     }
 }

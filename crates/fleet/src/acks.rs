@@ -1,9 +1,14 @@
 //! Acknowledgements, event by event (http-api 2.4, data-model 6.3). Repeats are harmless.
 
-use serde::Serialize;
 use store::{ActionId, ActionResult, Agent, Inserted, PolicyId, RawJson, Timestamp};
 
-use crate::{Fleet, FleetError, upgrades};
+use crate::{
+    Fleet, FleetError,
+    actions::{
+        ActionKind,
+        ack::{self, Effect},
+    },
+};
 
 /// One event of an ack request.
 #[derive(Clone, Debug, Default)]
@@ -61,12 +66,12 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
             AckOutcome::Done
         } else {
             match one(fleet, &agent, event, now).await {
-                Ok(Effect::None) => AckOutcome::Done,
-                Ok(Effect::EndsAgent) => {
+                Ok(Applied::Done) => AckOutcome::Done,
+                Ok(Applied::EndsAgent) => {
                     ending_events.push(place);
                     AckOutcome::Done
                 }
-                Ok(Effect::Unknown) => AckOutcome::UnknownAction,
+                Ok(Applied::Unknown) => AckOutcome::UnknownAction,
                 Err(error) => AckOutcome::Failed(error),
             }
         };
@@ -89,18 +94,19 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
     outcomes
 }
 
-enum Effect {
-    None,
+enum Applied {
+    Done,
     EndsAgent,
     Unknown,
 }
 
-async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> Result<Effect, FleetError> {
+async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> Result<Applied, FleetError> {
     let id = ActionId::from(event.action_id.as_str());
     let Some(action) = fleet.store.action(&id).await? else {
-        return Ok(Effect::Unknown);
+        return Ok(Applied::Unknown);
     };
-    let (is_error, retries) = (event.error.is_some(), event.retries.unwrap_or(false));
+    let kind = ActionKind::named(&action.kind);
+    let effect = kind.map_or(Effect::None, |kind| Effect::of(kind, agent, &event));
     let timestamp = event.timestamp.clone().filter(|t| Timestamp::parse(t).is_some());
     let result = ActionResult {
         action: id,
@@ -109,55 +115,26 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         received_at: now,
         error: event.error.clone(),
         namespaces: action.namespaces,
-        details: details(&action.kind, event),
+        details: kind.and_then(|kind| ack::details(kind, event)),
     };
     let inserted = fleet.store.insert_result(result).await;
-    match action.kind.as_str() {
-        "UPGRADE" => {
-            // A repeat changes nothing, unless the first one came no further than its result.
-            let is_due = inserted? == Inserted::New || agent.upgrade_started_at.is_some();
-            if let Some(change) = upgrades::acknowledged(agent, is_error, retries).filter(|_| is_due) {
+    match effect {
+        Effect::None => drop(inserted?),
+        // A repeat changes nothing, unless the first one came no further than its result.
+        Effect::Upgrade(change) => {
+            if inserted? == Inserted::New || agent.upgrade_started_at.is_some() {
                 fleet.store.change_upgrade(&agent.id, change, now).await?;
             }
-            Ok(Effect::None)
         }
-        "UNENROLL" | "MIGRATE" if !is_error => {
+        Effect::EndsAgent => {
             // The agent is gone whatever happens to the result: its keys must not outlive it.
             if let Err(error) = inserted {
                 log::warn!("fleet.agent.id":% = agent.id, "error.message":% = error; "result of an unenrolment not stored");
             }
-            Ok(Effect::EndsAgent)
+            return Ok(Applied::EndsAgent);
         }
-        _ => inserted.map(|_| Effect::None).map_err(FleetError::from),
     }
-}
-
-/// Members of the stored result by action type (data-model 1.4).
-fn details(kind: &str, event: AckEvent) -> Option<RawJson> {
-    #[derive(Serialize)]
-    struct Diagnostics {
-        data: Option<RawJson>,
-    }
-    #[derive(Serialize)]
-    struct Input {
-        action_input_type: Option<String>,
-        action_data: Option<RawJson>,
-        action_response: Option<RawJson>,
-        started_at: Option<String>,
-        completed_at: Option<String>,
-    }
-    match kind {
-        "REQUEST_DIAGNOSTICS" => RawJson::from_value(&Diagnostics { data: event.data }).ok(),
-        "INPUT_ACTION" => RawJson::from_value(&Input {
-            action_input_type: event.action_input_type,
-            action_data: event.action_data,
-            action_response: event.action_response,
-            started_at: event.started_at,
-            completed_at: event.completed_at,
-        })
-        .ok(),
-        _ => None,
-    }
+    Ok(Applied::Done)
 }
 
 fn fail<T>(outcomes: &mut [AckOutcome], places: &[usize], stored: store::Result<T>) {

@@ -1,19 +1,30 @@
 //! Actions as operators post them: checked like an agent would read them, then appended (data-model 7.3).
+//!
+//! What differs by type is in the rooms below, one for each question: what must be given (`check`), how it is
+//! delivered (`deliver`), what an acknowledgement changes (`ack`).
+
+pub(crate) mod ack;
+mod check;
+pub(crate) mod deliver;
+mod kind;
 
 use std::{collections::HashSet, time::Duration};
 
 use store::{
-    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, AgentMark, NewAction, Page,
-    PageRequest, RawJson, Timestamp,
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, NewAction, Page, PageRequest,
+    RawJson, Timestamp,
 };
 
-use crate::{Fleet, FleetError, delivery};
+pub use deliver::DeliveredAction;
+pub use kind::ActionKind;
+
+use crate::{Fleet, FleetError};
 
 /// An action to be posted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ActionDraft {
-    /// Type, one of http-api 2.3.7.
-    pub kind: String,
+    /// Type.
+    pub kind: ActionKind,
     /// Payload by type.
     pub data: Option<RawJson>,
     /// INPUT_ACTION only.
@@ -34,6 +45,25 @@ pub struct ActionDraft {
     pub traceparent: Option<String>,
 }
 
+impl ActionDraft {
+    /// A draft of this type that says nothing else.
+    #[must_use]
+    pub const fn new(kind: ActionKind) -> Self {
+        Self {
+            kind,
+            data: None,
+            input_type: None,
+            expiration: None,
+            start_time: None,
+            rollout_duration_seconds: None,
+            timeout: None,
+            signed: None,
+            user_id: None,
+            traceparent: None,
+        }
+    }
+}
+
 /// Posts the action to the agents.
 ///
 /// # Errors
@@ -44,22 +74,7 @@ pub async fn post(
     draft: ActionDraft,
     now: Timestamp,
 ) -> Result<Action, FleetError> {
-    let mark = match draft.kind.as_str() {
-        "UNENROLL" => Some(AgentMark::UnenrollmentStarted),
-        "UPGRADE" => Some(AgentMark::UpgradeStarted),
-        _ => None,
-    };
-    append(fleet, targets, draft, mark, now).await
-}
-
-pub(crate) async fn append(
-    fleet: &Fleet,
-    targets: Vec<AgentId>,
-    draft: ActionDraft,
-    mark: Option<AgentMark>,
-    now: Timestamp,
-) -> Result<Action, FleetError> {
-    check(&draft, now)?;
+    check::check(&draft, now)?;
     let targets = unique(targets)?;
     let mut namespaces = Vec::new();
     for id in &targets {
@@ -77,7 +92,7 @@ pub(crate) async fn append(
         action: action.clone(),
         is_deliverable: true,
         agents: targets,
-        mark,
+        mark: draft.kind.mark(),
         input_type: draft.input_type,
         data: draft.data,
         at: now,
@@ -89,12 +104,12 @@ pub(crate) async fn append(
         namespaces,
         signed: draft.signed,
         traceparent: draft.traceparent,
-        kind: draft.kind,
+        kind: draft.kind.as_str().to_owned(),
     };
-    let (kind, count) = (new.kind.clone(), new.agents.len());
+    let count = new.agents.len();
     fleet.store.append_actions(vec![new]).await?;
     log::info!(
-        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = kind.as_str(),
+        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = draft.kind.as_str(),
         "agents" = count; "action posted"
     );
     fleet
@@ -114,64 +129,6 @@ fn unique(targets: Vec<AgentId>) -> Result<Vec<AgentId>, FleetError> {
         });
     }
     Ok(targets)
-}
-
-/// Refuses what agents would refuse, so that one bad action never blocks an agent's list (agent-client 3.3).
-fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
-    let invalid = |reason: String| Err(FleetError::InvalidAction { reason });
-    if draft.expiration.is_some_and(|at| at <= now) {
-        return invalid("expiration has passed".into());
-    }
-    if !delivery::DELIVERABLE.contains(&draft.kind.as_str()) {
-        return invalid(format!(
-            "type \"{}\" is none of {}",
-            draft.kind,
-            delivery::DELIVERABLE.join(", ")
-        ));
-    }
-    if draft.timeout.is_some_and(|timeout| timeout < 0) {
-        return invalid("timeout must not be negative".into());
-    }
-    if let Err(reason) = delivery::check_data(&draft.kind, draft.data.as_ref()) {
-        return invalid(reason);
-    }
-    if let Err(reason) = delivery::check_signed(draft.signed.as_ref()) {
-        return invalid(reason);
-    }
-    let text = |key: &str| {
-        let data: serde_json::Value = draft.data.as_ref()?.read().ok()?;
-        Some(data.get(key)?.as_str()?.to_owned())
-    };
-    match draft.kind.as_str() {
-        // `trace` and `warn` are errors to the agent, without an ack (agent-client 4.2).
-        "SETTINGS" => match text("log_level") {
-            Some(level) if !LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str()) => {
-                invalid(format!("log_level {level} is none of {}", LOG_LEVELS.join(", ")))
-            }
-            _ => Ok(()),
-        },
-        "UPGRADE" if text("version").is_none_or(|version| version.is_empty()) => {
-            invalid("data.version is missing".into())
-        }
-        // Agents do not run it then (agent-client 4.5).
-        "INPUT_ACTION" if draft.timeout.is_some_and(|timeout| timeout > 3600) => {
-            invalid("timeout must be at most 3600 seconds".into())
-        }
-        "INPUT_ACTION" if draft.input_type.as_deref().is_none_or(str::is_empty) => {
-            invalid("input_type is missing".into())
-        }
-        "CANCEL" if text("target_id").is_none_or(|id| id.is_empty()) => {
-            invalid("data.target_id is missing".into())
-        }
-        "MIGRATE"
-            if ["target_uri", "enrollment_token"]
-                .iter()
-                .any(|key| text(key).is_none_or(|t| t.is_empty())) =>
-        {
-            invalid("data.target_uri and data.enrollment_token are required".into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Agents' answers, oldest first.
@@ -203,40 +160,4 @@ async fn known(fleet: &Fleet, id: &ActionId) -> Result<(), FleetError> {
     }
 }
 
-const LOG_LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(kind: &str, data: &str) -> bool {
-        let draft = ActionDraft {
-            kind: kind.to_owned(),
-            data: (!data.is_empty()).then(|| RawJson::parse(data.to_owned()).unwrap()),
-            ..ActionDraft::default()
-        };
-        check(&draft, Timestamp::from_millis(0)).is_err()
-    }
-
-    #[test]
-    fn what_agents_reject_is_refused_at_once() {
-        for (kind, data) in [
-            ("SETTINGS", r#"{"log_level":"trace"}"#),
-            ("SETTINGS", r#"{"log_level":"warn"}"#),
-            ("UPGRADE", r#"{"version":""}"#),
-            ("UPGRADE", ""),
-            ("INPUT_ACTION", "{}"),
-            ("CANCEL", "{}"),
-            ("MIGRATE", r#"{"target_uri":"u"}"#),
-            ("UPDATE_TAGS", "{}"),
-            ("POLICY_CHANGE", "{}"),
-            ("", "{}"),
-        ] {
-            assert!(refused(kind, data), "{kind} {data}");
-        }
-        assert!(!refused("SETTINGS", r#"{"log_level":"Debug"}"#));
-        assert!(!refused("UNENROLL", ""));
-        assert!(!refused("REQUEST_DIAGNOSTICS", ""));
-    }
-}

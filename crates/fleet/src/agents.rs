@@ -1,12 +1,10 @@
 //! Agents as operators look at them and end them (data-model 7.3).
 
-use store::{
-    AgentId, AgentMark, AgentQuery, Page, PageRequest, StatusCounts, StatusReport, StoreError, Timestamp,
-};
+use store::{AgentId, AgentQuery, Page, PageRequest, StatusCounts, StatusReport, StoreError, Timestamp};
 
 use crate::{
     Fleet, FleetError,
-    actions::{self, ActionDraft},
+    actions::{self, ActionDraft, ActionKind},
 };
 
 /// One page of agents with their state.
@@ -47,19 +45,8 @@ pub async fn get(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<StatusRe
 /// # Errors
 /// [`FleetError::UnknownAgent`], or the store's fault.
 pub async fn unenroll(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<(), FleetError> {
-    let draft = ActionDraft {
-        kind: "UNENROLL".to_owned(),
-        ..ActionDraft::default()
-    };
-    actions::append(
-        fleet,
-        vec![id.clone()],
-        draft,
-        Some(AgentMark::UnenrollmentStarted),
-        now,
-    )
-    .await
-    .map(drop)
+    let draft = ActionDraft::new(ActionKind::Unenroll);
+    actions::post(fleet, vec![id.clone()], draft, now).await.map(drop)
 }
 
 /// Ends the agent at once: its keys are dead and its open poll is answered.

@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
 use store::{
     ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PolicyId, RawJson, Sequence,
     Timestamp,
@@ -13,8 +12,15 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
-    Fleet, FleetError, credentials, delivery::Delivered, diff, poll_time, rendered_policy::RenderedPolicy,
-    upgrades, waiters::Subscription,
+    Fleet, FleetError,
+    actions::{
+        DeliveredAction,
+        deliver::{Delivery, Refused},
+    },
+    credentials, diff, poll_time,
+    rendered_policy::RenderedPolicy,
+    upgrades,
+    waiters::Subscription,
 };
 
 /// What an agent sends at check-in (http-api 2.3).
@@ -50,25 +56,27 @@ pub enum Begun {
     Wait(Waiting),
 }
 
-/// An answer to a check-in.
+/// An answer to a check-in. The api writes it.
+#[derive(Debug)]
 pub enum CheckinReply {
     /// Nothing happened: time is up, or the server stops.
     Empty,
-    /// Actions: the rendered body.
-    Actions(Vec<u8>),
-    /// A policy: the rendered body.
-    Policy(Vec<u8>),
-}
-
-impl CheckinReply {
-    /// The response body (http-api 2.3.9).
-    #[must_use]
-    pub fn into_json(self) -> Vec<u8> {
-        match self {
-            Self::Empty => br#"{"action":"checkin","ack_token":""}"#.to_vec(),
-            Self::Actions(body) | Self::Policy(body) => body,
-        }
-    }
+    /// What is due of the agent's actions.
+    Actions {
+        /// Who gets them.
+        agent: AgentId,
+        /// Confirms, at the next check-in, all up to the last of the list.
+        ack_token: ActionDocId,
+        /// Oldest first; empty if none of them could be sent.
+        actions: Vec<DeliveredAction>,
+    },
+    /// The newest revision of the agent's policy.
+    Policy {
+        /// Who gets it.
+        agent: AgentId,
+        /// The revision.
+        policy: Arc<RenderedPolicy>,
+    },
 }
 
 /// A poll that waits.
@@ -119,7 +127,7 @@ pub async fn begin(
     if let Some(change) = upgrade {
         fleet.store.change_upgrade(&agent.id, change, now).await?;
     }
-    let newest = fleet.policies.latest(&agent.policy).await;
+    let newest = fleet.actors.policy_monitor.latest(&agent.policy).await;
     let revision = subscribed_revision(
         &agent,
         reported.as_ref(),
@@ -138,7 +146,8 @@ pub async fn begin(
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
     };
-    fleet.checkins.record(CheckinRecord {
+    let deadline = Instant::now() + wait;
+    let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
         // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
@@ -151,8 +160,10 @@ pub async fn begin(
         position: confirmed,
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
-    })?;
-    fleet.metrics.checkins.inc();
+    };
+    // `checkin_long_poll` may be shorter than the writer needs when it is late: that must not refuse an agent.
+    let patience = deadline.max(Instant::now() + LEAST_PATIENCE);
+    fleet.actors.checkin_writer.record(record, patience).await?;
 
     let mut waiting = Waiting {
         fleet: Arc::clone(fleet),
@@ -163,15 +174,15 @@ pub async fn begin(
         policy: agent.policy,
         revision,
         reported,
-        deadline: Instant::now() + wait,
+        deadline,
         offer_again: None,
     };
     if let Some(reply) = waiting.due_actions().await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
-    if let Some(policy) = fleet.policies.latest(&waiting.policy).await?
-        && let Some(reply) = waiting.offer(&policy, true)?
+    if let Some(policy) = fleet.actors.policy_monitor.latest(&waiting.policy).await?
+        && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
     }
@@ -245,14 +256,8 @@ impl Waiting {
     }
 
     async fn newer_policy(&mut self) -> Option<CheckinReply> {
-        match self.fleet.policies.latest(&self.policy).await {
-            Ok(Some(policy)) => match self.offer(&policy, false) {
-                Ok(reply) => reply,
-                Err(error) => {
-                    self.goes_on(&error);
-                    None
-                }
-            },
+        match self.fleet.actors.policy_monitor.latest(&self.policy).await {
+            Ok(Some(policy)) => self.offer(policy, false),
             Ok(None) => None,
             Err(error) => {
                 self.goes_on(&error);
@@ -262,87 +267,62 @@ impl Waiting {
     }
 
     /// The policy, if the agent lacks it and did not get it a moment ago.
-    fn offer(&mut self, policy: &RenderedPolicy, is_new: bool) -> Result<Option<CheckinReply>, FleetError> {
+    fn offer(&mut self, policy: Arc<RenderedPolicy>, is_new: bool) -> Option<CheckinReply> {
         if policy.revision <= self.revision {
-            return Ok(None);
+            return None;
         }
         let now = Instant::now();
         if is_new
             && let Some(again) =
                 self.fleet
                     .deliveries
-                    .again_at(&self.agent, policy, self.reported.as_ref(), now)
+                    .again_at(&self.agent, &policy, self.reported.as_ref(), now)
         {
             self.offer_again = Some(again);
-            return Ok(None);
+            return None;
         }
-        let body = policy.body(&self.agent)?;
         self.fleet
             .deliveries
-            .delivered(&self.agent, policy, self.reported.take(), now);
-        self.fleet.metrics.policies_delivered.inc();
+            .delivered(&self.agent, &policy, self.reported.take(), now);
         log::debug!(
             "fleet.agent.id":% = self.agent, "fleet.policy.id":% = policy.policy,
             "fleet.revision_idx" = policy.revision; "policy change delivered"
         );
-        Ok(Some(CheckinReply::Policy(body)))
+        Some(CheckinReply::Policy {
+            agent: self.agent.clone(),
+            policy,
+        })
     }
 
     /// Everything due after the agent's position, in one list.
     async fn due_actions(&mut self) -> Result<Option<CheckinReply>, FleetError> {
-        #[derive(Serialize)]
-        struct Body {
-            action: &'static str,
-            ack_token: String,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            actions: Vec<Delivered>,
-        }
         let now = Timestamp::now();
         let pending = self
             .fleet
             .store
             .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
             .await?;
-        let Some(last) = pending.last() else {
+        let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        let mut ack_token = last.action.doc.to_string();
-        let mut actions = Vec::with_capacity(pending.len());
-        let (mut has_upgrade, mut previous) = (false, None);
-        for pending in pending {
-            // An agent drops the second upgrade of a list without a word: it waits for the next check-in.
-            if has_upgrade && pending.action.kind == "UPGRADE" {
-                ack_token = previous.unwrap_or(ack_token);
-                break;
-            }
-            has_upgrade |= pending.action.kind == "UPGRADE";
-            previous = Some(pending.action.doc.to_string());
-            let (action, namespaces) = (pending.action.action.clone(), pending.action.namespaces.clone());
-            match Delivered::new(&self.agent, pending) {
-                Ok(delivered) => actions.push(delivered),
-                // The token moves past it, so it must not vanish: it fails visibly (§6 row 8).
-                Err(reason) => self.refuse(action, namespaces, &reason, now).await?,
-            }
+        // The token moves past them, so they must not vanish: they fail visibly (§6 row 8).
+        for refused in delivery.refused {
+            self.refuse(refused, now).await?;
         }
-        self.fleet.metrics.actions_delivered.inc_by(actions.len() as u64);
-        let body = Body {
-            action: "checkin",
-            ack_token,
-            actions,
-        };
-        let body = serde_json::to_vec(&body).map_err(|error| FleetError::InvalidAction {
-            reason: error.to_string(),
-        })?;
-        Ok(Some(CheckinReply::Actions(body)))
+        self.fleet.deliveries.delivered_actions(delivery.actions.len());
+        Ok(Some(CheckinReply::Actions {
+            agent: self.agent.clone(),
+            ack_token: delivery.ack_token,
+            actions: delivery.actions,
+        }))
     }
 
-    async fn refuse(
-        &self,
-        action: ActionId,
-        namespaces: Vec<String>,
-        reason: &str,
-        now: Timestamp,
-    ) -> Result<(), FleetError> {
+    async fn refuse(&self, refused: Refused, now: Timestamp) -> Result<(), FleetError> {
+        let Refused {
+            action,
+            namespaces,
+            reason,
+        } = refused;
         log::warn!(
             "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
             "action not sent, agents could not read it: {reason}"
@@ -410,5 +390,7 @@ fn random() -> Result<f64, FleetError> {
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
+/// For the writer to take a record, however short the poll.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 /// In one answer; the rest follows at the next check-in.
 const MAX_ACTIONS: u32 = 100;

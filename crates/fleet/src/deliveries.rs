@@ -1,4 +1,4 @@
-//! Which revision an agent was given last, so that an agent that rejects a policy does not get it again every
+//! What is handed to agents is counted here, and which revision an agent was given last is kept, so that an agent that rejects a policy does not get it again every
 //! second for ever (agent-client 10). Memory only, bounded; losing it costs one early repeat.
 
 use std::{
@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use store::{AgentId, PolicyId};
 use tokio::time::Instant;
 
 use crate::rendered_policy::RenderedPolicy;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Deliveries {
     recent: Mutex<HashMap<AgentId, Delivery>>,
+    policies: Counter,
+    actions: Counter,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,26 @@ struct Delivery {
 }
 
 impl Deliveries {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let (policies, actions) = (Counter::default(), Counter::default());
+        registry.register(
+            "policies_delivered",
+            "Policy changes handed to agents",
+            policies.clone(),
+        );
+        registry.register("actions_delivered", "Actions handed to agents", actions.clone());
+        Self {
+            recent: Mutex::default(),
+            policies,
+            actions,
+        }
+    }
+
+    /// So many actions are on their way.
+    pub(crate) fn delivered_actions(&self, count: usize) {
+        self.actions.inc_by(count as u64);
+    }
+
     /// When the policy may be given again, if it was given a moment ago and the agent still reports the same.
     pub(crate) fn again_at(
         &self,
@@ -53,6 +76,7 @@ impl Deliveries {
         reported: Option<(PolicyId, i64)>,
         now: Instant,
     ) {
+        self.policies.inc();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= MOST {
             recent.retain(|_, delivery| now < delivery.at + SPACING);

@@ -196,9 +196,15 @@ async fn retried(
     let Some(id) = id else { return Ok((None, None)) };
     match fleet.store.agent_by_enrollment_id(&id).await? {
         None => Ok((None, Some(id))),
-        Some(agent) if agent.last_checkin.is_none() => Ok((Some(agent.id), Some(id))),
-        Some(_) => Ok((None, None)),
+        Some(agent) if has_checked_in(fleet, &agent).await? => Ok((None, None)),
+        Some(agent) => Ok((Some(agent.id), Some(id))),
     }
+}
+
+/// Also if the store does not know it yet.
+async fn has_checked_in(fleet: &Fleet, agent: &Agent) -> Result<bool, FleetError> {
+    let writer = &fleet.actors.checkin_writer;
+    Ok(agent.last_checkin.is_some() || !writer.pending(vec![agent.id.clone()]).await?.is_empty())
 }
 
 async fn replacement(

@@ -6,7 +6,6 @@ use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FleetError {
     /// No such key, or another secret.
     #[error("the API key is not known")]
@@ -142,6 +141,12 @@ pub enum FleetError {
         what: &'static str,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// A long-lived part of the server panicked before it answered; it is started again.
+    #[error("{what} was interrupted by a fault of its own")]
+    Interrupted {
+        /// Which.
+        what: &'static str,
     },
     /// The server stops.
     #[error("the server is stopping")]

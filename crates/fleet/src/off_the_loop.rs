@@ -5,13 +5,16 @@ use crate::FleetError;
 /// Runs the work on the pool for blocking work, so that no event loop stands still for it.
 ///
 /// # Errors
-/// [`FleetError::ShuttingDown`]: the pool takes nothing any more.
+/// [`FleetError::ShuttingDown`]: the pool takes nothing any more. [`FleetError::Interrupted`]: the work panicked.
 pub(crate) async fn off_the_loop<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, FleetError> {
     actix_rt::task::spawn_blocking(work)
         .await
-        .map_err(|_| FleetError::ShuttingDown)
+        .map_err(|error| match error.is_panic() {
+            true => FleetError::Interrupted { what: "the work" },
+            false => FleetError::ShuttingDown,
+        })
 }
 
 /// Runs work over so many bytes: in place if they are few, for moving it costs more then.

@@ -9,10 +9,7 @@ use store::{
     Timestamp,
 };
 
-use crate::{
-    ApiKey, Fleet, FleetError, Settings, ids, off_the_loop::off_the_loop, rendered_policy::RenderedPolicy,
-    tokens,
-};
+use crate::{ApiKey, Fleet, FleetError, Settings, ids, off_the_loop::off_the_loop, rendered_policy, tokens};
 
 /// What an operator decides about a policy. Members that are not known here are kept and shown again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -217,7 +214,7 @@ async fn append(
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
     let (policy, defaults) = (id.clone(), Arc::clone(&fleet.settings));
-    // A policy may have megabytes, and is read, merged and rendered here.
+    // A policy may have megabytes, and is read, merged and checked here.
     let revision =
         off_the_loop(move || new_revision(&defaults, policy, previous, &settings()?, now)).await??;
     let stored = fleet.store.append_policy_revision(previous, revision).await?;
@@ -226,10 +223,10 @@ async fn append(
         "policy revision made"
     );
     // Whoever checks in next gets it, without waiting for the feed; polls that wait are woken by the monitor.
-    if let Err(error) = fleet.policies.refresh(id).await {
-        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "new revision not read back yet");
+    if let Err(error) = fleet.actors.policy_monitor.revised(&stored).await {
+        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "new revision is offered only once the feed tells of it");
     }
-    fleet.recount.notify_one();
+    fleet.actors.health_monitor.recount();
     Ok(stored)
 }
 
@@ -249,7 +246,9 @@ fn new_revision(
         reason: error.to_string(),
     };
     let full = full(defaults, &id, previous.unwrap_or(0) + 1, settings);
-    let revision = NewRevision {
+    // What no agent could run is refused before it is stored.
+    rendered_policy::check(&full).map_err(|reason| FleetError::InvalidPolicy { reason })?;
+    Ok(NewRevision {
         policy: id,
         data: RawJson::from_value(&full).map_err(invalid)?,
         settings: RawJson::from_value(settings).map_err(invalid)?,
@@ -259,28 +258,7 @@ fn new_revision(
             .filter(|s| *s > 0)
             .map(Duration::from_secs),
         at: now,
-    };
-    check(&revision, previous)?;
-    Ok(revision)
-}
-
-/// Refuses what no agent could run, before it is stored.
-fn check(revision: &NewRevision, previous: Option<i64>) -> Result<(), FleetError> {
-    let candidate = PolicyRevision {
-        policy: revision.policy.clone(),
-        revision: previous.unwrap_or(0) + 1,
-        data: revision.data.clone(),
-        settings: revision.settings.clone(),
-        namespaces: Vec::new(),
-        inactivity_timeout: None,
-        at: revision.at,
-        created_at: revision.at,
-    };
-    match RenderedPolicy::render(&candidate) {
-        Ok(_) => Ok(()),
-        Err(FleetError::UndeliverablePolicy { reason, .. }) => Err(FleetError::InvalidPolicy { reason }),
-        Err(other) => Err(other),
-    }
+    })
 }
 
 /// The full policy: made, or given; then the overrides.

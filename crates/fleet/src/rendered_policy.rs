@@ -1,23 +1,22 @@
-//! A policy revision as agents get it: rendered once, shared by all, with a slot for the agent's id.
+//! A policy revision as agents get it: prepared once, then shared by all replies that carry it.
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-use store::{AgentId, PolicyId, PolicyRevision, Timestamp};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use store::{PolicyId, PolicyRevision, Timestamp};
 
 use crate::FleetError;
 
-/// The body of a POLICY_CHANGE answer, but for the agent's id.
+/// A revision that agents can run, with its JSON. Replies share the JSON; nobody copies it for an agent.
 #[derive(Debug)]
-pub(crate) struct RenderedPolicy {
+pub struct RenderedPolicy {
     pub(crate) policy: PolicyId,
     pub(crate) revision: i64,
-    /// Tells a policy from its namesake that was deleted.
-    pub(crate) created_at: Timestamp,
-    /// The body around the agent's id.
-    before: String,
-    after: String,
+    at: Timestamp,
+    /// `data.policy`. Nothing in it belongs to one agent yet. A value that does (an output's key) becomes a slot: this
+    /// then is a list of shared segments, and the reply puts the agent's values between them.
+    json: Bytes,
 }
 
 impl RenderedPolicy {
@@ -41,58 +40,56 @@ impl RenderedPolicy {
         }
         policy.insert("id".into(), stored.policy.as_str().into());
         policy.insert("revision".into(), stored.revision.into());
-        outputs(&mut policy).map_err(undeliverable)?;
-        let action = json!({
-            "id": format!("policy:{}:{}", stored.policy, stored.revision),
-            "type": "POLICY_CHANGE",
-            "created_at": stored.at.to_seconds_text(),
-            "input_type": "",
-            "data": {"policy": policy},
-        });
-        let action = to_json(&action).map_err(undeliverable)?;
-        // The action's own members follow the agent's id.
-        let members = action.strip_prefix('{').unwrap_or(&action);
+        check(&policy).map_err(undeliverable)?;
+        for output in policy
+            .get_mut("outputs")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
+            as_agents_know_it(output);
+        }
+        let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(error.to_string()))?;
         Ok(Arc::new(Self {
             policy: stored.policy.clone(),
             revision: stored.revision,
-            created_at: stored.created_at,
-            before: r#"{"action":"checkin","ack_token":"","actions":[{"agent_id":"#.to_owned(),
-            after: format!(",{members}]}}"),
+            at: stored.at,
+            // Kept for as long as the revision is the newest: without the vector's spare room.
+            json: json.into_boxed_slice().into(),
         }))
     }
 
-    /// The whole answer for one agent.
-    pub(crate) fn body(&self, agent: &AgentId) -> Result<Vec<u8>, FleetError> {
-        let id = to_json(agent).map_err(|reason| FleetError::UndeliverablePolicy {
-            policy: self.policy.clone(),
-            reason,
-        })?;
-        Ok([&self.before, id.as_str(), &self.after].concat().into_bytes())
+    /// Id of the action that delivers it; acknowledgements name it.
+    #[must_use]
+    pub fn action_id(&self) -> String {
+        format!("policy:{}:{}", self.policy, self.revision)
+    }
+
+    /// When the revision was made.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The policy as one JSON object. Cloning the bytes shares them.
+    #[must_use]
+    pub fn json(&self) -> &Bytes {
+        &self.json
     }
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<String, String> {
-    serde_json::to_string(value).map_err(|error| error.to_string())
-}
-
-/// Checks the outputs and gives remote ones the form that agents know.
-fn outputs(policy: &mut Map<String, Value>) -> Result<(), String> {
-    let Some(Value::Object(outputs)) = policy.get_mut("outputs") else {
+/// Whether agents can run it; else why not.
+pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
+    let outputs = policy.get("outputs").and_then(Value::as_object);
+    let Some(outputs) = outputs.filter(|outputs| !outputs.is_empty()) else {
         return Err("it has no outputs".into());
     };
-    if outputs.is_empty() {
-        return Err("it has no outputs".into());
-    }
     for (name, output) in outputs {
         let Value::Object(output) = output else {
             return Err(format!("output {name} is no object"));
         };
         match output.get("type").and_then(Value::as_str) {
-            Some("elasticsearch" | "logstash" | "kafka") => {}
-            Some("remote_elasticsearch") => {
-                output.insert("type".into(), "elasticsearch".into());
-                output.remove("service_token");
-            }
+            Some("elasticsearch" | "logstash" | "kafka" | REMOTE) => {}
             Some(other) => return Err(format!("output {name} has the unknown type {other}")),
             None => return Err(format!("output {name} has no type")),
         }
@@ -100,8 +97,21 @@ fn outputs(policy: &mut Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
+/// Gives a remote output the form that agents know.
+fn as_agents_know_it(output: &mut Value) {
+    if output["type"] == REMOTE
+        && let Value::Object(output) = output
+    {
+        output.insert("type".into(), "elasticsearch".into());
+        output.remove("service_token");
+    }
+}
+
+const REMOTE: &str = "remote_elasticsearch";
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use store::RawJson;
 
     use super::*;
@@ -119,39 +129,26 @@ mod tests {
         }
     }
 
-    fn action(data: &str) -> Value {
-        let body = RenderedPolicy::render(&stored(data))
-            .unwrap()
-            .body(&"a\"1".into())
-            .unwrap();
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["action"], "checkin");
-        assert_eq!(body["ack_token"], "");
-        assert_eq!(body["actions"].as_array().unwrap().len(), 1);
-        body["actions"][0].clone()
+    fn rendered(data: &str) -> Value {
+        let rendered = RenderedPolicy::render(&stored(data)).unwrap();
+        assert_eq!(rendered.action_id(), "policy:p:1:3");
+        assert_eq!(rendered.at().to_seconds_text(), "2026-01-02T03:04:05Z");
+        serde_json::from_slice(rendered.json()).unwrap()
     }
 
     #[test]
-    fn d1_one_action_with_id_time_and_the_agents_id() {
-        let action =
-            action(r#"{"outputs":{"default":{"type":"logstash"}},"inputs":[{"big":9007199254740993}]}"#);
-        assert_eq!(action["agent_id"], "a\"1");
-        assert_eq!(action["id"], "policy:p:1:3");
-        assert_eq!(action["created_at"], "2026-01-02T03:04:05Z");
-        assert_eq!(action["input_type"], "");
-        assert_eq!(action["data"]["policy"]["revision"], 3);
-        assert_eq!(
-            action["data"]["policy"]["inputs"][0]["big"], 9_007_199_254_740_993_u64,
-            "§6 row 27"
-        );
+    fn d1_the_policy_carries_its_id_and_revision_and_keeps_numbers() {
+        let policy =
+            rendered(r#"{"outputs":{"default":{"type":"logstash"}},"inputs":[{"big":9007199254740993}]}"#);
+        assert_eq!((&policy["id"], &policy["revision"]), (&json!("p:1"), &json!(3)));
+        assert_eq!(policy["inputs"][0]["big"], 9_007_199_254_740_993_u64, "§6 row 27");
     }
 
     #[test]
     fn d18_remote_outputs_lose_type_and_service_token() {
-        let action = action(
+        let policy = rendered(
             r#"{"outputs":{"r":{"type":"remote_elasticsearch","service_token":"s","hosts":["h"]}},"secret_references":[]}"#,
         );
-        let policy = &action["data"]["policy"];
         assert_eq!(
             policy["outputs"]["r"],
             json!({"type": "elasticsearch", "hosts": ["h"]})

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use store::{AgentId, PolicyId, Timestamp};
 use tokio::sync::Notify;
 
@@ -85,8 +85,14 @@ impl Wake {
 }
 
 impl Waiters {
-    /// A registry that counts its polls in `waiting`.
-    pub(crate) fn new(waiting: Gauge) -> Arc<Self> {
+    /// An empty registry, whose count of polls is a metric.
+    pub(crate) fn new(registry: &mut Registry) -> Arc<Self> {
+        let waiting = Gauge::default();
+        registry.register(
+            "checkins_waiting",
+            "Check-ins that wait for a change",
+            waiting.clone(),
+        );
         Arc::new(Self {
             polls: Mutex::default(),
             waiting,
@@ -126,14 +132,16 @@ impl Waiters {
         }
     }
 
-    /// Tells the polls of this agent; `true` if there is one.
-    pub(crate) fn wake_for_actions(&self, agent: &AgentId) -> bool {
-        self.wake_agent(agent, ACTIONS)
+    /// The polls of this agent.
+    pub(crate) fn polls_of(&self, agent: &AgentId) -> Vec<u64> {
+        self.lock().by_agent.get(agent).cloned().unwrap_or_default()
     }
 
     /// Tells the polls of this agent that its record changed.
-    pub(crate) fn wake_for_record(&self, agent: &AgentId) -> bool {
-        self.wake_agent(agent, AGENT)
+    pub(crate) fn wake_for_record(&self, agent: &AgentId) {
+        for poll in self.polls_of(agent) {
+            self.wake(poll, AGENT);
+        }
     }
 
     /// Tells every poll to look for itself.
@@ -143,17 +151,20 @@ impl Waiters {
         }
     }
 
-    fn wake_agent(&self, agent: &AgentId, reason: u8) -> bool {
-        let polls = self.lock();
-        let numbers = polls.by_agent.get(agent);
-        for poll in numbers
-            .into_iter()
-            .flatten()
-            .filter_map(|number| polls.entries.get(number))
-        {
+    /// Tells one poll of actions, if it still waits.
+    pub(crate) fn wake_for_actions(&self, poll: u64) {
+        self.wake(poll, ACTIONS);
+    }
+
+    /// Tells one poll of its policy, if it still waits.
+    pub(crate) fn wake_for_policy(&self, poll: u64) {
+        self.wake(poll, POLICY);
+    }
+
+    fn wake(&self, poll: u64, reason: u8) {
+        if let Some(poll) = self.lock().entries.get(&poll) {
             poll.wake.wake(reason);
         }
-        numbers.is_some()
     }
 
     /// The polls that wait for a newer revision than `revision`, in order of arrival.
@@ -163,13 +174,6 @@ impl Waiters {
             (poll.policy == *policy && poll.revision < revision).then_some(*number)
         };
         polls.entries.iter().filter_map(behind).collect()
-    }
-
-    /// Tells one poll of its policy; `false` if it is gone.
-    pub(crate) fn wake_for_policy(&self, number: u64) -> bool {
-        let polls = self.lock();
-        let poll = polls.entries.get(&number);
-        poll.inspect(|poll| poll.wake.wake(POLICY)).is_some()
     }
 
     /// Ends every poll, now and later.
@@ -267,22 +271,25 @@ mod tests {
 
     #[test]
     fn c26_overlapping_polls_of_one_agent_are_independent() {
-        let waiters = Waiters::new(Gauge::default());
+        let waiters = Waiters::new(&mut Registry::default());
         let first = poll(&waiters, "a", 1);
         let second = poll(&waiters, "a", 1);
         drop(first);
-        assert!(waiters.wake_for_actions(&"a".into()));
+        let [number] = waiters.polls_of(&"a".into())[..] else {
+            panic!("one poll is left")
+        };
+        waiters.wake_for_actions(number);
         assert!(second.woken().now_or_never().unwrap().actions());
         assert!(second.woken().now_or_never().is_none(), "a reason is taken once");
         drop(second);
-        assert!(!waiters.wake_for_actions(&"a".into()));
+        assert!(waiters.polls_of(&"a".into()).is_empty());
         assert_eq!(waiters.count(), 0);
         assert!(waiters.lock().by_agent.is_empty(), "nothing is left behind");
     }
 
     #[test]
     fn d4_those_behind_come_in_order_of_arrival() {
-        let waiters = Waiters::new(Gauge::default());
+        let waiters = Waiters::new(&mut Registry::default());
         let polls: Vec<_> = [1, 2, 1, 3]
             .into_iter()
             .map(|revision| poll(&waiters, "a", revision))
@@ -296,7 +303,7 @@ mod tests {
 
     #[test]
     fn c17_a_release_ends_present_and_later_polls() {
-        let waiters = Waiters::new(Gauge::default());
+        let waiters = Waiters::new(&mut Registry::default());
         let before = poll(&waiters, "a", 1);
         waiters.release();
         let after = poll(&waiters, "b", 1);
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn c18_each_poll_is_due_once_a_period() {
-        let waiters = Waiters::new(Gauge::default());
+        let waiters = Waiters::new(&mut Registry::default());
         let _a = poll(&waiters, "a", 1);
         assert!(waiters.due_for_record(at(-1), at(5)).is_empty());
         assert_eq!(waiters.due_for_record(at(0), at(30)), vec![AgentId::from("a")]);

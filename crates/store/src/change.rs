@@ -16,7 +16,6 @@ pub struct Change {
 
 /// What kind of thing a [`Change`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ChangeKind {
     /// A policy got a revision or was deleted.
     Policy,

@@ -6,7 +6,6 @@ use crate::{AgentId, EnrollmentId, PolicyId, TokenId};
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// The thing to be changed does not exist.
     #[error("{what} {id} does not exist")]
@@ -50,7 +49,6 @@ pub enum StoreError {
 
 /// Why a compare-and-set or a unique key refused a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Conflict {
     /// An agent with this id exists.
     #[error("agent {0} exists")]

@@ -21,7 +21,6 @@ impl fmt::Debug for KeyHash {
 
 /// What a key opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum KeyKind {
     /// An enrollment token's key.
     Enrollment(TokenId),

@@ -1,7 +1,7 @@
 //! What the domain asks of a store, independent of the engine behind it.
 //!
 //! ```text
-//! domain (crate `fleet`) ──► dyn Store ──► sqlite (embedded)      conformance ──► every engine
+//! domain (crate `fleet`) ──► dyn Store ──► crate `store-sqlite`      conformance ──► every engine
 //!                                     └──► later: PostgreSQL, Elasticsearch
 //! ```
 //!
@@ -12,7 +12,7 @@
 mod action;
 mod agent;
 mod change;
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod health;
@@ -21,7 +21,6 @@ mod json;
 mod key;
 mod page;
 mod policy;
-pub mod sqlite;
 mod timestamp;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use clap::Parser;
-use test_support::{FleetOrder, HttpClient, IdleFleet};
+use test_support::{FleetOrder, HttpClient, IdleFleet, ProcessFigures};
 
 /// Simulates an idle fleet.
 #[derive(Parser)]
@@ -55,7 +55,7 @@ struct Options {
     hold: u64,
     /// Process id of the server: its resident memory is read before and after
     #[arg(long)]
-    pid: Option<u32>,
+    pid: Option<i32>,
 }
 
 fn main() {
@@ -102,7 +102,7 @@ async fn run(options: &Options) {
         ))
     };
 
-    let before = options.pid.map(resident);
+    let before = options.pid.map(|pid| ProcessFigures::of(pid).resident_kib);
     let started = Instant::now();
     let fleet = IdleFleet::start(FleetOrder {
         client,
@@ -147,7 +147,7 @@ fn say(fleet: &IdleFleet, started: Instant, options: &Options, before: Option<u6
         progress.failed,
     );
     if let (Some(pid), Some(before)) = (options.pid, before) {
-        let now = resident(pid);
+        let now = ProcessFigures::of(pid).resident_kib;
         print!("  server RSS {now} KiB");
         if progress.waiting > 0 {
             let more = now.saturating_sub(before);
@@ -157,14 +157,4 @@ fn say(fleet: &IdleFleet, started: Instant, options: &Options, before: Option<u6
         }
     }
     println!();
-}
-
-/// Resident memory of a process in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running server");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a resident size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

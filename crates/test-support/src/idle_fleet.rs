@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     http_client::HttpClient,
-    simulated_agent::{AgentError, SimulatedAgent},
+    simulated_agent::{AgentError, Checkin, SimulatedAgent},
 };
 
 /// Which fleet, and how fast it comes.
@@ -35,7 +35,7 @@ pub struct FleetOrder {
     /// Local addresses the agents come from, in turn; empty: whatever the system takes. One address has some
     /// 28,000 ports, of which a run may leave many in TIME_WAIT.
     pub source_addresses: Vec<IpAddr>,
-    /// How many enrol (and take their first policy) at a time.
+    /// How many enrol (and take their first policy), and later acknowledge, at a time.
     pub concurrency: usize,
     /// How long a poll may stay unanswered.
     pub poll_limit: Duration,
@@ -56,6 +56,17 @@ pub struct FleetProgress {
     pub last_failure: Option<String>,
 }
 
+/// A policy that an agent was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Which agent of the fleet, from 0.
+    pub agent: usize,
+    /// Revision of the policy.
+    pub revision: Option<i64>,
+    /// When the agent had read the answer.
+    pub at: Instant,
+}
+
 /// A running fleet; it ends when it is dropped.
 pub struct IdleFleet {
     counts: Arc<Counts>,
@@ -68,6 +79,7 @@ struct Counts {
     answered: AtomicUsize,
     failed: AtomicUsize,
     last_failure: Mutex<Option<String>>,
+    deliveries: Mutex<Vec<Delivery>>,
     changed: watch::Sender<()>,
 }
 
@@ -80,6 +92,7 @@ impl IdleFleet {
             answered: AtomicUsize::new(0),
             failed: AtomicUsize::new(0),
             last_failure: Mutex::new(None),
+            deliveries: Mutex::default(),
             changed: watch::channel(()).0,
         });
         let turns = Arc::new(Semaphore::new(order.concurrency.max(1)));
@@ -92,7 +105,7 @@ impl IdleFleet {
             let (counts, turns) = (Arc::clone(&counts), Arc::clone(&turns));
             let (token, limit) = (order.token.clone(), order.poll_limit);
             agents.spawn(async move {
-                if let Err(error) = live(&client, &token, limit, &turns, &counts).await {
+                if let Err(error) = live(number, &client, &token, limit, &turns, &counts).await {
                     *counts.last_failure.lock().unwrap() = Some(error.to_string());
                     counts.bump(&counts.failed);
                 }
@@ -113,8 +126,23 @@ impl IdleFleet {
         }
     }
 
+    /// Every policy delivered so far, in the order in which they were read.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.counts.deliveries.lock().unwrap().clone()
+    }
+
     /// Waits until `count` agents wait. `Err`: how far it was when an agent failed or `limit` was over.
     pub async fn until_waiting(&self, count: usize, limit: Duration) -> Result<(), FleetProgress> {
+        self.until(|progress| progress.waiting >= count, limit).await
+    }
+
+    /// Waits until the fleet is as far as `reached` wants. `Err`: how far it was when an agent failed or `limit`
+    /// was over.
+    pub async fn until(
+        &self,
+        reached: impl Fn(&FleetProgress) -> bool,
+        limit: Duration,
+    ) -> Result<(), FleetProgress> {
         let mut changes = self.counts.changed.subscribe();
         let reaching = async {
             loop {
@@ -123,7 +151,7 @@ impl IdleFleet {
                 if progress.failed > 0 {
                     return Err(progress);
                 }
-                if progress.waiting >= count {
+                if reached(&progress) {
                     return Ok(());
                 }
                 changes
@@ -148,9 +176,24 @@ impl Counts {
         count.fetch_add(1, Ordering::Relaxed);
         self.changed.send_replace(());
     }
+
+    fn answer(&self, agent: usize, checkin: &Checkin) {
+        let at = Instant::now();
+        let policies = checkin.of_type("POLICY_CHANGE").into_iter();
+        self.deliveries
+            .lock()
+            .unwrap()
+            .extend(policies.map(|action| Delivery {
+                agent,
+                revision: action["data"]["policy"]["revision"].as_i64(),
+                at,
+            }));
+        self.bump(&self.answered);
+    }
 }
 
 async fn live(
+    number: usize,
     client: &HttpClient,
     token: &str,
     limit: Duration,
@@ -162,7 +205,7 @@ async fn live(
         let mut agent = SimulatedAgent::enroll_on_one_connection(client, token).await?;
         counts.bump(&counts.enrolled);
         let first = agent.checkin().await?;
-        counts.bump(&counts.answered);
+        counts.answer(number, &first);
         agent.apply_on_one_connection(&first).await?;
         agent
     };
@@ -171,7 +214,10 @@ async fn live(
         counts.bump(&counts.waiting);
         let answer = agent.end_checkin(limit).await;
         counts.waiting.fetch_sub(1, Ordering::Relaxed);
-        counts.bump(&counts.answered);
-        agent.apply_on_one_connection(&answer?).await?;
+        let answer = answer?;
+        counts.answer(number, &answer);
+        // Ten thousand acknowledgements at one moment are more than a store may take.
+        let _turn = turns.acquire().await.expect("the semaphore is never closed");
+        agent.apply_on_one_connection(&answer).await?;
     }
 }

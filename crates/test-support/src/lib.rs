@@ -7,7 +7,7 @@
 //! - [`HttpClient`]: HTTP/1.1 over TCP or TLS, raw enough for malformed requests.
 //! - [`SimulatedAgent`]: what an Elastic Agent says (enrol, check in, apply, acknowledge).
 //! - [`AdminClient`]: the operator's side, with Kibana's paths.
-//! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/idle_fleet.rs`).
+//! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/idle_fleet.rs`, `examples/fleet_figures.rs`).
 //!
 //! Everything waits for events with [`LIMIT`], which only a hang reaches. A failed step of the harness panics,
 //! because it is a failed test; what a server may rightly refuse comes back as a value.
@@ -24,6 +24,7 @@ mod http_message;
 mod idle_fleet;
 mod kubelet_volume;
 mod pair_files;
+mod process_figures;
 mod server_command;
 mod server_log;
 mod server_process;
@@ -38,9 +39,10 @@ pub use self::{
     certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},
     http_client::{Connection, HttpClient},
     http_message::{Request, Response},
-    idle_fleet::{FleetOrder, FleetProgress, IdleFleet},
+    idle_fleet::{Delivery, FleetOrder, FleetProgress, IdleFleet},
     kubelet_volume::KubeletVolume,
     pair_files::{PairFiles, rename_over},
+    process_figures::ProcessFigures,
     server_command::ServerCommand,
     server_log::LogLine,
     server_process::{Listening, QuickstartFacts, ServerProcess},

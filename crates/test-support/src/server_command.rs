@@ -7,9 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tempfile::TempDir;
-
-use crate::server_process::ServerProcess;
+use crate::server_process::{Directory, ServerProcess};
 
 /// Builds the command line of the real binary. Made by [`server_command!`](crate::server_command).
 #[derive(Debug)]
@@ -22,22 +20,6 @@ pub struct ServerCommand {
     log_directory: Option<PathBuf>,
     listeners: usize,
     allowed: Vec<String>,
-}
-
-/// Where the process lives; a temporary one goes with the last process that uses it.
-#[derive(Debug)]
-pub(crate) enum Directory {
-    Temporary(TempDir),
-    Kept(PathBuf),
-}
-
-impl Directory {
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(directory) => directory.path(),
-            Self::Kept(path) => path,
-        }
-    }
 }
 
 /// A [`ServerCommand`] for the binary of this workspace; works in the integration tests of crate `fleet-server`

@@ -17,11 +17,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     LIMIT,
     http_client::HttpClient,
-    server_command::Directory,
     server_log::{LogLine, ServerLog},
 };
 
@@ -35,6 +35,22 @@ pub struct ServerProcess {
     threads: Vec<JoinHandle<()>>,
     allowed: Vec<String>,
     is_judged: bool,
+}
+
+/// Where the process lives; a temporary one goes with the last process that uses it.
+#[derive(Debug)]
+pub(crate) enum Directory {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
 }
 
 /// One `Listening on HOST:PORT` line.

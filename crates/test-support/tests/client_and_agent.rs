@@ -324,6 +324,13 @@ fn an_idle_fleet_waits_in_later_polls_of_one_connection_each() {
             ),
             (20, 20, 20, 0)
         );
+        let mut given: Vec<_> = fleet
+            .deliveries()
+            .iter()
+            .map(|delivery| (delivery.agent, delivery.revision))
+            .collect();
+        given.sort_unstable();
+        assert_eq!(given, (0..20).map(|agent| (agent, Some(3))).collect::<Vec<_>>());
         fleet.stop().await;
         let seen = seen.lock().unwrap().clone();
         let mut connections: Vec<usize> = seen.iter().map(|request| request.connection).collect();

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
+use x509_parser::prelude::{FromDer, GeneralName, KeyUsage, ParsedExtension, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
 use crate::moment::from_unix_seconds;
@@ -25,10 +25,16 @@ pub(crate) struct Facts {
     pub(crate) public_key: Vec<u8>,
     pub(crate) rsa_bits: Option<usize>,
     pub(crate) is_authority: bool,
+    /// How many intermediates may follow; only of a CA.
+    pub(crate) path_length: Option<u32>,
+    pub(crate) key_usage: Option<KeyUsage>,
+    /// Whether servers are among what it is for; `None`: it restricts nothing.
+    pub(crate) usages: Option<bool>,
     pub(crate) has_names: bool,
-    /// serverAuth or any usage; also true without the extension in a certificate that restricts nothing.
+    /// R21 asks a leaf for serverAuth itself: clients differ about one without the extension.
     pub(crate) serves: bool,
-    pub(crate) is_sha1_signed: bool,
+    /// The digest of its signature, if it is a broken one.
+    pub(crate) weak_digest: Option<&'static str>,
     /// Carries signed certificate timestamps: a public CA issued it, never a root itself.
     pub(crate) has_timestamps: bool,
 }
@@ -44,12 +50,17 @@ impl Facts {
             return Err("bytes follow its end".to_owned());
         }
         let mut facts = Self::bare(der, &certificate);
-        let mut usages = None;
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectAlternativeName(names) => facts.take_names(&names.general_names),
-                ParsedExtension::BasicConstraints(basic) => facts.is_authority = basic.ca,
-                ParsedExtension::ExtendedKeyUsage(usage) => usages = Some(usage.server_auth || usage.any),
+                ParsedExtension::BasicConstraints(basic) => {
+                    facts.is_authority = basic.ca;
+                    facts.path_length = basic.path_len_constraint.filter(|_| basic.ca);
+                }
+                ParsedExtension::KeyUsage(usage) => facts.key_usage = Some(*usage),
+                ParsedExtension::ExtendedKeyUsage(usage) => {
+                    facts.usages = Some(usage.server_auth || usage.any);
+                }
                 ParsedExtension::SubjectKeyIdentifier(id) => facts.subject_key_id = Some(id.0.to_vec()),
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
                     facts.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
@@ -58,8 +69,7 @@ impl Facts {
                 _ => {}
             }
         }
-        // R21 asks for serverAuth itself: clients differ about a leaf without the extension.
-        facts.serves = usages.unwrap_or(false);
+        facts.serves = facts.usages == Some(true);
         Ok(facts)
     }
 
@@ -87,9 +97,15 @@ impl Facts {
             public_key: certificate.public_key().raw.to_vec(),
             rsa_bits,
             is_authority: false,
+            path_length: None,
+            key_usage: None,
+            usages: None,
             has_names: false,
             serves: false,
-            is_sha1_signed: SHA1_SIGNATURES.contains(&signature.as_str()),
+            weak_digest: WEAK_SIGNATURES
+                .iter()
+                .find(|(algorithm, _)| *algorithm == signature)
+                .map(|(_, digest)| *digest),
             has_timestamps: false,
         }
     }
@@ -115,13 +131,12 @@ impl Facts {
         self.has_names = !self.info.names.is_empty();
     }
 
-    /// Whether `other` can have issued this certificate, by names and key identifiers.
-    pub(crate) fn is_issued_by(&self, other: &Self) -> bool {
-        let ids_agree = match (&self.authority_key_id, &other.subject_key_id) {
+    /// Whether the key identifiers, where there are any, say that `issuer` has issued this certificate.
+    pub(crate) fn key_ids_agree(&self, issuer: &Self) -> bool {
+        match (&self.authority_key_id, &issuer.subject_key_id) {
             (Some(wanted), Some(found)) => wanted == found,
             _ => true,
-        };
-        self.issuer == other.subject && ids_agree
+        }
     }
 
     pub(crate) fn is_self_issued(&self) -> bool {
@@ -170,6 +185,20 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// Bytes of hex digits, or `None`.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
 fn key_kind(certificate: &X509Certificate<'_>) -> (String, Option<usize>) {
     let algorithm = &certificate.public_key().algorithm;
     match certificate.public_key().parsed() {
@@ -201,5 +230,14 @@ fn key_kind(certificate: &X509Certificate<'_>) -> (String, Option<usize>) {
     }
 }
 
-/// sha1WithRSAEncryption, ecdsa-with-SHA1, dsa-with-sha1.
-const SHA1_SIGNATURES: &[&str] = &["1.2.840.113549.1.1.5", "1.2.840.10045.4.1", "1.2.840.10040.4.3"];
+/// Signature algorithms whose digests are broken.
+const WEAK_SIGNATURES: &[(&str, &str)] = &[
+    ("1.2.840.113549.1.1.2", "MD2"),
+    ("1.2.840.113549.1.1.3", "MD4"),
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.3.14.3.2.3", "MD5"),
+    ("1.3.14.3.2.29", "SHA-1"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+    ("1.2.840.10040.4.3", "SHA-1"),
+];

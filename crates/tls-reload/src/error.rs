@@ -1,4 +1,4 @@
-//! What can go wrong: settings that cannot hold, a set that cannot be loaded, a reloader that cannot start.
+//! What can go wrong: a set that cannot be loaded, with its findings, and a reloader that cannot start.
 //!
 //! Each variant is a cause with what is needed to act on it; `Display` is one lower-case line, `hint()` the
 //! remedy. No variant ever holds key material or a passphrase.
@@ -6,115 +6,16 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use thiserror::Error;
 
+use crate::form::Form;
 use crate::moment::rfc3339;
 use crate::mounted_volume;
-use crate::names::ClientAuth;
+use crate::settings_error::SettingsError;
 use crate::state::FailureReason;
-use crate::warning::Findings;
-
-/// A setting that cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SettingsError {
-    /// A word that is not in the list.
-    #[error("unknown {what} `{word}`: known are {known}")]
-    UnknownWord {
-        /// What the word should name.
-        what: &'static str,
-        /// The word.
-        word: String,
-        /// The words that are understood.
-        known: String,
-    },
-    /// A word that is known, and cannot be served.
-    #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
-    UnsupportedWord {
-        /// What the word names.
-        what: &'static str,
-        /// The word.
-        word: String,
-        /// Why not.
-        reason: &'static str,
-        /// The words that can be served.
-        known: String,
-    },
-    /// TLS 1.1 or older.
-    #[error(
-        "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
-    )]
-    ObsoleteProtocol {
-        /// The word.
-        word: String,
-    },
-    /// A pin that is not 32 bytes in base64.
-    #[error("`{word}` is not the base64 of a SHA-256 digest")]
-    BadPin {
-        /// The word.
-        word: String,
-    },
-    /// No certificate is configured.
-    #[error("no certificate is configured")]
-    NoPair,
-    /// Client certificates are asked for, and no CA could accept one.
-    #[error("client authentication is {}, but no client CA is configured", client_auth_word(*.mode))]
-    NoClientAuthorities {
-        /// The mode.
-        mode: ClientAuth,
-    },
-    /// An SNI name that is no host name.
-    #[error("`{name}` is neither a host name nor a wildcard of one label")]
-    BadName {
-        /// The name.
-        name: String,
-    },
-    /// `debounce` beyond its range.
-    #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
-    DebounceRange {
-        /// The value.
-        given: Duration,
-    },
-    /// `max_debounce` below `debounce`.
-    #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
-    CeilingBelowDebounce {
-        /// The configured ceiling.
-        ceiling: Duration,
-        /// The debounce it must reach.
-        debounce: Duration,
-    },
-    /// `reload_interval` beyond its range.
-    #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
-    IntervalRange {
-        /// The value.
-        given: Duration,
-    },
-    /// A threshold of zero.
-    #[error("an expiry warning of 0 would come when it is too late")]
-    EmptyWarning,
-}
-
-impl SettingsError {
-    /// The remedy.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::UnknownWord { .. } | Self::UnsupportedWord { .. } => "use one of the known names",
-            Self::ObsoleteProtocol { .. } => "use TLSv1.2 and TLSv1.3",
-            Self::BadPin { .. } => {
-                "openssl x509 -in ca.crt -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64"
-            }
-            Self::NoPair => "set certificate and key",
-            Self::NoClientAuthorities { .. } => "set certificate_authorities, or client_authentication: none",
-            Self::BadName { .. } => "write host.example.com or *.example.com",
-            Self::DebounceRange { .. } => "use a value between 0 and 10m",
-            Self::CeilingBelowDebounce { .. } => "raise max_debounce, or leave it out",
-            Self::IntervalRange { .. } => "use a value between 1s and 24h, or 0 for no safety poll",
-            Self::EmptyWarning => "use a time before the end, for example 7d",
-        }
-    }
-}
+use crate::warning::Warning;
 
 /// Why a TLS set cannot be loaded. `file` is a path, or says that the PEM is inline.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -191,39 +92,39 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
-    /// DER where PEM is due.
-    #[error("{role} {file}: is DER, not PEM")]
-    Der {
-        /// What the file is for.
-        role: &'static str,
-        /// The file.
-        file: String,
-    },
-    /// Text or bytes without a PEM section.
-    #[error("{role} {file}: holds no PEM section")]
+    /// Text or bytes without a PEM section, or a section in a form that is not read.
+    #[error("{role} {file}: {}{form}", line_prefix(*.line))]
     NotPem {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
+        /// What it is instead.
+        form: Form,
+        /// Where the section begins, if it is one.
+        line: Option<usize>,
     },
     /// A section that does not parse.
-    #[error("{role} {file}: broken PEM: {reason}")]
+    #[error("{role} {file}: broken PEM in line {line}: {reason}")]
     BrokenPem {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
-        /// What is wrong with it.
-        reason: String,
+        /// Where.
+        line: usize,
+        /// What is wrong there.
+        reason: &'static str,
     },
     /// PEM without a certificate.
-    #[error("{role} {file}: holds no certificate")]
+    #[error("{role} {file}: holds no certificate{}", instead(.inventory))]
     NoCertificate {
         /// What the file is for.
         role: &'static str,
         /// The file.
         file: String,
+        /// What it holds.
+        inventory: String,
     },
     /// R15.
     #[error("{role} {file}: holds {found} certificates, more than {limit}")]
@@ -250,10 +151,12 @@ pub enum LoadError {
         reason: String,
     },
     /// PEM without a private key.
-    #[error("key {file}: holds no private key")]
+    #[error("key {file}: holds no private key{}", instead(.inventory))]
     NoKey {
         /// The file.
         file: String,
+        /// What it holds.
+        inventory: String,
     },
     /// R15: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
@@ -264,12 +167,6 @@ pub enum LoadError {
         found: usize,
         /// The limit.
         limit: usize,
-    },
-    /// `Proc-Type: 4,ENCRYPTED`.
-    #[error("key {file}: is encrypted in the old OpenSSL format (Proc-Type: 4,ENCRYPTED), which is not read")]
-    LegacyEncryptedKey {
-        /// The file.
-        file: String,
     },
     /// Encrypted, and nothing to open it with.
     #[error("key {file}: is encrypted, and no passphrase is configured")]
@@ -399,17 +296,12 @@ impl LoadError {
             Self::TooManyKeys { .. } => "leave only the key of the certificate in the file",
             Self::Unsettled { .. } => "write to a temporary name and rename, so that a change is one step",
             Self::Empty { .. } => "write the PEM into it; an empty file is often a renewal that failed",
-            Self::Der { .. } => {
-                "convert it: openssl x509 -inform der (or openssl pkey -inform der) -in FILE -out FILE.pem"
-            }
-            Self::NotPem { .. } | Self::BrokenPem { .. } => {
-                "see that the file was copied whole: openssl x509 -in FILE -text"
-            }
+            Self::NotPem { file, form, .. } => return form.hint(file),
+            Self::BrokenPem { .. } => "see that the file was copied whole, and mend that line",
             Self::NoCertificate { .. } | Self::BadCertificate { .. } => {
                 "put the chain there, leaf first, as `-----BEGIN CERTIFICATE-----` sections"
             }
             Self::NoKey { .. } => "set key, or put the private key into the certificate's file",
-            Self::LegacyEncryptedKey { .. } => "convert it: openssl pkcs8 -topk8 -in OLD.key -out NEW.key",
             Self::PassphraseMissing { .. } => "set key_passphrase_path or key_passphrase",
             Self::CannotDecrypt { .. } => "correct key_passphrase_path or key_passphrase",
             Self::UnsupportedEncryption { .. } => {
@@ -443,12 +335,12 @@ impl LoadError {
             }
             Self::Unsettled { .. } => FailureReason::Unsettled,
             Self::Empty { .. } => FailureReason::Empty,
-            Self::Der { .. } | Self::NotPem { .. } | Self::BrokenPem { .. } => FailureReason::Malformed,
-            Self::NoCertificate { .. } | Self::BadCertificate { .. } | Self::NoKey { .. } => {
-                FailureReason::Malformed
-            }
-            Self::LegacyEncryptedKey { .. }
-            | Self::PassphraseMissing { .. }
+            Self::NotPem { .. }
+            | Self::BrokenPem { .. }
+            | Self::NoCertificate { .. }
+            | Self::BadCertificate { .. }
+            | Self::NoKey { .. } => FailureReason::Malformed,
+            Self::PassphraseMissing { .. }
             | Self::CannotDecrypt { .. }
             | Self::UnsupportedEncryption { .. } => FailureReason::Passphrase,
             Self::UnusableKey { .. } | Self::WeakKey { .. } => FailureReason::WeakKey,
@@ -459,6 +351,27 @@ impl LoadError {
             Self::BadRevocationList { .. } => FailureReason::RevocationLists,
             Self::Configuration { .. } | Self::Settings(_) => FailureReason::Configuration,
             Self::Panicked { .. } => FailureReason::Panic,
+        }
+    }
+}
+
+/// Errors and warnings of one load, apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Each of them refuses the set.
+    pub errors: Vec<LoadError>,
+    /// None of them does.
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// The first error and how many more there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.errors.as_slice() {
+            [] => "no error".to_owned(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
         }
     }
 }
@@ -529,10 +442,13 @@ impl StartError {
     }
 }
 
-fn client_auth_word(mode: ClientAuth) -> &'static str {
-    match mode {
-        ClientAuth::None => "none",
-        ClientAuth::Optional => "optional",
-        ClientAuth::Required => "required",
+fn line_prefix(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!("line {line} "))
+}
+
+fn instead(inventory: &str) -> String {
+    if inventory.is_empty() {
+        return String::new();
     }
+    format!(", but {inventory}")
 }

@@ -1,19 +1,21 @@
 //! Remaining life of what is served: which threshold is crossed, when the next one comes, and R35's health.
+//!
+//! A chain lives as long as the first of its certificates that ends: from then on clients refuse the leaf.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::moment::rfc3339;
-use crate::state::{GenerationInfo, ServedPair};
+use crate::state::{CertificateInfo, GenerationInfo, ServedPair};
 
-/// Which thresholds were announced, by leaf. Pure but for that memory: time is an argument.
+/// Which thresholds were announced, by chain. Pure but for that memory: time is an argument.
 pub(crate) struct Expiry {
     /// The largest first; the end itself is the last.
     thresholds: Vec<Duration>,
     announced: HashMap<String, usize>,
 }
 
-/// A served leaf that came closer to its end than a threshold.
+/// A served chain that came closer to its end than a threshold.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Crossing {
     /// Zero: it has ended.
@@ -38,7 +40,7 @@ impl Expiry {
     /// The thresholds crossed since the last call; of several at once only the nearest to the end.
     pub(crate) fn crossed(&mut self, info: &GenerationInfo, now: SystemTime) -> Vec<Crossing> {
         self.announced
-            .retain(|leaf, _| info.pairs.iter().any(|pair| pair.leaf.fingerprint == *leaf));
+            .retain(|chain, _| info.pairs.iter().any(|pair| key(pair) == *chain));
         let mut crossings = Vec::new();
         for pair in &info.pairs {
             let left = remaining(pair, now);
@@ -47,10 +49,7 @@ impl Expiry {
                 .iter()
                 .take_while(|threshold| left <= **threshold)
                 .count();
-            let before = self
-                .announced
-                .insert(pair.leaf.fingerprint.clone(), count)
-                .unwrap_or(0);
+            let before = self.announced.insert(key(pair), count).unwrap_or(0);
             // A clock set back takes back the crossing; it is announced again when it comes again.
             if count <= before {
                 continue;
@@ -78,7 +77,7 @@ impl Expiry {
         info.pairs.iter().filter_map(next).min()
     }
 
-    /// R35: a served leaf that is within the smallest warning, ended, or not valid yet.
+    /// R35: a served chain that is within the smallest warning, ended, not valid yet, or refused by clients.
     pub(crate) fn degraded(&self, info: &GenerationInfo, now: SystemTime) -> Option<String> {
         let smallest = self
             .thresholds
@@ -89,12 +88,14 @@ impl Expiry {
             .unwrap_or_default();
         info.pairs.iter().find_map(|pair| {
             let left = remaining(pair, now);
-            if pair.leaf.not_before > now {
-                let from = rfc3339(pair.leaf.not_before);
-                return Some(format!(
-                    "certificate {} is not valid before {from}",
-                    pair.certificate_file
-                ));
+            let file = &pair.certificate_file;
+            let mut chain = std::iter::once(&pair.leaf).chain(&pair.issuers);
+            if let Some(later) = chain.find(|one| one.not_before > now) {
+                let (whose, from) = (whose(pair, later), rfc3339(later.not_before));
+                return Some(format!("{whose}certificate {file} is not valid before {from}"));
+            }
+            if let Some(fault) = pair.faults.first() {
+                return Some(fault.clone());
             }
             (left <= smallest).then(|| describe(pair, left))
         })
@@ -102,13 +103,34 @@ impl Expiry {
 }
 
 fn remaining(pair: &ServedPair, now: SystemTime) -> Duration {
-    pair.leaf.not_after.duration_since(now).unwrap_or_default()
+    pair.ends_first()
+        .not_after
+        .duration_since(now)
+        .unwrap_or_default()
+}
+
+/// A leaf with another issuer's certificate beside it has other news.
+fn key(pair: &ServedPair) -> String {
+    format!("{} {}", pair.leaf.fingerprint, pair.ends_first().fingerprint)
+}
+
+/// Whose certificate of a file it is.
+fn whose(pair: &ServedPair, one: &CertificateInfo) -> String {
+    if *one == pair.leaf {
+        return String::new();
+    }
+    format!("the issuer `{}` in ", one.subject)
 }
 
 fn describe(pair: &ServedPair, left: Duration) -> String {
-    let (file, end) = (&pair.certificate_file, rfc3339(pair.leaf.not_after));
+    let first = pair.ends_first();
+    let (file, end, whose) = (
+        &pair.certificate_file,
+        rfc3339(first.not_after),
+        whose(pair, first),
+    );
     if left.is_zero() {
-        return format!("served certificate {file} expired at {end}");
+        return format!("{whose}served certificate {file} expired at {end}");
     }
     let hours = left.as_secs() / 3600;
     let words = match hours {
@@ -116,7 +138,7 @@ fn describe(pair: &ServedPair, left: Duration) -> String {
         1..=47 => format!("{hours} hours"),
         _ => format!("{} days", hours / 24),
     };
-    format!("served certificate {file} ends in {words}, at {end}")
+    format!("{whose}served certificate {file} ends in {words}, at {end}")
 }
 
 #[cfg(test)]
@@ -125,7 +147,6 @@ mod tests {
 
     use super::*;
     use crate::names::ClientAuth;
-    use crate::state::CertificateInfo;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -148,6 +169,8 @@ mod tests {
         let pair = ServedPair {
             leaf,
             intermediates: 0,
+            issuers: Vec::new(),
+            faults: Vec::new(),
             sni: Vec::new(),
             certificate_file: "tls.crt".to_owned(),
             key_file: "tls.key".to_owned(),
@@ -208,6 +231,51 @@ mod tests {
             expiry
                 .degraded(&info, day(5))
                 .is_some_and(|why| why.contains("not valid before"))
+        );
+    }
+
+    #[test]
+    fn r35_a_chain_ends_with_the_first_of_its_certificates() {
+        let (mut info, mut expiry) = (info(), Expiry::new(&[DAY * 7]));
+        let issuer = CertificateInfo {
+            fingerprint: "i".to_owned(),
+            subject: "CN=middle".to_owned(),
+            not_before: day(8),
+            not_after: day(50),
+            ..info.pairs[0].leaf.clone()
+        };
+        info.pairs[0].issuers = vec![issuer];
+        assert_eq!(info.not_after(), Some(day(50)));
+        assert_eq!(expiry.next(&info, day(40)), Some(DAY * 3));
+        let crossed = expiry.crossed(&info, day(45));
+        assert_eq!(thresholds(&crossed), [7]);
+        assert!(
+            crossed[0]
+                .message
+                .starts_with("the issuer `CN=middle` in served certificate tls.crt ends in 5 days"),
+            "{crossed:?}"
+        );
+        assert!(
+            expiry
+                .degraded(&info, day(51))
+                .is_some_and(|why| why.contains("`CN=middle`"))
+        );
+        info.pairs[0].issuers[0].not_before = day(20);
+        assert!(
+            expiry
+                .degraded(&info, day(15))
+                .is_some_and(|why| why.contains("`CN=middle` in certificate tls.crt is not valid before"))
+        );
+        // The issuer's renewal is news of its own, and so is what comes after it.
+        info.pairs[0].issuers[0].fingerprint = "j".to_owned();
+        info.pairs[0].issuers[0].not_after = day(60);
+        assert_eq!(thresholds(&expiry.crossed(&info, day(55))), [7]);
+        info.pairs[0].issuers.clear();
+        info.pairs[0].faults = vec!["certificate tls.crt: `CN=leaf` is signed with MD5".to_owned()];
+        assert!(
+            expiry
+                .degraded(&info, day(55))
+                .is_some_and(|why| why.contains("MD5"))
         );
     }
 }

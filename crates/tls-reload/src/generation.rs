@@ -15,7 +15,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-use crate::error::{LoadError, Rejected};
+use crate::error::{Findings, LoadError, Rejected};
+use crate::mounted_file;
 use crate::names::{Protocol, provider};
 use crate::read::{Material, Picture};
 use crate::sni::SniTable;
@@ -23,7 +24,7 @@ use crate::source::Settings;
 use crate::state::{GenerationInfo, ServedPair};
 use crate::trust::Trust;
 use crate::validate::{self, Pair};
-use crate::warning::{Findings, Warning};
+use crate::warning::Warning;
 
 /// A TLS set as it is served.
 pub struct Generation {
@@ -115,6 +116,12 @@ impl Generation {
         served: Option<&Self>,
     ) -> Result<Self, Rejected> {
         let mut findings = Findings::default();
+        let replaced = mounted_file::replaced_outside(&material.picture.snapshot);
+        findings
+            .warnings
+            .extend(replaced.iter().map(|path| Warning::ReplacedOutside {
+                file: path.display().to_string(),
+            }));
         let pairs = pairs(settings, material, now, served, &mut findings);
         let provider = Arc::new(provider(&settings.cipher_suites, &settings.curves));
         let trust = Trust::load(settings, material, &provider, now, &mut findings);
@@ -192,7 +199,7 @@ fn pairs(
 ) -> Vec<Pair> {
     let mut pairs = Vec::with_capacity(settings.pairs.len());
     for (place, source) in settings.pairs.iter().enumerate() {
-        let pair = match validate::pair(source, material, &mut findings.warnings) {
+        let pair = match validate::pair(source, material, now, &mut findings.warnings) {
             Ok(pair) => pair,
             Err(error) => {
                 findings.errors.push(error);
@@ -226,6 +233,8 @@ fn served_pairs(
         ServedPair {
             leaf: pair.leaf.info.clone(),
             intermediates: pair.certified.cert.len().saturating_sub(1),
+            issuers: pair.issuers.clone(),
+            faults: pair.faults.clone(),
             sni: table.add(names, &pair.certified, warnings),
             certificate_file: pair.certificate_file.clone(),
             key_file: pair.key_file.clone(),

@@ -1,4 +1,7 @@
 //! Private keys: decrypted where needed, turned into what signs a handshake (R18).
+//!
+//! Sections and a passphrase go in, signing keys come out. Work and memory of a decryption have bounds that are looked
+//! at first; neither a key nor a phrase is ever part of an error.
 
 use std::sync::Arc;
 
@@ -10,59 +13,80 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::error::LoadError;
-use crate::pem::Sections;
+use crate::legacy_key::Locked;
+use crate::pem::{Key, Sections};
+use crate::warning::Warning;
 
 /// Every key of `sections` that can sign, in order; encrypted ones are opened with `passphrase`.
 pub(crate) fn signing_keys(
     file: &str,
     sections: &Sections,
     passphrase: Option<&[u8]>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
-    let found = sections.keys.len() + sections.encrypted_keys.len();
+    let file = || file.to_owned();
+    let found = sections.keys.len();
     if found > MAX_KEYS {
         return Err(LoadError::TooManyKeys {
-            file: file.to_owned(),
+            file: file(),
             found,
             limit: MAX_KEYS,
         });
     }
-    let mut keys: Vec<PrivateKeyDer<'static>> = sections.keys.iter().map(PrivateKeyDer::clone_key).collect();
-    for encrypted in &sections.encrypted_keys {
-        keys.push(decrypt(file, encrypted, passphrase)?);
-    }
-    if keys.is_empty() {
-        return Err(if sections.has_legacy_key {
-            LoadError::LegacyEncryptedKey {
-                file: file.to_owned(),
-            }
-        } else {
-            LoadError::NoKey {
-                file: file.to_owned(),
-            }
-        });
-    }
-    let mut usable = Vec::with_capacity(keys.len());
+    let mut usable = Vec::with_capacity(found);
     let mut refusal = None;
-    for key in &keys {
-        match rustls::crypto::aws_lc_rs::sign::any_supported_type(key) {
+    for key in &sections.keys {
+        let key = plain(&file(), key, passphrase, warnings)?;
+        match rustls::crypto::aws_lc_rs::sign::any_supported_type(&key) {
             Ok(key) => usable.push(key),
             Err(error) => refusal = Some(error.to_string()),
         }
     }
     match refusal {
-        Some(reason) if usable.is_empty() => Err(LoadError::UnusableKey {
-            file: file.to_owned(),
-            reason,
+        Some(reason) if usable.is_empty() => Err(LoadError::UnusableKey { file: file(), reason }),
+        None if usable.is_empty() => Err(LoadError::NoKey {
+            file: file(),
+            inventory: sections.inventory(),
         }),
         _ => Ok(usable),
     }
 }
 
-fn decrypt(file: &str, der: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let file = || file.to_owned();
-    let Some(passphrase) = passphrase else {
-        return Err(LoadError::PassphraseMissing { file: file() });
+/// A key of the file, opened if it is encrypted.
+pub(crate) fn plain(
+    file: &str,
+    key: &Key,
+    passphrase: Option<&[u8]>,
+    warnings: &mut Vec<Warning>,
+) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let phrase = || {
+        passphrase.ok_or_else(|| LoadError::PassphraseMissing {
+            file: file.to_owned(),
+        })
     };
+    match key {
+        Key::Plain(key) => Ok(key.clone_key()),
+        Key::Encrypted(der) => decrypt(file, der, phrase()?),
+        Key::Legacy(key) => {
+            let key = key.open(phrase()?).map_err(|locked| match locked {
+                Locked::Wrong => LoadError::CannotDecrypt {
+                    file: file.to_owned(),
+                },
+                Locked::Unsupported(reason) => LoadError::UnsupportedEncryption {
+                    file: file.to_owned(),
+                    reason,
+                },
+            })?;
+            warnings.push(Warning::LegacyEncryption {
+                file: file.to_owned(),
+            });
+            Ok(key)
+        }
+    }
+}
+
+fn decrypt(file: &str, der: &[u8], passphrase: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let file = || file.to_owned();
     let encrypted =
         EncryptedPrivateKeyInfoRef::try_from(der).map_err(|error| LoadError::UnsupportedEncryption {
             file: file(),

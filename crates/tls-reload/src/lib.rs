@@ -25,15 +25,20 @@
 //!   or pins ends all such sessions at once.
 
 mod any_client;
+mod as_client;
 mod certificate;
 mod chain;
+mod chain_fault;
 mod error;
 mod expiry;
+mod form;
 mod generation;
 mod key;
+mod legacy_key;
 mod logging;
 mod metrics;
 mod moment;
+mod mounted_file;
 mod mounted_volume;
 mod names;
 mod pem;
@@ -41,6 +46,9 @@ mod quiet;
 mod read;
 mod reloader;
 mod resolver;
+mod served;
+mod settings_error;
+mod signature;
 mod sni;
 mod source;
 mod state;
@@ -50,18 +58,23 @@ mod walk;
 mod warning;
 mod watch;
 
-pub use error::{LoadError, Rejected, SettingsError, StartError};
+pub use as_client::{AsClient, ClientRefusal};
+pub use chain_fault::ChainFault;
+pub use error::{Findings, LoadError, Rejected, StartError};
+pub use form::Form;
 pub use generation::Generation;
 pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
 pub use moment::{Clock, rfc3339};
 pub use mounted_volume::missing_secret_key;
 pub use names::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationMode};
+pub use pem::certificates as pem_certificates;
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
+pub use settings_error::SettingsError;
 pub use source::{InlinePem, PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
 pub use state::{
     Attempt, CertificateInfo, Failure, FailureReason, GenerationInfo, ReloadOutcome, ReloadResult,
     ReloadState, RevocationListInfo, ServedPair, Trigger, WatchMode,
 };
-pub use warning::{Findings, Warning};
+pub use warning::Warning;
 pub use watch::{DirectoryWatcher, EventSink, WatchFailure, WatcherFactory, system_events};

@@ -23,7 +23,7 @@ use prometheus_client::registry::Registry;
 use rustls::ProtocolVersion;
 
 use crate::moment::unix_seconds;
-use crate::reloader::Shared;
+use crate::served::Served;
 use crate::state::{CertificateInfo, FailureReason, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::WatchFailure;
 
@@ -63,7 +63,7 @@ struct Families {
     restarts: Family<SetLabel, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     handshake_duration: Family<SetLabel, Histogram, fn() -> Histogram>,
-    sets: Mutex<Vec<(SetLabel, Weak<Shared>)>>,
+    sets: Mutex<Vec<(SetLabel, Weak<Served>)>>,
 }
 
 /// Reads the state of every set at a scrape.
@@ -182,12 +182,12 @@ impl ReloadMetrics {
     }
 
     /// From now on scrapes show this set's state. Series exist from the start, at zero.
-    pub(crate) fn observe(&self, shared: &Arc<Shared>) {
+    pub(crate) fn observe(&self, served: &Arc<Served>) {
         let set = SetLabel(self.set);
         {
             let mut sets = self.families.sets.lock().unwrap_or_else(PoisonError::into_inner);
             sets.retain(|(label, other)| *label != set && other.strong_count() > 0);
-            sets.push((set, Arc::downgrade(shared)));
+            sets.push((set, Arc::downgrade(served)));
         }
         drop(self.families.restarts.get_or_create(&set));
         drop(self.families.expiry_warnings.get_or_create(&set));
@@ -312,13 +312,13 @@ impl Families {
 
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sets: Vec<(SetLabel, Arc<Shared>, Arc<ReloadState>)> = {
+        let sets: Vec<(SetLabel, Arc<Served>, Arc<ReloadState>)> = {
             let sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
             sets.iter()
-                .filter_map(|(label, shared)| {
-                    shared
+                .filter_map(|(label, served)| {
+                    served
                         .upgrade()
-                        .map(|shared| (*label, shared.clone(), shared.state()))
+                        .map(|served| (*label, served.clone(), served.state()))
                 })
                 .collect()
         };
@@ -351,6 +351,11 @@ impl Collector for StateCollector {
             "Directories under file-system watch",
             |state| i64::try_from(state.watched_directories.len()).ok(),
         )?;
+        gauge(
+            "files_replaced_outside",
+            "Mounted files whose originals were replaced outside, so that the new ones are never seen",
+            |state| i64::try_from(state.replaced_outside.len()).ok(),
+        )?;
         let mut metric = encoder.encode_descriptor(
             "watch_mode",
             "1 for the way changes are noticed: events (with the safety poll), poll, off",
@@ -368,20 +373,20 @@ impl Collector for StateCollector {
         }
         let mut metric = encoder.encode_descriptor(
             "certificate_not_after_timestamp_seconds",
-            "End of validity in seconds since 1970 (kind leaf, client_ca), or the next update due (kind crl)",
+            "End of validity in seconds since 1970 (kind leaf; chain: what ends first of it; client_ca), or the next update due (kind crl)",
             None,
             MetricType::Gauge,
         )?;
-        for (set, shared, _) in &sets {
-            encode_ends(&mut metric, *set, shared)?;
+        for (set, served, _) in &sets {
+            encode_ends(&mut metric, *set, served)?;
         }
         Ok(())
     }
 }
 
-/// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each client CA and each CRL.
-fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -> fmt::Result {
-    let generation = shared.resolver().current();
+/// One series for each SNI name of a leaf (at most [`NAMES_PER_LEAF`]), each chain, each client CA and each CRL.
+fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -> fmt::Result {
+    let generation = served.resolver.current();
     let info = generation.info();
     // The same CA in two files, or the same leaf in two pairs, is one series: twice the same is no valid scrape.
     let mut told = HashSet::new();
@@ -406,6 +411,7 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, shared: &Shared) -
         for name in pair.sni.iter().take(NAMES_PER_LEAF) {
             certificate(metric, "leaf", &pair.leaf, name)?;
         }
+        certificate(metric, "chain", pair.ends_first(), "")?;
     }
     for authority in &info.client_authorities {
         certificate(metric, "client_ca", authority, "")?;

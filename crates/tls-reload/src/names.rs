@@ -12,7 +12,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use serde::Serialize;
 
-use crate::error::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// Whether a client must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -69,6 +69,17 @@ pub struct Curve {
 /// SHA-256 of a client CA's SubjectPublicKeyInfo.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpkiPin(pub(crate) [u8; 32]);
+
+impl ClientAuth {
+    /// The word of the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
 
 impl FromStr for ClientAuth {
     type Err = SettingsError;

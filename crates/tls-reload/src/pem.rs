@@ -1,151 +1,191 @@
-//! PEM text to DER sections; the only file that knows `rustls-pemfile`.
+//! The one reader of PEM: every file and every inline text goes through here.
 //!
-//! That crate is archived: it is a thin cover over the parser of `rustls-pki-types`, not vulnerable, and asked
-//! for by the product this crate was made for. Keeping it here makes its removal a change of a few lines.
+//! Bytes go in; certificates, keys and lists come out in their order, with the name and line of every section that
+//! is none of them. What can be read is read, anything else is an error with the line: nothing vanishes in silence.
 //! Errors name what is wrong and never quote the text: it may be a key.
+
+mod decode;
+mod section;
 
 use rustls_pemfile::Item;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::error::LoadError;
+use crate::form::Form;
+use crate::legacy_key::LegacyKey;
+use crate::warning::Warning;
+use section::{Broken, Section};
 
 /// What a PEM text holds, in its order.
 #[derive(Default)]
 pub(crate) struct Sections {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
-    pub(crate) keys: Vec<PrivateKeyDer<'static>>,
-    pub(crate) encrypted_keys: Vec<Zeroizing<Vec<u8>>>,
+    pub(crate) keys: Vec<Key>,
     pub(crate) revocation_lists: Vec<CertificateRevocationListDer<'static>>,
-    /// A key as OpenSSL encrypted them before PKCS#8.
-    pub(crate) has_legacy_key: bool,
+    places: Vec<Place>,
+}
+
+/// A private key as it stands in the file.
+pub(crate) enum Key {
+    Plain(PrivateKeyDer<'static>),
+    /// PKCS#8.
+    Encrypted(Zeroizing<Vec<u8>>),
+    /// `Proc-Type: 4,ENCRYPTED`.
+    Legacy(LegacyKey),
+}
+
+/// What a section holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Certificate,
+    Key,
+    RevocationList,
+    /// The curve of the key that follows, which says so itself.
+    Curve,
+    Other,
+}
+
+/// Where a section is.
+struct Place {
+    label: String,
+    line: usize,
+    content: Content,
 }
 
 /// Parses `bytes` of `file`; `role` and `file` only name it in errors.
 pub(crate) fn parse(role: &'static str, file: &str, bytes: &[u8]) -> Result<Sections, LoadError> {
     let file = || file.to_owned();
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(LoadError::Empty { role, file: file() });
     }
-    if find(text, BEGIN).is_none() {
-        return Err(if is_der(bytes) {
-            LoadError::Der { role, file: file() }
-        } else {
-            LoadError::NotPem { role, file: file() }
+    let broken = |Broken { line, reason }| LoadError::BrokenPem {
+        role,
+        file: file(),
+        line,
+        reason,
+    };
+    let found = section::sections(text).map_err(broken)?;
+    if found.is_empty() {
+        return Err(LoadError::NotPem {
+            role,
+            file: file(),
+            form: Form::of(bytes),
+            line: None,
         });
     }
     let mut sections = Sections::default();
-    let readable = without_legacy_keys(text);
-    if let Some(rest) = &readable {
-        sections.has_legacy_key = true;
-        collect(rest, &mut sections)
-    } else {
-        collect(text, &mut sections)
+    for section in &found {
+        if let Some(form) = Form::of_label(section.label) {
+            return Err(LoadError::NotPem {
+                role,
+                file: file(),
+                form,
+                line: Some(section.line),
+            });
+        }
+        sections.take(section).map_err(broken)?;
     }
-    .map_err(|reason| LoadError::BrokenPem {
-        role,
-        file: file(),
-        reason: reason.to_owned(),
-    })?;
-    sections.encrypted_keys = encrypted_keys(text).map_err(|reason| LoadError::BrokenPem {
-        role,
-        file: file(),
-        reason: reason.to_owned(),
-    })?;
     Ok(sections)
 }
 
-/// Whether the bytes look like one DER element.
-pub(crate) fn is_der(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x30, length, ..] if *length >= 0x80 || usize::from(*length) + 2 == bytes.len())
-}
-
-fn collect(text: &[u8], sections: &mut Sections) -> Result<(), &'static str> {
-    let mut rest = text;
-    loop {
-        match rustls_pemfile::read_one_from_slice(rest) {
-            Ok(None) => return Ok(()),
-            Ok(Some((item, after))) => {
-                rest = after;
-                match item {
-                    Item::X509Certificate(der) => sections.certificates.push(der),
-                    Item::Pkcs1Key(der) => sections.keys.push(der.into()),
-                    Item::Pkcs8Key(der) => sections.keys.push(der.into()),
-                    Item::Sec1Key(der) => sections.keys.push(der.into()),
-                    Item::Crl(der) => sections.revocation_lists.push(der),
-                    // A request or a bare public key beside the rest does no harm.
-                    _ => {}
-                }
-            }
-            Err(rustls_pemfile::Error::MissingSectionEnd { .. }) => {
-                return Err("a section has no end: the text is cut off");
-            }
-            Err(rustls_pemfile::Error::IllegalSectionStart { .. }) => {
-                return Err("a line begins a section and does not end as one");
-            }
-            Err(rustls_pemfile::Error::Base64Decode(_)) => return Err("a section is not base64"),
-        }
-    }
-}
-
-/// Sections named ENCRYPTED PRIVATE KEY, which `rustls-pemfile` skips.
-fn encrypted_keys(text: &[u8]) -> Result<Vec<Zeroizing<Vec<u8>>>, &'static str> {
-    use base64::Engine as _;
-    let mut keys = Vec::new();
-    let mut rest = text;
-    while let Some(start) = find(rest, ENCRYPTED_BEGIN) {
-        rest = rest.get(start + ENCRYPTED_BEGIN.len()..).unwrap_or_default();
-        let end = find(rest, ENCRYPTED_END).ok_or("a section has no end: the text is cut off")?;
-        let body = rest.get(..end).unwrap_or_default();
-        let body: Zeroizing<Vec<u8>> = Zeroizing::new(
-            body.iter()
-                .copied()
-                .filter(|b| !b.is_ascii_whitespace())
-                .collect(),
-        );
-        let der = base64::engine::general_purpose::STANDARD
-            .decode(&*body)
-            .map_err(|_| "a section is not base64")?;
-        keys.push(Zeroizing::new(der));
-        rest = rest.get(end..).unwrap_or_default();
-    }
-    Ok(keys)
-}
-
-/// The text without sections that carry `Proc-Type: 4,ENCRYPTED`; `None` if there are none.
-fn without_legacy_keys(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    find(text, LEGACY)?;
-    let mut kept = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text;
-    while let Some(start) = find(rest, BEGIN) {
-        let section = rest.get(start..).unwrap_or_default();
-        let length = find(section, b"-----END ").and_then(|end| {
-            let tail = section.get(end..)?;
-            Some(
-                end + tail
-                    .iter()
-                    .position(|b| *b == b'\n')
-                    .map_or(tail.len(), |line| line + 1),
-            )
+/// The certificates of a PEM text, at least one; `role` and `file` only name it in errors.
+///
+/// # Errors
+/// It is damaged, no PEM, or holds none.
+pub fn certificates(
+    role: &'static str,
+    file: &str,
+    bytes: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let sections = parse(role, file, bytes)?;
+    if sections.certificates.is_empty() {
+        return Err(LoadError::NoCertificate {
+            role,
+            file: file.to_owned(),
+            inventory: sections.inventory(),
         });
-        let (section, after) = section.split_at(length.unwrap_or(section.len()));
-        if find(section, LEGACY).is_none() {
-            kept.extend_from_slice(section);
-        }
-        rest = after;
     }
-    Some(kept)
+    Ok(sections.certificates)
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
+impl Sections {
+    fn take(&mut self, section: &Section<'_>) -> Result<(), Broken> {
+        let content = self.content(section)?;
+        self.places.push(Place {
+            label: section.label.to_owned(),
+            line: section.line,
+            content,
+        });
+        Ok(())
+    }
+
+    fn content(&mut self, section: &Section<'_>) -> Result<Content, Broken> {
+        let key = match section.label {
+            "ENCRYPTED PRIVATE KEY" => Key::Encrypted(decode::bytes(section)?),
+            "RSA PRIVATE KEY" | "EC PRIVATE KEY" if is_encrypted(section) => {
+                let ciphertext = decode::bytes(section)?;
+                Key::Legacy(LegacyKey::new(section.label, &section.headers, ciphertext))
+            }
+            "EC PARAMETERS" => return Ok(Content::Curve),
+            // What OpenSSL called it before there was a standard.
+            "X509 CERTIFICATE" => {
+                let der = decode::bytes(section)?;
+                self.certificates.push(CertificateDer::from(der.to_vec()));
+                return Ok(Content::Certificate);
+            }
+            _ => match decode::item(section)? {
+                Some(Item::X509Certificate(der)) => {
+                    self.certificates.push(der);
+                    return Ok(Content::Certificate);
+                }
+                Some(Item::Crl(der)) => {
+                    self.revocation_lists.push(der);
+                    return Ok(Content::RevocationList);
+                }
+                Some(Item::Pkcs1Key(der)) => Key::Plain(der.into()),
+                Some(Item::Pkcs8Key(der)) => Key::Plain(der.into()),
+                Some(Item::Sec1Key(der)) => Key::Plain(der.into()),
+                _ => return Ok(Content::Other),
+            },
+        };
+        self.keys.push(key);
+        Ok(Content::Key)
+    }
+
+    /// A warning for each section that holds nothing of `wanted`.
+    pub(crate) fn unused(&self, role: &'static str, file: &str, wanted: &[Content]) -> Vec<Warning> {
+        let unused = self
+            .places
+            .iter()
+            .filter(|place| !wanted.contains(&place.content));
+        unused
+            .map(|place| Warning::SectionUnused {
+                role,
+                file: file.to_owned(),
+                label: place.label.clone(),
+                line: place.line,
+            })
+            .collect()
+    }
+
+    /// Every section, for the message that one is missing.
+    pub(crate) fn inventory(&self) -> String {
+        let told = self.places.iter().take(TOLD);
+        let told = told.map(|place| format!("{} (line {})", place.label, place.line));
+        told.collect::<Vec<_>>().join(", ")
+    }
 }
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-const ENCRYPTED_BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-const ENCRYPTED_END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
-const LEGACY: &[u8] = b"Proc-Type: 4,ENCRYPTED";
+fn is_encrypted(section: &Section<'_>) -> bool {
+    let is_so = |(key, value): &(&str, &str)| *key == "Proc-Type" && value.ends_with("ENCRYPTED");
+    section.headers.iter().any(is_so)
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How many sections a message counts up.
+const TOLD: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -182,8 +222,8 @@ mod tests {
     fn a_legacy_key_does_not_hide_the_certificate() {
         let text = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: X\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
         let sections = parse("certificate", "f", text).unwrap();
-        assert!(sections.has_legacy_key);
-        assert_eq!((sections.certificates.len(), sections.keys.len()), (1, 0));
+        assert_eq!((sections.certificates.len(), sections.keys.len()), (1, 1));
+        assert!(matches!(sections.keys[0], Key::Legacy(_)));
     }
 
     #[test]

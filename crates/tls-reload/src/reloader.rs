@@ -8,16 +8,15 @@ mod actor;
 mod course;
 mod job;
 mod report;
-mod supervise;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
+use supervise::{Supervised, supervise};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{Rejected, StartError};
@@ -25,10 +24,12 @@ use crate::generation::Generation;
 use crate::metrics::ReloadMetrics;
 use crate::moment::Clock;
 use crate::resolver::Resolver;
+use crate::served::Served;
 use crate::source::Settings;
-use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger};
+use crate::state::{FailureReason, ReloadOutcome, ReloadResult, ReloadState, Trigger, WatchMode};
 use crate::watch::{WatcherFactory, system_events};
 use actor::{CertReloader, ReloadNow};
+use shared::Shared;
 
 /// What a reloader is made of, before it starts.
 ///
@@ -56,20 +57,7 @@ pub struct Reloader {
 #[derive(Clone)]
 pub struct ReloadHandle {
     shared: Arc<Shared>,
-    actor: watch::Receiver<Option<Addr<CertReloader>>>,
-    stop: watch::Sender<bool>,
-}
-
-/// What outlives every rebuild of the actor.
-pub(crate) struct Shared {
-    settings: Settings,
-    resolver: Resolver,
-    state: watch::Sender<Arc<ReloadState>>,
-    metrics: ReloadMetrics,
-    clock: Clock,
-    watcher: WatcherFactory,
-    /// A job this long means a file system that does not answer.
-    stuck_after: Duration,
+    actor: Supervised<CertReloader>,
 }
 
 impl Reloader {
@@ -115,8 +103,8 @@ impl Reloader {
     /// R29: the set cannot be served; or this thread runs no actix system.
     pub fn start(self) -> Result<ReloadHandle, StartError> {
         let arbiter = actix_rt::Arbiter::try_current().ok_or(StartError::NoSystem)?;
-        let (handle, supervisor) = self.load()?;
-        if arbiter.spawn(supervisor.run()) {
+        let (handle, life) = self.load()?;
+        if arbiter.spawn(life) {
             Ok(handle)
         } else {
             Err(StartError::NoSystem)
@@ -129,14 +117,15 @@ impl Reloader {
     /// # Errors
     /// R29: the set cannot be served; or the thread cannot be started.
     pub fn spawn_system(self) -> Result<ReloadHandle, StartError> {
-        let (handle, supervisor) = self.load()?;
+        let (handle, life) = self.load()?;
         std::thread::Builder::new()
             .name("tls-reload".to_owned())
-            .spawn(move || actix_rt::System::new().block_on(supervisor.run()))?;
+            .spawn(move || actix_rt::System::new().block_on(life))?;
         Ok(handle)
     }
 
-    fn load(self) -> Result<(ReloadHandle, supervise::Supervisor), Rejected> {
+    /// The handle, and the life of the actor, which must run on an actix arbiter.
+    fn load(self) -> Result<(ReloadHandle, impl Future<Output = ()> + Send + use<>), Rejected> {
         let Self {
             settings,
             metrics,
@@ -147,20 +136,26 @@ impl Reloader {
         let now = clock.now();
         let generation = Arc::new(Generation::load(&settings, now)?);
         let state = report::first(&generation, &settings, now);
-        let resolver = Resolver::new(generation);
+        let served = Served::new(Resolver::new(generation), state);
+        metrics.observe(&served);
         let shared = Arc::new(Shared {
             settings,
-            resolver,
-            state: watch::Sender::new(Arc::new(state)),
+            served,
             metrics,
             clock,
             watcher,
             stuck_after,
         });
-        shared.metrics.observe(&shared);
-        let (stop, stopped) = watch::channel(false);
-        let (supervisor, actor) = supervise::Supervisor::new(shared.clone(), stopped);
-        Ok((ReloadHandle { shared, actor, stop }, supervisor))
+        let (kept, counted, life) = (shared.clone(), shared.clone(), Life(shared.served.clone()));
+        let (actor, supervisor) = supervise(
+            move |exit| CertReloader::new(kept.clone(), exit),
+            move || counted.reloader_panicked(),
+        );
+        let life = async move {
+            let _life = life;
+            supervisor.patience(PATIENCE).run().await;
+        };
+        Ok((ReloadHandle { shared, actor }, life))
     }
 }
 
@@ -168,20 +163,20 @@ impl ReloadHandle {
     /// What listeners read.
     #[must_use]
     pub fn resolver(&self) -> Resolver {
-        self.shared.resolver.clone()
+        self.shared.served.resolver.clone()
     }
 
     /// The state now. Cheap: a shared value.
     #[must_use]
     pub fn state(&self) -> Arc<ReloadState> {
-        self.shared.state()
+        self.shared.served.state()
     }
 
     /// The state now and each that follows. While a borrowed state is held (in the closure of `wait_for`, too), ask
     /// the handle for nothing and scrape no metrics: the reloader waits for the borrow, and they for the reloader.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ReloadState>> {
-        self.shared.state.subscribe()
+        self.shared.served.subscribe()
     }
 
     /// Reads the files at once (R10) and tells what came of it. `trigger` is who asks.
@@ -194,7 +189,7 @@ impl ReloadHandle {
                 Some("set certificate_reload.enabled: true"),
             );
         }
-        let mut actor = self.actor.clone();
+        let mut actor = self.actor.addresses();
         for _ in 0..TRIES {
             let address = match tokio::time::timeout(RESTART, actor.wait_for(Option::is_some)).await {
                 Ok(Ok(address)) => address.clone(),
@@ -221,8 +216,8 @@ impl ReloadHandle {
 
     /// Stops the watcher and all timers (R32). What is served stays served. Returns when it is done.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
-        let mut state = self.shared.state.subscribe();
+        self.actor.stop().await;
+        let mut state = self.shared.served.subscribe();
         // The sender is in `shared`, which we hold: waiting cannot fail.
         let _stopped = state.wait_for(|state| state.stopped).await;
     }
@@ -236,7 +231,14 @@ impl ReloadHandle {
     ) -> ReloadOutcome {
         ReloadOutcome {
             result,
-            fingerprint: self.shared.resolver.current().info().fingerprint().to_owned(),
+            fingerprint: self
+                .shared
+                .served
+                .resolver
+                .current()
+                .info()
+                .fingerprint()
+                .to_owned(),
             message: message.to_owned(),
             hint: hint.map(str::to_owned),
             reason,
@@ -244,29 +246,16 @@ impl ReloadHandle {
     }
 }
 
-impl Shared {
-    pub(crate) fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
+/// Held while the supervisor runs. Dropped with it, also when the actix system ends and takes that task along.
+struct Life(Arc<Served>);
 
-    pub(crate) fn state(&self) -> Arc<ReloadState> {
-        self.state.borrow().clone()
-    }
-
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.settings.paths()
-    }
-
-    /// Publishes a changed state; one that is the same wakes nobody.
-    fn update(&self, change: impl FnOnce(&mut ReloadState)) {
-        self.state.send_if_modified(|state| {
-            let mut next = (**state).clone();
-            change(&mut next);
-            let differs = next != **state;
-            if differs {
-                *state = Arc::new(next);
-            }
-            differs
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.update(|state| {
+            state.stopped = true;
+            state.watch_mode = WatchMode::Off;
+            state.watched_directories.clear();
+            state.pending_retry = None;
         });
     }
 }
@@ -282,13 +271,15 @@ impl fmt::Debug for Reloader {
 impl fmt::Debug for ReloadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadHandle")
-            .field("serves", &self.shared.resolver)
+            .field("serves", &self.shared.served.resolver)
             .finish_non_exhaustive()
     }
 }
 
 /// Reading a set takes milliseconds; a disk that is merely busy takes seconds.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long an actor may take to stop: R32 asks for 100 ms in all.
+const PATIENCE: Duration = Duration::from_millis(80);
 /// How often a request follows the actor through a restart.
 const TRIES: usize = 3;
 /// How long a restart may take before a request gives up on it.

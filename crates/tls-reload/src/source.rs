@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::error::SettingsError;
 use crate::names::{CipherSuite, ClientAuth, Curve, Protocol, SpkiPin, VerificationMode};
+use crate::settings_error::SettingsError;
 
 /// Everything one TLS set is made of, and how it is reloaded.
 #[derive(Debug, Clone, Default)]
@@ -151,7 +151,7 @@ impl Settings {
         let asks = self.client_auth() != ClientAuth::None;
         if asks && self.client_authorities.is_empty() && self.verification_mode != VerificationMode::None {
             return Err(SettingsError::NoClientAuthorities {
-                mode: self.client_auth(),
+                mode: self.client_auth().as_str(),
             });
         }
         for name in self.pairs.iter().flat_map(|pair| &pair.names) {

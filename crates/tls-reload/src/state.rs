@@ -112,6 +112,10 @@ pub struct ServedPair {
     pub leaf: CertificateInfo,
     /// How many certificates are sent with it.
     pub intermediates: usize,
+    /// Those of them that make up the chain, from the leaf's issuer up.
+    pub issuers: Vec<CertificateInfo>,
+    /// For what clients refuse the chain, but for what only time brings or ends.
+    pub faults: Vec<String>,
     /// The SNI names that select it, without those an earlier pair has. The default pair also answers all
     /// other names.
     pub sni: Vec<String>,
@@ -157,6 +161,21 @@ pub struct GenerationInfo {
     pub warnings: Vec<String>,
 }
 
+impl ServedPair {
+    /// The certificate of the chain that ends first: from then on clients refuse the leaf.
+    #[must_use]
+    pub fn ends_first(&self) -> &CertificateInfo {
+        let issuers = self.issuers.iter();
+        issuers.fold(&self.leaf, |first, issuer| {
+            if issuer.not_after < first.not_after {
+                issuer
+            } else {
+                first
+            }
+        })
+    }
+}
+
 impl GenerationInfo {
     /// The default leaf's fingerprint.
     #[must_use]
@@ -164,10 +183,10 @@ impl GenerationInfo {
         self.pairs.first().map_or("", |pair| &pair.leaf.fingerprint)
     }
 
-    /// The earliest end among the served leaves.
+    /// The earliest end among the served chains.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
-        self.pairs.iter().map(|pair| pair.leaf.not_after).min()
+        self.pairs.iter().map(|pair| pair.ends_first().not_after).min()
     }
 }
 
@@ -250,6 +269,8 @@ pub struct ReloadState {
     /// Since when the files' system has not answered a look or a read; `None` while it does.
     #[serde(serialize_with = "moment::optional::serialize")]
     pub stuck_since: Option<SystemTime>,
+    /// Mounted files whose originals were replaced outside: what is new there is never seen here.
+    pub replaced_outside: Vec<PathBuf>,
     /// How often the reloader was rebuilt after a panic (R31).
     pub reloader_restarts: u64,
     /// How often the watcher was rebuilt (R7).
@@ -277,6 +298,7 @@ impl ReloadState {
             failure: None,
             pending_retry: None,
             stuck_since: None,
+            replaced_outside: Vec::new(),
             reloader_restarts: 0,
             watcher_restarts: 0,
             stopped: false,

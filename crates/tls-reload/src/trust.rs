@@ -13,14 +13,15 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::any_client::AnyClient;
 use crate::certificate::{Facts, common_name, hex};
-use crate::error::LoadError;
+use crate::error::{Findings, LoadError};
+use crate::form;
 use crate::moment::from_unix_seconds;
 use crate::names::{ClientAuth, SpkiPin, VerificationMode};
-use crate::pem;
+use crate::pem::{self, Content};
 use crate::read::Material;
 use crate::source::Settings;
 use crate::state::{CertificateInfo, RevocationListInfo};
-use crate::warning::{Findings, Warning};
+use crate::warning::Warning;
 
 /// Everything that decides over a client's certificate.
 pub(crate) struct Trust {
@@ -95,10 +96,13 @@ fn authorities(settings: &Settings, material: &Material, findings: &mut Findings
                 continue;
             }
         };
+        let unused = sections.unused(role, &file, &[Content::Certificate]);
+        findings.warnings.extend(unused);
         if sections.certificates.is_empty() {
             findings.errors.push(LoadError::NoCertificate {
                 role,
                 file: file.clone(),
+                inventory: sections.inventory(),
             });
         }
         for (place, der) in sections.certificates.into_iter().enumerate() {
@@ -147,11 +151,14 @@ fn lists(settings: &Settings, material: &Material, findings: &mut Findings) -> V
     let mut all = Vec::new();
     for path in &settings.revocation_lists {
         let file = path.display().to_string();
+        let warnings = &mut findings.warnings;
         let parsed = material.file(role, path).and_then(|content| {
-            if pem::is_der(&content.bytes) {
+            if form::is_der(&content.bytes) {
                 return Ok(vec![CertificateRevocationListDer::from(content.bytes.to_vec())]);
             }
-            Ok(pem::parse(role, &file, &content.bytes)?.revocation_lists)
+            let sections = pem::parse(role, &file, &content.bytes)?;
+            warnings.extend(sections.unused(role, &file, &[Content::RevocationList]));
+            Ok(sections.revocation_lists)
         });
         match parsed {
             Err(error) => findings.errors.push(error),

@@ -10,9 +10,10 @@ use crate::certificate::Facts;
 use crate::chain::{self, Link};
 use crate::error::LoadError;
 use crate::key;
-use crate::pem::{self, Sections};
+use crate::pem::{self, Content, Sections};
 use crate::read::Material;
 use crate::source::{PairSource, Passphrase, PemSource};
+use crate::state::CertificateInfo;
 use crate::warning::Warning;
 
 /// Chains longer than this are refused (R15).
@@ -22,6 +23,10 @@ pub(crate) const MAX_CERTIFICATES: usize = 100;
 pub(crate) struct Pair {
     pub(crate) certified: Arc<CertifiedKey>,
     pub(crate) leaf: Facts,
+    /// The issuers that are sent with it, in order.
+    pub(crate) issuers: Vec<CertificateInfo>,
+    /// What clients refuse about the chain, whenever they look.
+    pub(crate) faults: Vec<String>,
     pub(crate) certificate_file: String,
     pub(crate) key_file: String,
 }
@@ -30,13 +35,15 @@ pub(crate) struct Pair {
 pub(crate) fn pair(
     source: &PairSource,
     material: &Material,
+    now: SystemTime,
     warnings: &mut Vec<Warning>,
 ) -> Result<Pair, LoadError> {
     let certificate_file = source.certificate.to_string();
     let key_file = source.key_source().to_string();
     let sections = sections("certificate", &source.certificate, material)?;
-    let links = links(&certificate_file, &sections.certificates)?;
-    let keys = keys(source, sections, material).map_err(|error| match error {
+    warnings.extend(sections.unused("certificate", &certificate_file, PAIR));
+    let links = links(&certificate_file, &sections)?;
+    let keys = keys(source, sections, material, warnings).map_err(|error| match error {
         // A weak RSA key is refused by the crypto library in words that help nobody.
         LoadError::UnusableKey { .. } => weak(&links, &key_file).unwrap_or(error),
         _ => error,
@@ -53,15 +60,35 @@ pub(crate) fn pair(
             count: keys.len(),
         });
     }
-    let (links, found) = chain::order(&certificate_file, links, leaf);
-    warnings.extend(found);
-    let Some(leaf) = links.first().map(|link| link.facts.clone()) else {
+    let chain = chain::order(&certificate_file, links, leaf, now);
+    warnings.extend(chain.warnings);
+    let Some(leaf) = chain.links.first().map(|link| link.facts.clone()) else {
         return Err(LoadError::NoCertificate {
             role: "certificate",
             file: certificate_file,
+            inventory: String::new(),
         });
     };
-    judge_leaf(&certificate_file, &links, warnings);
+    judge_leaf(&certificate_file, &leaf, warnings);
+    let mut faults = Vec::new();
+    for (subject, fault) in chain::examine(&chain.links, now) {
+        let lasts = !fault.is_of_time();
+        let warning = Warning::Chain {
+            file: certificate_file.clone(),
+            subject,
+            fault,
+        };
+        if lasts {
+            faults.push(warning.to_string());
+        }
+        warnings.push(warning);
+    }
+    let issuers = chain
+        .links
+        .iter()
+        .skip(1)
+        .map(|link| link.facts.info.clone())
+        .collect();
     if let Some(mode) = source
         .key_source()
         .path()
@@ -74,10 +101,13 @@ pub(crate) fn pair(
             mode,
         });
     }
-    let chain: Vec<CertificateDer<'static>> = links.into_iter().map(|link| link.der).collect();
+    let sent = chain.links.into_iter().chain(chain.others);
+    let sent: Vec<CertificateDer<'static>> = sent.map(|link| link.der).collect();
     Ok(Pair {
-        certified: Arc::new(CertifiedKey::new(chain, key)),
+        certified: Arc::new(CertifiedKey::new(sent, key)),
         leaf,
+        issuers,
+        faults,
         certificate_file,
         key_file,
     })
@@ -146,12 +176,14 @@ pub(crate) fn judge_dates(
     }))
 }
 
-fn links(file: &str, certificates: &[CertificateDer<'static>]) -> Result<Vec<Link>, LoadError> {
+fn links(file: &str, sections: &Sections) -> Result<Vec<Link>, LoadError> {
     let role = "certificate";
+    let certificates = &sections.certificates;
     if certificates.is_empty() {
         return Err(LoadError::NoCertificate {
             role,
             file: file.to_owned(),
+            inventory: sections.inventory(),
         });
     }
     if certificates.len() > MAX_CERTIFICATES {
@@ -185,10 +217,17 @@ fn keys(
     source: &PairSource,
     certificate: Sections,
     material: &Material,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Arc<dyn SigningKey>>, LoadError> {
     let file = source.key_source().to_string();
     let own = match &source.key {
-        Some(key) => sections("key", key, material)?,
+        Some(key) => {
+            let own = sections("key", key, material)?;
+            if key != &source.certificate {
+                warnings.extend(own.unused("key", &file, PAIR));
+            }
+            own
+        }
         None => certificate,
     };
     let phrase: Option<&[u8]> = match &source.passphrase {
@@ -196,7 +235,7 @@ fn keys(
         Some(Passphrase::Value(secret)) => Some(secret.as_bytes()),
         Some(Passphrase::Path(path)) => Some(without_newline(&material.file("passphrase", path)?.bytes)),
     };
-    key::signing_keys(&file, &own, phrase)
+    key::signing_keys(&file, &own, phrase, warnings)
 }
 
 /// The place of the leaf and the key that signs for it: the first certificate if any key fits it, otherwise
@@ -222,10 +261,7 @@ fn weak(links: &[Link], key_file: &str) -> Option<LoadError> {
     })
 }
 
-fn judge_leaf(file: &str, links: &[Link], warnings: &mut Vec<Warning>) {
-    let Some(leaf) = links.first().map(|link| &link.facts) else {
-        return;
-    };
+fn judge_leaf(file: &str, leaf: &Facts, warnings: &mut Vec<Warning>) {
     let file = || file.to_owned();
     if !leaf.has_names {
         warnings.push(Warning::NoNames { file: file() });
@@ -235,15 +271,6 @@ fn judge_leaf(file: &str, links: &[Link], warnings: &mut Vec<Warning>) {
     }
     if leaf.is_authority {
         warnings.push(Warning::AuthorityAsLeaf { file: file() });
-    }
-    for link in links
-        .iter()
-        .filter(|link| link.facts.is_sha1_signed && !link.facts.is_self_issued())
-    {
-        warnings.push(Warning::Sha1Signature {
-            file: file(),
-            subject: link.facts.info.subject.clone(),
-        });
     }
     let life = leaf
         .info
@@ -261,6 +288,8 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\r").unwrap_or(bytes)
 }
 
+/// What the files of a pair may hold: either of them may be both at once.
+const PAIR: &[Content] = &[Content::Certificate, Content::Key, Content::Curve];
 const DAY: u64 = 24 * 3600;
 /// What browsers and some clients accept at most.
 const MAX_DAYS: u64 = 398;

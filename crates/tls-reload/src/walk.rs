@@ -71,6 +71,8 @@ pub(crate) enum Mark {
         modified: Stamp,
         changed: Stamp,
         mode: u32,
+        /// No name leads to it any more but the mount that was followed.
+        is_unlinked: bool,
     },
     Special {
         id: Id,
@@ -237,6 +239,14 @@ impl Snapshot {
         }
     }
 
+    /// The files at the end of the paths, behind all links, and whether each still has a name of its own.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.marks.iter().filter_map(|(path, mark)| match mark {
+            Mark::File { is_unlinked, .. } => Some((path.as_path(), !is_unlinked)),
+            _ => None,
+        })
+    }
+
     /// The newest change time among what differs from `before`. `None` if anything differs without a newer
     /// time: a file in the middle of being truncated shows its new size before its new time.
     pub(crate) fn newest_change_since(&self, before: &Self) -> Option<SystemTime> {
@@ -339,6 +349,7 @@ fn mark_of(stat: &Stat) -> Mark {
                 modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
                 changed: changed(stat),
                 mode: permissions(stat),
+                is_unlinked: wide(stat.st_nlink) == 0,
             };
         }
         FileType::Directory => {

@@ -1,31 +1,10 @@
-//! What is served although it is not as it should be, and the list of findings of one load.
+//! What is served although it is not as it should be.
 
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::error::LoadError;
+use crate::chain_fault::ChainFault;
 use crate::moment::rfc3339;
-
-/// Errors and warnings of one load, apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Each of them refuses the set.
-    pub errors: Vec<LoadError>,
-    /// None of them does.
-    pub warnings: Vec<Warning>,
-}
-
-impl Findings {
-    /// The first error and how many more there are.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        match self.errors.as_slice() {
-            [] => "no error".to_owned(),
-            [only] => only.to_string(),
-            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
-        }
-    }
-}
 
 /// A finding that does not keep a set from being served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +27,12 @@ pub enum Warning {
     NoNames { file: String },
     /// R21.
     NoServerAuth { file: String },
-    /// R21.
-    Sha1Signature { file: String, subject: String },
+    /// Something about a certificate of the chain for which clients refuse it.
+    Chain {
+        file: String,
+        subject: String,
+        fault: ChainFault,
+    },
     /// R21.
     AuthorityAsLeaf { file: String },
     /// R21.
@@ -58,6 +41,17 @@ pub enum Warning {
     LongLived { file: String, days: u64 },
     /// R17: more than one private key; the one that fits was taken.
     SeveralKeys { file: String, count: usize },
+    /// A section of a file that nothing is done with.
+    SectionUnused {
+        role: &'static str,
+        file: String,
+        label: String,
+        line: usize,
+    },
+    /// `Proc-Type: 4,ENCRYPTED`: one round of MD5 stands between the file and the key.
+    LegacyEncryption { file: String },
+    /// A mounted file whose original was replaced: the new one is never seen here.
+    ReplacedOutside { file: String },
     /// Two pairs want the same SNI name; the first has it.
     DuplicateName { name: String },
     /// A client CA is past its end.
@@ -94,11 +88,18 @@ impl Warning {
             Self::MissingIntermediate { .. } => "append the issuer's certificate",
             Self::NoNames { .. } => "issue it with subject alternative names: clients look at nothing else",
             Self::NoServerAuth { .. } => "issue it with the extended key usage serverAuth",
-            Self::Sha1Signature { .. } => "issue it with a SHA-256 signature",
+            Self::Chain { fault, .. } => fault.hint(),
             Self::AuthorityAsLeaf { .. } => "serve a certificate that is not a CA",
             Self::WorldReadableKey { .. } => "chmod o-r (Kubernetes: defaultMode: 0440)",
             Self::LongLived { .. } => "some clients refuse more than 398 days",
             Self::SeveralKeys { .. } => "leave one key in the file",
+            Self::SectionUnused { .. } => "remove it from the file, if nothing else needs it there",
+            Self::LegacyEncryption { .. } => {
+                "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD.key -out NEW.key"
+            }
+            Self::ReplacedOutside { .. } => {
+                "start the container again, and mount the file's directory in its place (Kubernetes: without subPath)"
+            }
             Self::DuplicateName { .. } => "name it in one pair only",
             Self::AuthorityExpired { .. } => "remove it: its clients are refused",
             Self::NotAnAuthority { .. } => "configure the CA that issued it",
@@ -149,9 +150,7 @@ impl fmt::Display for Warning {
             Self::NoServerAuth { file } => {
                 write!(f, "certificate {file}: is not meant for servers (no serverAuth)")
             }
-            Self::Sha1Signature { file, subject } => {
-                write!(f, "certificate {file}: `{subject}` is signed with SHA-1")
-            }
+            Self::Chain { file, subject, fault } => write!(f, "certificate {file}: `{subject}` {fault}"),
             Self::AuthorityAsLeaf { file } => write!(f, "certificate {file}: the leaf is a CA"),
             Self::WorldReadableKey { file, mode } => {
                 write!(f, "key {file}: everybody can read it (mode {mode:04o})")
@@ -162,6 +161,20 @@ impl fmt::Display for Warning {
             Self::SeveralKeys { file, count } => {
                 write!(f, "key {file}: holds {count} keys, the one that fits is used")
             }
+            Self::SectionUnused {
+                role,
+                file,
+                label,
+                line,
+            } => write!(f, "{role} {file}: the section {label} in line {line} is not used"),
+            Self::LegacyEncryption { file } => write!(
+                f,
+                "key {file}: is encrypted in the old form of OpenSSL (Proc-Type: 4,ENCRYPTED), which is easy to guess and deprecated"
+            ),
+            Self::ReplacedOutside { file } => write!(
+                f,
+                "{file} is mounted as a single file, and that was replaced outside: the new one is never seen here"
+            ),
             Self::DuplicateName { name } => {
                 write!(f, "the name {name} is in several pairs: the first serves it")
             }

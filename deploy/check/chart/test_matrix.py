@@ -92,7 +92,7 @@ class Matrix(unittest.TestCase):
                 self.assertEqual(sorted(old.documents(name), key=order), sorted(new.documents(name), key=order))
 
     def test_the_validators_do_refuse(self):
-        """A check that can not fail is none: one misspelt field each."""
+        """A check that cannot fail is useless: one misspelt field each."""
         version = kubernetes_versions()[1]
         good = {d["kind"]: d for name in ("cert-manager", "tls-route", "monitoring") for d in Helm.all()[0].documents(name)}
         for kind, spoil in {

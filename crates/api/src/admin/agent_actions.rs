@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use fleet::{
     ActionId, ActionResult, AgentId, RawJson, Timestamp,
-    actions::{self, ActionDraft},
+    actions::{self, ActionDraft, ActionKind},
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     let draft = ActionDraft {
         expiration: time(action.expiration.as_deref(), "expiration")?,
         start_time: time(action.start_time.as_deref(), "start_time")?,
-        kind: action.kind,
+        kind: ActionKind::parse(&action.kind)?,
         data: action.data,
         input_type: action.input_type,
         rollout_duration_seconds: action.rollout_duration_seconds,

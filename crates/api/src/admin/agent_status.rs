@@ -7,7 +7,7 @@ use fleet::{AgentQuery, AgentStatus, StatusCounts, Timestamp, agents};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{AdminState, agents::filter, ok, query::Query};
+use super::{AdminState, agent_query::filter, ok, query::Query};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Serialize)]

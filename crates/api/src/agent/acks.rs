@@ -1,19 +1,18 @@
 //! `POST /api/fleet/agents/{id}/acks` (http-api 2.4).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{HttpResponse, http::StatusCode};
 use fleet::{
     AgentId, Timestamp,
     acks::{self, AckEvent, AckOutcome},
 };
-use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::AgentState;
+use super::{AgentState, json, wire};
 use crate::{
     call::Call,
-    error::ApiError,
+    error::{self, ApiError},
     json::{self as read, JsonError, Object},
     route::Route,
 };
@@ -88,63 +87,22 @@ fn event(raw: &RawValue) -> AckEvent {
 }
 
 fn answer(outcomes: Vec<AckOutcome>, request_id: &str) -> Result<HttpResponse, ApiError> {
-    let items: Vec<Item> = outcomes
+    let items: Vec<_> = outcomes
         .into_iter()
         .map(|outcome| item(outcome, request_id))
         .collect();
-    // The highest item status is the answer's (http-api 2.4.5).
-    let status = items
-        .iter()
-        .map(|item| item.status)
-        .max()
-        .unwrap_or(StatusCode::OK.as_u16());
-    let errors = status >= 400;
-    let body = serde_json::to_vec(&Answer {
-        action: "acks",
-        errors,
-        items,
-    })
-    .map_err(|_| ApiError::Broken("the acks answer is no JSON".into()))?;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Ok(HttpResponse::build(status)
-        .content_type("application/json")
-        .body(body))
+    let status = error::highest(items.iter().map(|(status, _)| *status));
+    let mut response = json(wire::acks(items)?);
+    *response.status_mut() = status;
+    Ok(response)
 }
 
-fn item(outcome: AckOutcome, request_id: &str) -> Item {
-    let plain = |status: StatusCode| Item {
-        status: status.as_u16(),
-        message: status.canonical_reason().unwrap_or_default().to_owned(),
-    };
-    match outcome {
-        AckOutcome::Done => plain(StatusCode::OK),
-        AckOutcome::WrongAgent => plain(StatusCode::BAD_REQUEST),
-        AckOutcome::UnknownAction => plain(StatusCode::NOT_FOUND),
-        AckOutcome::Failed(error) => {
-            log::warn!(
-                "http.request.id" = request_id, "error.message" = error.to_string();
-                "An acknowledgement was not stored: the agent sends it again"
-            );
-            let (status, message) = ApiError::Fleet(error).to_item();
-            Item {
-                status: status.as_u16(),
-                message: message.into_owned(),
-            }
-        }
+fn item(outcome: AckOutcome, request_id: &str) -> (StatusCode, Cow<'static, str>) {
+    if let AckOutcome::Failed(error) = &outcome {
+        log::warn!(
+            "http.request.id" = request_id, "error.message" = error.to_string();
+            "An acknowledgement was not stored: the agent sends it again"
+        );
     }
-}
-
-#[derive(Serialize)]
-struct Answer {
-    action: &'static str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    errors: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    items: Vec<Item>,
-}
-
-#[derive(Serialize)]
-struct Item {
-    status: u16,
-    message: String,
+    error::acknowledged(outcome)
 }

@@ -15,7 +15,7 @@ use fleet::{
 };
 use notation::duration;
 
-use super::{AgentState, json};
+use super::{AgentState, json, wire};
 use crate::{
     call::Call,
     compression::accepts_gzip,
@@ -136,11 +136,15 @@ async fn answer(
     reply: CheckinReply,
     accepts_gzip: bool,
 ) -> Result<HttpResponse, ApiError> {
-    let (body, is_compressed) = state
-        .options
-        .compression
-        .apply(reply.into_json(), accepts_gzip)
-        .await;
+    let (body, compression) = (wire::checkin(&reply)?, state.options.compression);
+    let (body, is_compressed) = match &reply {
+        CheckinReply::Policy { policy, .. } if compression.pays(&body, accepts_gzip) => {
+            state.deflated.gzip(compression, policy, body).await
+        }
+        CheckinReply::Empty | CheckinReply::Actions { .. } | CheckinReply::Policy { .. } => {
+            compression.apply(body, accepts_gzip).await
+        }
+    };
     let mut response = json(body);
     if is_compressed {
         response

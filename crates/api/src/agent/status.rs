@@ -2,58 +2,32 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, http::StatusCode};
-use fleet::{Fleet, HealthState};
-use serde::Serialize;
+use actix_web::HttpResponse;
+use fleet::Fleet;
 
-use super::{AgentState, Identity};
-use crate::{call::Call, error::ApiError, version::COMPATIBLE_VERSION};
+use super::{AgentState, Identity, json, wire};
+use crate::{
+    call::Call,
+    error::{self, ApiError},
+};
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
-    Ok(answer(&state.fleet, &state.options.identity, &mut call).await)
+    answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
 /// The answer, on whichever face it is asked for.
-pub(crate) async fn answer(fleet: &Fleet, identity: &Identity, call: &mut Call) -> HttpResponse {
+pub(crate) async fn answer(
+    fleet: &Fleet,
+    identity: &Identity,
+    call: &mut Call,
+) -> Result<HttpResponse, ApiError> {
     // Whatever is wrong with the key, the short form is the answer.
     let is_authentic = match call.take_key() {
         Ok(key) => fleet::auth::authenticate(fleet, &key).await.is_ok(),
         Err(_) => false,
     };
     let health = fleet.health();
-    let version = is_authentic.then(|| VersionBody {
-        number: COMPATIBLE_VERSION.to_string(),
-        build_hash: &identity.build_hash,
-        build_time: &identity.build_time,
-    });
-    let body = StatusBody {
-        name: "fleet-server",
-        status: health.state.as_str(),
-        version,
-    };
-    let code = match health.state {
-        HealthState::Healthy => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    match serde_json::to_vec(&body) {
-        Ok(body) => HttpResponse::build(code)
-            .content_type("application/json")
-            .body(body),
-        Err(_) => HttpResponse::InternalServerError().finish(),
-    }
-}
-
-#[derive(Serialize)]
-struct StatusBody<'a> {
-    name: &'static str,
-    status: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<VersionBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct VersionBody<'a> {
-    number: String,
-    build_hash: &'a str,
-    build_time: &'a str,
+    let mut response = json(wire::status(&health, is_authentic.then_some(identity))?);
+    *response.status_mut() = error::health(health.state);
+    Ok(response)
 }

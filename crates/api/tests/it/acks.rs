@@ -1,16 +1,18 @@
 //! ACK: acknowledgements (http-api 5.5).
 
-use fleet::{ActionId, AgentId, PageRequest, RawJson, Timestamp, actions, actions::ActionDraft};
+use fleet::{
+    ActionId, AgentId, PageRequest, RawJson, Timestamp, actions,
+    actions::{ActionDraft, ActionKind},
+};
 use serde_json::{Value, json};
 
 use crate::house::{Enrolled, Face, House, acks_request, checkin_request, with_key};
 
 async fn act(house: &House, agent: &Enrolled, kind: &str, data: Option<Value>) -> String {
     let draft = ActionDraft {
-        kind: kind.to_owned(),
         data: data.map(|data| RawJson::from_value(&data).unwrap()),
         input_type: (kind == "INPUT_ACTION").then(|| "osquery".to_owned()),
-        ..ActionDraft::default()
+        ..ActionDraft::new(ActionKind::parse(kind).unwrap())
     };
     let targets = vec![AgentId::from(agent.id.as_str())];
     actions::post(&house.fleet, targets, draft, Timestamp::now())

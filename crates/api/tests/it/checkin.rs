@@ -4,7 +4,11 @@ use std::io::{Read as _, Write as _};
 
 use actix_web::test::TestRequest;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use fleet::{AgentId, RawJson, Timestamp, actions, actions::ActionDraft, agents, policies};
+use fleet::{
+    AgentId, RawJson, Timestamp, actions,
+    actions::{ActionDraft, ActionKind},
+    agents, policies,
+};
 use serde_json::{Map, Value, json};
 
 use crate::house::{Enrolled, Face, House, checkin_request, poll_request, until, with_key};
@@ -21,9 +25,8 @@ fn raw(agent: &Enrolled, body: impl Into<actix_web::web::Bytes>) -> TestRequest 
 
 async fn act(house: &House, agent: &Enrolled, kind: &str, data: Option<Value>) -> String {
     let draft = ActionDraft {
-        kind: kind.to_owned(),
         data: data.map(|data| RawJson::from_value(&data).unwrap()),
-        ..ActionDraft::default()
+        ..ActionDraft::new(ActionKind::parse(kind).unwrap())
     };
     let targets = vec![AgentId::from(agent.id.as_str())];
     let action = actions::post(&house.fleet, targets, draft, Timestamp::now())
@@ -308,16 +311,14 @@ async fn chk_29_30_signatures_pass_and_expired_actions_do_not() {
     let agent = house.enroll(&face).await;
     let signed = json!({"data": "eyJ4IjoxfQ==", "signature": "MEUC"});
     let draft = ActionDraft {
-        kind: "UNENROLL".to_owned(),
         signed: Some(RawJson::from_value(&signed).unwrap()),
-        ..ActionDraft::default()
+        ..ActionDraft::new(ActionKind::Unenroll)
     };
     let targets = || vec![AgentId::from(agent.id.as_str())];
     let soon = ActionDraft {
-        kind: "SETTINGS".to_owned(),
         data: Some(RawJson::parse(r#"{"log_level":"info"}"#.to_owned()).unwrap()),
         expiration: Some(Timestamp::now().plus(std::time::Duration::from_millis(60))),
-        ..ActionDraft::default()
+        ..ActionDraft::new(ActionKind::Settings)
     };
     let ends = soon.expiration.unwrap();
     actions::post(&house.fleet, targets(), soon, Timestamp::now())

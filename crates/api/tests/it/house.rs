@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actix_http::Request;
 use actix_web::{
     Error,
-    body::{BoxBody, MessageBody as _},
+    body::{BoxBody, to_bytes},
     dev::{Service, ServiceResponse},
     http::{Method, StatusCode, header::HeaderMap},
     test::{TestRequest, init_service},
@@ -15,10 +15,8 @@ use async_trait::async_trait;
 use fleet::{Agent, AgentId, ApiKey, Fleet, PolicyId, Settings, Timestamp, operators, policies};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use store::{
-    StoreMetrics,
-    sqlite::{OpenOptions, SqliteStore},
-};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tempfile::TempDir;
 
 /// Generous: only a failing test waits that long.
@@ -89,11 +87,7 @@ impl Face {
                 };
                 let keeps_alive = response.keep_alive();
                 let (status, headers) = (response.status(), response.headers().clone());
-                let body = response
-                    .into_body()
-                    .try_into_bytes()
-                    .expect("a body in memory")
-                    .to_vec();
+                let body = to_bytes(response.into_body()).await.unwrap().to_vec();
                 Answer {
                     status,
                     headers,

@@ -19,3 +19,4 @@ mod house;
 mod limits;
 mod probe;
 mod status;
+mod wire;

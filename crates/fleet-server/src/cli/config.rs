@@ -14,7 +14,7 @@ use crate::planning;
 
 /// Options of `config`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     #[command(subcommand)]
     command: ConfigCommand,
 }
@@ -75,7 +75,7 @@ impl Format {
 ///
 /// # Errors
 /// The configuration is wrong, or the reference file can not be read or written.
-pub fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         ConfigCommand::Check => {
             let sources = sources(global);

@@ -12,7 +12,7 @@ use crate::first_start;
 ///
 /// # Errors
 /// There is no token file, or it can not be read.
-pub fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let file = token_file(global)?;
     let Some(token) = first_start::read_key(&file)? else {
         bail!(

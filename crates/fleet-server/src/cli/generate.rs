@@ -10,7 +10,7 @@ use super::{Cli, Exit};
 
 /// Options of `completions`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// Which shell's
     #[arg(value_name = "SHELL")]
     shell: Shell,
@@ -18,7 +18,7 @@ pub struct CompletionsArgs {
 
 /// Options of `man`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Directory, which exists
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -28,7 +28,7 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// `out` can not be written.
-pub fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "fleet-server", &mut script);
     out.write_all(&script)?;
@@ -39,7 +39,7 @@ pub fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit> 
 ///
 /// # Errors
 /// The directory can not be written.
-pub fn man(args: &ManArgs) -> Result<Exit> {
+pub(crate) fn man(args: &ManArgs) -> Result<Exit> {
     clap_mangen::generate_to(Cli::command(), &args.directory)
         .with_context(|| format!("cannot write the pages to {}", args.directory.display()))?;
     Ok(Exit::Success)

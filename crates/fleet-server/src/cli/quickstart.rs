@@ -29,7 +29,7 @@ use crate::{
 ///
 /// # Errors
 /// The configuration is wrong, the server could not start, or did not stop in good order.
-pub fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     // The data directory decides where the certificates are, and a file may decide where that is.
     let guess = LocalCa::under(&global.data_dir());
     let (first, _) = global.load_with(global.files.clone(), below(Some(&guess)))?;

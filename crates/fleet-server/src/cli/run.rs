@@ -12,7 +12,7 @@ use crate::{lifecycle, logging, planning};
 ///
 /// # Errors
 /// The configuration is wrong, the server could not start, or did not stop in good order.
-pub fn run(global: &GlobalArgs) -> Result<Exit> {
+pub(crate) fn run(global: &GlobalArgs) -> Result<Exit> {
     let files = if global.files.is_empty() {
         vec![PathBuf::from(DEFAULT_FILE)]
     } else {
@@ -53,4 +53,4 @@ pub(super) fn log_end(outcome: &Result<()>) {
 }
 
 /// What `run` reads without `-c`.
-pub const DEFAULT_FILE: &str = "fleet-server.yml";
+pub(crate) const DEFAULT_FILE: &str = "fleet-server.yml";

@@ -10,7 +10,7 @@ use crate::{lifecycle::block_on, signals::Signals};
 
 /// Options of `sleep`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct SleepArgs {
+pub(crate) struct SleepArgs {
     /// How long: `5s`, `500ms`; a bare number counts seconds
     #[arg(value_name = "DURATION", value_parser = length)]
     length: Duration,
@@ -20,7 +20,7 @@ pub struct SleepArgs {
 ///
 /// # Errors
 /// The operating system refuses to tell of signals.
-pub fn run(args: &SleepArgs) -> Result<Exit> {
+pub(crate) fn run(args: &SleepArgs) -> Result<Exit> {
     block_on(async {
         let mut signals = Signals::listen()?;
         tokio::select! {

@@ -9,7 +9,7 @@ use crate::client::{Client, ClientArgs, Target};
 
 /// Options of `status`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     client: ClientArgs,
     /// Show the server's certificate without verifying it: for health checks on the same host; no key is sent
@@ -21,7 +21,7 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// The server can not be reached or answers what is no status.
-pub fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let data = global.data_dir();
     let client = if args.insecure {
         Client::unverified(&args.client, &data, Target::Agents)?

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use test_support::{LIMIT, Request};
+use test_support::{LIMIT, Request, server_command};
 
 use crate::{agents::Scene, outside::until_metric};
 
@@ -186,4 +186,61 @@ async fn silent_and_slow_clients_are_let_go_and_hinder_nobody() {
     actix_rt::time::timeout(Duration::from_secs(20), scene.enroll())
         .await
         .expect("and agents still get in");
+}
+
+/// Anybody can send them, before any authentication: the log hears of each kind once, the counter of each.
+#[actix_rt::test]
+async fn server_names_that_are_none_are_counted_and_told_once() {
+    let scene = Scene::of(server_command!().quickstart().allow_log("Illegal SNI").start());
+    let port = scene.facts.url().rsplit(':').next().unwrap().parse().unwrap();
+    let times = 20;
+    for round in 0..times {
+        // What rustls as a client would not send, put in place of names of the same length.
+        for (name, bad) in [
+            ("x27.0.0.x", "127.0.0.1"),
+            ("fleet-xx", &*format!("fle t {round:02}")),
+        ] {
+            send_hello(port, &client_hello(name, bad));
+        }
+    }
+    let http = test_support::HttpClient::for_url(scene.facts.get("http_url"), "");
+    let counter = |cause: &str| format!("fleet_server_tls_peer_warnings_total{{cause=\"{cause}\"}}");
+    for cause in ["sni_address", "sni_name"] {
+        until_metric(&http, &counter(cause), f64::from(times)).await;
+    }
+    let log = scene.server.log();
+    let told: Vec<_> = log
+        .iter()
+        .filter(|line| line.message().contains("Illegal SNI"))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+}
+
+fn client_hello(name: &str, put: &str) -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name: rustls::pki_types::ServerName<'static> = name.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(config.into(), name.clone()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    let name = name.to_str();
+    let at = hello
+        .windows(name.len())
+        .position(|bytes| bytes == name.as_bytes())
+        .unwrap();
+    hello[at..at + put.len()].copy_from_slice(put.as_bytes());
+    hello
+}
+
+/// Sends it and waits for the first byte of an answer.
+fn send_hello(port: u16, hello: &[u8]) {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(hello).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
 }

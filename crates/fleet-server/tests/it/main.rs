@@ -14,6 +14,7 @@
 )]
 
 mod agents;
+mod cert_as_client;
 mod cert_command;
 mod certificates;
 mod certificates_told;

@@ -1,52 +1,103 @@
-//! `ActionDispatcher` owns the live delivery of actions: it follows the change feed and wakes the polls of the
-//! targets, paced by `action_limit`. A woken poll asks the store for what is pending, so there is one path for
-//! live and pending actions (§9 row 9). It also wakes polls whose agent was unenrolled or reassigned.
+//! `ActionDispatcher` owns the schedule by which waiting polls are told of actions: one after the other, paced by
+//! `action_limit`. A told poll asks the store for what is pending, so there is one path for live and pending actions
+//! (§9 row 9); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned are
+//! told at once.
 //!
-//! Mailbox: 16, only the stop. A restart goes on where the feed stood; what was missed is found at the agents'
-//! next check-in.
+//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only who waits is scheduled.
+//! Mailbox: 16; full, the follower waits and the feed keeps. A restart has every poll look for itself.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    },
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, SpawnHandle,
+    WrapFuture as _,
 };
-
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{ActionDocId, AgentId, ChangeKind, Store};
+use store::{ActionDocId, AgentId, Change, ChangeKind, Store};
+use supervise::{Exit, Stop};
 use tokio::time::Instant;
 
 use super::{
+    Handle, Parts,
     feed::{Feed, News},
-    pacer::Pacer,
-    supervise::{ExitGuard, Stop},
+    health_monitor::{FaultReporter, HealthMonitor},
+    schedule::Schedule,
 };
-use crate::{settings::Pace, waiters::Waiters};
+use crate::waiters::Waiters;
 
+/// Actions were appended for these agents.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Appended(pub(super) Vec<AgentId>);
+
+/// An agent's record changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct AgentChanged(AgentId);
+
+/// Anything may have happened to anybody.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Anything;
+
+/// The actor.
 pub(crate) struct ActionDispatcher {
-    pub(crate) exit: ExitGuard,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) pace: Pace,
-    pub(crate) after: Arc<AtomicI64>,
+    exit: Exit,
+    store: Arc<dyn Store>,
+    waiters: Arc<Waiters>,
+    /// The polls that are told next.
+    schedule: Schedule,
+    timer: Option<SpawnHandle>,
+    health: Handle<HealthMonitor>,
+}
+
+pub(super) fn start(parts: &mut Parts<'_>) -> Handle<ActionDispatcher> {
+    let (store, waiters) = (Arc::clone(&parts.store), Arc::clone(&parts.waiters));
+    let (pace, health) = (parts.settings.action_pace, parts.health.clone());
+    Handle::start(NAME, &parts.restarts, move |exit| ActionDispatcher {
+        exit,
+        store: Arc::clone(&store),
+        waiters: Arc::clone(&waiters),
+        schedule: Schedule::new(pace),
+        timer: None,
+        health: health.clone(),
+    })
 }
 
 impl Actor for ActionDispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let feed = Feed {
-            store: Arc::clone(&self.store),
-            after: self.after.load(SeqCst),
-        };
-        let run = run(
-            feed,
-            Arc::clone(&self.waiters),
-            Pacer::new(self.pace),
-            Arc::clone(&self.after),
-        );
-        ctx.spawn(run.into_actor(self));
+        let faults = FaultReporter::new(NAME, self.health.clone());
+        let feed = Feed::new(Arc::clone(&self.store), faults);
+        let follower = follow(feed, Arc::clone(&self.store), ctx.address());
+        ctx.spawn(follower.into_actor(self));
+    }
+}
+
+impl Handler<Appended> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, Appended(targets): Appended, ctx: &mut Self::Context) {
+        for agent in targets {
+            self.schedule.add(self.waiters.polls_of(&agent));
+        }
+        self.wake_due(ctx);
+    }
+}
+
+impl Handler<AgentChanged> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, AgentChanged(agent): AgentChanged, _: &mut Self::Context) {
+        self.waiters.wake_for_record(&agent);
+    }
+}
+
+impl Handler<Anything> for ActionDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Anything, _: &mut Self::Context) {
+        self.waiters.wake_all();
     }
 }
 
@@ -59,43 +110,53 @@ impl Handler<Stop> for ActionDispatcher {
     }
 }
 
-async fn run(mut feed: Feed, waiters: Arc<Waiters>, mut pacer: Pacer, after: Arc<AtomicI64>) {
+impl ActionDispatcher {
+    fn wake_due(&mut self, ctx: &mut Context<Self>) {
+        let (due, wait) = self.schedule.due(Instant::now());
+        for poll in due {
+            self.waiters.wake_for_actions(poll);
+        }
+        let next = wait.map(|wait| ctx.run_later(wait, Self::wake_due));
+        if let Some(earlier) = std::mem::replace(&mut self.timer, next) {
+            ctx.cancel_future(earlier);
+        }
+    }
+}
+
+/// Turns committed changes into messages. Ends with the actor.
+async fn follow(mut feed: Feed, store: Arc<dyn Store>, actor: Addr<ActionDispatcher>) {
     loop {
-        let changes = match feed.next(IDLE_WAIT).await {
-            News::Changes(changes) => changes,
-            News::Missed => {
-                waiters.wake_all();
-                Vec::new()
-            }
+        let heard = match feed.next(IDLE_WAIT).await {
+            News::Changes(changes) => tell(changes, &*store, &actor).await,
+            News::Anything => actor.send(Anything).await,
         };
-        for change in changes {
-            match change.kind {
-                ChangeKind::Agent => drop(waiters.wake_for_record(&AgentId::from(change.id))),
-                ChangeKind::Action => {
-                    let doc = ActionDocId::from(change.id);
-                    match feed.store.action_targets(&doc).await {
-                        Ok(targets) => wake(&targets, &waiters, &mut pacer).await,
-                        // Its agents find it at their next check-in.
-                        Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
-                    }
+        if heard.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell(
+    changes: Vec<Change>,
+    store: &dyn Store,
+    actor: &Addr<ActionDispatcher>,
+) -> Result<(), MailboxError> {
+    for change in changes {
+        match change.kind {
+            ChangeKind::Agent => actor.send(AgentChanged(change.id.into())).await?,
+            ChangeKind::Action => {
+                let doc = ActionDocId::from(change.id);
+                match store.action_targets(&doc).await {
+                    Ok(targets) => actor.send(Appended(targets)).await?,
+                    // Its agents find it at their next check-in.
+                    Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
                 }
-                _ => {}
             }
-        }
-        after.store(feed.after, SeqCst);
-    }
-}
-
-async fn wake(targets: &[AgentId], waiters: &Waiters, pacer: &mut Pacer) {
-    for agent in targets {
-        // Only who waits costs a token.
-        if waiters.wake_for_actions(agent) {
-            let pause = pacer.take(Instant::now());
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+            _ => {}
         }
     }
+    Ok(())
 }
 
+const NAME: &str = "action_dispatcher";
 const IDLE_WAIT: Duration = Duration::from_secs(60);

@@ -1,137 +1,180 @@
 //! `HealthMonitor` owns the state that `/api/status` shows and the gauges that are counted from the store
-//! (http-api 4.3 stand-alone; data-model 3.7). Every 5 seconds it asks the store; every 15 it counts agents.
-//! Mailbox: 16, only the stop. A restart keeps the last state, which is shared.
+//! (http-api 4.3 stand-alone; data-model 3.7).
+//!
+//! In: what the store says every 5 seconds, faults that other actors tell. Out: the state, which anybody reads
+//! without asking the actor. Every 15 seconds, or when somebody asks, it counts agents.
+//! Mailbox: 256. Full: a told fault is dropped, and told again with the next failure.
+//! A restart keeps the last state until the next look; faults are told again by those who have them.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+mod gauges;
+mod health;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
+    ResponseActFuture, WrapFuture as _,
 };
+use prometheus_client::registry::Registry;
+use store::{Store, StoreHealth};
+use supervise::{Exit, Stop};
+use tokio::{sync::watch, time::Instant};
 
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{AgentQuery, AgentStatus, PageRequest, PolicyId, Store, StoreHealth, Timestamp};
+use super::{Handle, Restarts};
+use crate::FleetError;
+use gauges::Gauges;
+pub use health::{Health, HealthState};
 
-use tokio::sync::Notify;
-
-use super::supervise::{ExitGuard, Stop};
-use crate::metrics::{Metrics, PolicyLabel, StatusLabel};
-
-/// State of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthState {
-    /// The store has not answered yet.
-    Starting,
-    /// All is well.
-    Healthy,
-    /// It runs, but something is wrong.
-    Degraded,
-    /// It stops.
-    Stopping,
+/// The face of the actor.
+pub(crate) struct Monitor {
+    pub(super) actor: Handle<HealthMonitor>,
+    state: watch::Receiver<Health>,
 }
 
-impl HealthState {
-    /// Its name in `/api/status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "STARTING",
-            Self::Healthy => "HEALTHY",
-            Self::Degraded => "DEGRADED",
-            Self::Stopping => "STOPPING",
+impl Monitor {
+    /// The state now.
+    pub(crate) fn health(&self) -> Health {
+        self.state.borrow().clone()
+    }
+
+    /// Looks at the store now, so that a healthy server never shows STARTING to its first client.
+    ///
+    /// # Errors
+    /// Those of [`Handle::ask`].
+    pub(crate) async fn look(&self) -> Result<(), FleetError> {
+        self.actor.ask(Look, Instant::now() + PATIENCE).await
+    }
+
+    /// Has the gauges counted anew. Lost if many ask at once: they are counted every 15 seconds anyway.
+    pub(crate) fn recount(&self) {
+        self.actor.tell(Recount);
+    }
+}
+
+/// Asks for a look at the store; answered when the state says what was seen.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Look;
+
+/// What the gauges count has changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Recount;
+
+/// A part of the server fails, or does not fail any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Report {
+    part: &'static str,
+    fault: Option<String>,
+}
+
+/// How another actor tells of its faults.
+pub(super) struct FaultReporter {
+    part: &'static str,
+    monitor: Handle<HealthMonitor>,
+    /// A fault may stand in the monitor: one's own, or that of an incarnation before.
+    is_told: bool,
+}
+
+impl FaultReporter {
+    pub(super) fn new(part: &'static str, monitor: Handle<HealthMonitor>) -> Self {
+        Self {
+            part,
+            monitor,
+            is_told: true,
         }
     }
-}
 
-/// State with its reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// The state.
-    pub state: HealthState,
-    /// Why, for people.
-    pub message: String,
-}
-
-/// The state, shared.
-#[derive(Debug)]
-pub(crate) struct SharedHealth(RwLock<Health>);
-
-impl SharedHealth {
-    pub(crate) fn new() -> Arc<Self> {
-        let message = "the store has not answered yet".to_owned();
-        Arc::new(Self(RwLock::new(Health {
-            state: HealthState::Starting,
-            message,
-        })))
+    pub(super) fn fault(&mut self, reason: String) {
+        self.is_told = true;
+        self.report(Some(reason));
     }
 
-    pub(crate) fn get(&self) -> Health {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn well(&mut self) {
+        self.is_told = self.is_told && !self.report(None);
     }
 
-    /// The server stops: no later look changes that.
-    pub(crate) fn stopping(&self) {
-        let stopping = Health {
-            state: HealthState::Stopping,
-            message: "stopping".to_owned(),
-        };
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = stopping;
-    }
-
-    fn seen(&self, store: &StoreHealth) {
-        let mut health = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let next = next(health.state, store);
-        if next.state != health.state {
-            let (old, new) = (health.state.as_str(), next.state.as_str());
-            match next.state {
-                HealthState::Degraded => {
-                    log::error!("state" = new; "state changed from {old} to {new}: {}", next.message);
-                }
-                _ => log::info!("state" = new; "state changed from {old} to {new}: {}", next.message),
-            }
-        }
-        *health = next;
+    fn report(&self, fault: Option<String>) -> bool {
+        self.monitor.tell(Report {
+            part: self.part,
+            fault,
+        })
     }
 }
 
-/// The state after a look at the store.
-fn next(current: HealthState, store: &StoreHealth) -> Health {
-    let is_well = store.readable && store.writable;
-    let state = match (current, is_well) {
-        (HealthState::Stopping, _) => HealthState::Stopping,
-        (_, true) => HealthState::Healthy,
-        (HealthState::Starting, false) => HealthState::Starting,
-        (_, false) => HealthState::Degraded,
-    };
-    let message = match (is_well, &store.reason) {
-        (true, _) => "running".to_owned(),
-        (false, Some(reason)) => reason.clone(),
-        (false, None) => "the store is not available".to_owned(),
-    };
-    Health { state, message }
-}
-
+/// The actor.
 pub(crate) struct HealthMonitor {
-    pub(crate) exit: ExitGuard,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) health: Arc<SharedHealth>,
-    pub(crate) metrics: Metrics,
-    pub(crate) recount: Arc<Notify>,
+    exit: Exit,
+    store: Arc<dyn Store>,
+    state: Arc<watch::Sender<Health>>,
+    /// What the store said last.
+    seen: Option<StoreHealth>,
+    faults: BTreeMap<&'static str, String>,
+    /// Absent while they are being counted.
+    gauges: Option<Gauges>,
+    next_count: Instant,
+}
+
+pub(super) fn start(store: Arc<dyn Store>, restarts: &Restarts, registry: &mut Registry) -> Monitor {
+    let gauges = Gauges::register(registry);
+    let (publish, state) = watch::channel(Health {
+        state: HealthState::Starting,
+        message: "the store has not answered yet".to_owned(),
+    });
+    let publish = Arc::new(publish);
+    let actor = Handle::start(NAME, restarts, move |exit| HealthMonitor {
+        exit,
+        store: Arc::clone(&store),
+        state: Arc::clone(&publish),
+        seen: None,
+        faults: BTreeMap::new(),
+        gauges: Some(gauges.anew()),
+        next_count: Instant::now(),
+    });
+    Monitor { actor, state }
 }
 
 impl Actor for HealthMonitor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let looks = look_for_ever(Arc::clone(&self.store), Arc::clone(&self.health));
-        ctx.spawn(looks.into_actor(self));
-        ctx.spawn(
-            count_for_ever(
-                Arc::clone(&self.store),
-                self.metrics.clone(),
-                Arc::clone(&self.recount),
-            )
-            .into_actor(self),
-        );
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(LOOK_EVERY, |this, ctx| {
+            let look = this.look();
+            ctx.spawn(look);
+        });
+        // At least a second between two counts, however often one is asked for.
+        ctx.run_interval(LEAST_PAUSE, |this, ctx| this.count_if_due(Instant::now(), ctx));
+        self.count_if_due(Instant::now(), ctx);
+    }
+}
+
+impl Handler<Look> for HealthMonitor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        self.look()
+    }
+}
+
+impl Handler<Recount> for HealthMonitor {
+    type Result = ();
+
+    fn handle(&mut self, _: Recount, _: &mut Self::Context) {
+        self.next_count = Instant::now();
+    }
+}
+
+impl Handler<Report> for HealthMonitor {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, _: &mut Self::Context) {
+        match report.fault {
+            Some(reason) => drop(self.faults.insert(report.part, reason)),
+            None => drop(self.faults.remove(report.part)),
+        }
+        self.settle();
     }
 }
 
@@ -139,106 +182,69 @@ impl Handler<Stop> for HealthMonitor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.state.send_replace(Health {
+            state: HealthState::Stopping,
+            message: "stopping".to_owned(),
+        });
         self.exit.meant();
         ctx.stop();
     }
 }
 
-/// One look, awaited at the start so that a healthy server never shows STARTING to its first client.
-pub(crate) async fn look(store: &dyn Store, health: &SharedHealth) {
-    health.seen(&store.health().await);
+impl HealthMonitor {
+    fn look(&self) -> ResponseActFuture<Self, ()> {
+        let store = Arc::clone(&self.store);
+        let look = async move { store.health().await };
+        Box::pin(look.into_actor(self).map(|seen, this, _| {
+            this.seen = Some(seen);
+            this.settle();
+        }))
+    }
+
+    /// Publishes the state that follows from what is known. Before the first look, nothing is.
+    fn settle(&self) {
+        let Some(seen) = &self.seen else { return };
+        let old = self.state.borrow().state;
+        let next = health::next(old, seen, &self.faults);
+        if next.state != old {
+            let (old, new) = (old.as_str(), next.state.as_str());
+            match next.state {
+                HealthState::Degraded => {
+                    log::error!("state" = new; "state changed from {old} to {new}: {}", next.message);
+                }
+                _ => log::info!("state" = new; "state changed from {old} to {new}: {}", next.message),
+            }
+        }
+        self.state.send_replace(next);
+    }
+
+    fn count_if_due(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if now < self.next_count {
+            return;
+        }
+        let Some(mut gauges) = self.gauges.take() else {
+            return;
+        };
+        self.next_count = now + COUNT_EVERY;
+        let store = Arc::clone(&self.store);
+        let count = async move {
+            if let Err(error) = gauges.count(&*store).await {
+                log::warn!("error.message":% = error; "agents not counted");
+            }
+            gauges
+        };
+        ctx.spawn(
+            count
+                .into_actor(self)
+                .map(|gauges, this, _| this.gauges = Some(gauges)),
+        );
+    }
 }
 
-async fn look_for_ever(store: Arc<dyn Store>, health: Arc<SharedHealth>) {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        look(&*store, &health).await;
-    }
-}
-
-async fn count_for_ever(store: Arc<dyn Store>, metrics: Metrics, recount: Arc<Notify>) {
-    let mut shown: HashSet<PolicyId> = HashSet::new();
-    loop {
-        if let Err(error) = count(&*store, &metrics, &mut shown).await {
-            log::warn!("error.message":% = error; "agents not counted");
-        }
-        // At least a second between two counts, however often one is asked for.
-        tokio::time::sleep(LEAST_PAUSE).await;
-        tokio::select! {
-            () = tokio::time::sleep(COUNT_EVERY) => {}
-            () = recount.notified() => {}
-        }
-    }
-}
-
-async fn count(store: &dyn Store, metrics: &Metrics, shown: &mut HashSet<PolicyId>) -> store::Result<()> {
-    let all = AgentQuery {
-        shows_inactive: true,
-        ..AgentQuery::default()
-    };
-    let counts = store.count_by_status(&all, Timestamp::now()).await?;
-    for status in AgentStatus::ALL {
-        let count = counts.get(&status).copied().unwrap_or(0);
-        let gauge = metrics.agents.get_or_create(&StatusLabel {
-            status: status.as_str(),
-        });
-        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-    let mut present = HashSet::new();
-    let mut offset = 0;
-    loop {
-        let page = store.policies(PageRequest { offset, limit: PAGE }).await?;
-        for summary in &page.items {
-            let policy = summary.latest.policy.clone();
-            let gauge = metrics.rollout_pending.get_or_create(&PolicyLabel {
-                policy: policy.to_string(),
-            });
-            gauge.set(i64::try_from(summary.pending).unwrap_or(i64::MAX));
-            present.insert(policy);
-        }
-        offset += page.items.len() as u64;
-        if page.items.is_empty() || offset >= page.total {
-            break;
-        }
-    }
-    for gone in shown.difference(&present) {
-        metrics.rollout_pending.remove(&PolicyLabel {
-            policy: gone.to_string(),
-        });
-    }
-    *shown = present;
-    Ok(())
-}
-
+const NAME: &str = "health_monitor";
+const MAILBOX: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(15);
-const PAGE: u32 = 500;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sta_04_states_follow_the_store() {
-        let well = StoreHealth {
-            readable: true,
-            writable: true,
-            reason: None,
-        };
-        let full = StoreHealth {
-            readable: true,
-            writable: false,
-            reason: Some("disk full".into()),
-        };
-        assert_eq!(next(HealthState::Starting, &full).state, HealthState::Starting);
-        assert_eq!(next(HealthState::Starting, &well).state, HealthState::Healthy);
-        let degraded = next(HealthState::Healthy, &full);
-        assert_eq!(
-            (degraded.state, degraded.message.as_str()),
-            (HealthState::Degraded, "disk full")
-        );
-        assert_eq!(next(HealthState::Degraded, &well).state, HealthState::Healthy);
-        assert_eq!(next(HealthState::Stopping, &well).state, HealthState::Stopping);
-    }
-}
+/// For a look that somebody waits for; the store has time-outs of its own.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! A token bucket as a pure function of the clock: when may the next one go?
+//! A token bucket as a pure function of the clock: may the next one go?
 
 use std::time::Duration;
 
@@ -7,26 +7,28 @@ use tokio::time::Instant;
 use crate::settings::Pace;
 
 #[derive(Debug)]
-pub(crate) struct Pacer {
+pub(super) struct Pacer {
     pace: Pace,
     /// When the bucket was, or will be, exactly full.
     full_at: Option<Instant>,
 }
 
 impl Pacer {
-    pub(crate) const fn new(pace: Pace) -> Self {
+    pub(super) const fn new(pace: Pace) -> Self {
         Self { pace, full_at: None }
     }
 
-    /// Takes one token; the wait until it may be used.
-    pub(crate) fn take(&mut self, now: Instant) -> Duration {
-        if self.pace.interval.is_zero() {
-            return Duration::ZERO;
-        }
+    /// Takes one token, or says how long there will be none.
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full_at = self.full_at.unwrap_or(now).max(now) + self.pace.interval;
-        self.full_at = Some(full_at);
         let capacity = self.pace.interval * self.pace.burst.max(1);
-        full_at.saturating_duration_since(now).saturating_sub(capacity)
+        let wait = full_at.saturating_duration_since(now).saturating_sub(capacity);
+        if wait.is_zero() {
+            self.full_at = Some(full_at);
+            Ok(())
+        } else {
+            Err(wait)
+        }
     }
 }
 
@@ -36,22 +38,21 @@ mod tests {
 
     #[test]
     fn d4_burst_then_one_each_interval() {
-        let mut pacer = Pacer::new(Pace {
-            interval: Duration::from_millis(5),
-            burst: 2,
-        });
+        let pace = |interval, burst| Pace { interval, burst };
+        let interval = Duration::from_millis(5);
+        let mut pacer = Pacer::new(pace(interval, 2));
         let now = Instant::now();
-        let waits: Vec<_> = (0..4).map(|_| pacer.take(now).as_millis()).collect();
-        assert_eq!(waits, [0, 0, 5, 10]);
-        assert_eq!(
-            pacer.take(now + Duration::from_secs(1)).as_millis(),
-            0,
-            "a rest fills the bucket"
-        );
-        let mut free = Pacer::new(Pace {
-            interval: Duration::ZERO,
-            burst: 0,
-        });
-        assert_eq!(free.take(now), Duration::ZERO);
+        let takes: Vec<_> = (0..3).map(|_| pacer.take(now)).collect();
+        assert_eq!(takes, [Ok(()), Ok(()), Err(interval)]);
+        let early = now + Duration::from_millis(3);
+        assert_eq!(pacer.take(early), Err(Duration::from_millis(2)));
+        assert_eq!(pacer.take(now + interval), Ok(()));
+        assert_eq!(pacer.take(now + interval), Err(interval));
+        // A rest fills the bucket, no further than to its brim.
+        let later = now + Duration::from_secs(1);
+        let takes: Vec<_> = (0..3).map(|_| pacer.take(later)).collect();
+        assert_eq!(takes, [Ok(()), Ok(()), Err(interval)]);
+        let mut free = Pacer::new(pace(Duration::ZERO, 0));
+        assert!((0..100).all(|_| free.take(now).is_ok()));
     }
 }

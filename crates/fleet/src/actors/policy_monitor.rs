@@ -1,177 +1,190 @@
-//! `PolicyMonitor` owns the roll-out of policy changes: it follows the store's change feed, renders each new
-//! revision once, and wakes the polls that lack it, in order of arrival and paced (data-model 3.3).
+//! `PolicyMonitor` owns the rendered policies and the roll-out of their changes (data-model 3.3).
 //!
-//! Mailbox: 16, only the stop. The rendered policies lie in a shared map that check-ins read without asking the
-//! actor; a restart finds it as it was and reads the feed from where it stands. One bad policy concerns only
-//! that policy: its last good revision stays (D14, D15). Pacing holds no lock (§9 row 4).
+//! In: who asks for a policy, revisions made here, changes read from the store's feed by its follower. Out: an
+//! immutable snapshot that check-ins read without a lock, and wake-ups of the polls that lack a revision, in order of
+//! arrival and paced. A revision is rendered when the first one asks for it, once; who asks meanwhile gets the same.
+//! Mailbox: 16,384, since a whole fleet may come back at once; who finds it full waits.
+//! A restart goes on with the published snapshot, looks at all its policies anew, and finds again who lacks what.
+
+mod known;
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    },
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
     time::Duration,
 };
 
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use store::{ChangeKind, PolicyId, Store};
-use tokio::{sync::Notify, time::Instant};
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
+    ResponseFuture, SpawnHandle, WrapFuture as _,
+};
+use arc_swap::ArcSwap;
+use store::{ChangeKind, PolicyId, PolicyRevision, Store};
+use supervise::{Exit, Stop};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    Handle, Parts,
     feed::{Feed, News, RETRY},
-    pacer::Pacer,
-    supervise::{ExitGuard, Stop},
+    health_monitor::{FaultReporter, HealthMonitor},
+    schedule::Schedule,
 };
 use crate::{
-    FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, settings::Pace,
-    waiters::Waiters,
+    FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, waiters::Waiters,
 };
+use known::{Answer, Known, Version};
 
-/// The newest good revision of each policy that somebody asked for.
+/// The face of the actor.
 pub(crate) struct Policies {
-    store: Arc<dyn Store>,
-    known: RwLock<HashMap<PolicyId, Known>>,
-    /// Held while a policy that nobody asked for yet is read: ten thousand agents that come back after a restart
-    /// ask at the same moment, and one of them reads and renders for all.
-    first_look: tokio::sync::Mutex<()>,
-}
-
-#[derive(Clone)]
-struct Known {
-    good: Option<Arc<RenderedPolicy>>,
-    /// Why the newest revision is not the good one.
-    fault: Option<FleetError>,
+    pub(super) actor: Handle<PolicyMonitor>,
+    known: Arc<ArcSwap<known::Policies>>,
 }
 
 impl Policies {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            known: RwLock::default(),
-            first_look: tokio::sync::Mutex::default(),
-        })
-    }
-
     /// The newest revision that can be delivered; `None` if there is no such policy.
     ///
     /// # Errors
-    /// The policy has never had a good revision, or the store's fault.
+    /// The policy has never had a good revision, the store's fault, or those of [`Handle::ask`].
     pub(crate) async fn latest(&self, policy: &PolicyId) -> Result<Option<Arc<RenderedPolicy>>, FleetError> {
-        let known = match self.known(policy) {
-            Some(known) => Some(known),
+        let answer = self.known.load().get(policy).and_then(Known::answer);
+        match answer {
+            Some(answer) => answer,
             None => {
-                let _one_at_a_time = self.first_look.lock().await;
-                match self.known(policy) {
-                    Some(known) => Some(known),
-                    None => self.load(policy).await?,
-                }
-            }
-        };
-        match known {
-            None => Ok(None),
-            Some(Known { good: Some(good), .. }) => Ok(Some(good)),
-            Some(Known { good: None, fault }) => fault.map_or(Ok(None), Err),
-        }
-    }
-
-    fn known(&self, policy: &PolicyId) -> Option<Known> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(policy)
-            .cloned()
-    }
-
-    /// Takes over the newest revision now.
-    pub(crate) async fn refresh(&self, policy: &PolicyId) -> Result<(), FleetError> {
-        self.load(policy).await.map(drop)
-    }
-
-    /// Reads and renders the newest revision.
-    async fn load(&self, policy: &PolicyId) -> Result<Option<Known>, FleetError> {
-        let Some(stored) = self.store.policy(policy).await? else {
-            self.known
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(policy);
-            return Ok(None);
-        };
-        let revision = stored.revision;
-        let size = stored.data.as_str().len();
-        let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored)).await?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(policy.clone()).or_insert(Known {
-            good: None,
-            fault: None,
-        });
-        match rendered {
-            // Two loads may end in the other order: the higher revision stays (M6).
-            Ok(new)
-                if entry
-                    .good
-                    .as_ref()
-                    .is_none_or(|old| old.revision < new.revision || old.created_at != new.created_at) =>
-            {
-                *entry = Known {
-                    good: Some(new),
-                    fault: None,
-                };
-            }
-            Ok(_) => {}
-            Err(fault) => {
-                log::error!(
-                    "event.action" = "policy-render", "fleet.policy.id":% = policy,
-                    "fleet.revision_idx" = revision; "{fault}; its last good revision stays in use"
-                );
-                entry.fault = Some(fault);
+                let deadline = Instant::now() + PATIENCE;
+                self.actor.ask(Wanted(policy.clone()), deadline).await?
             }
         }
-        Ok(Some(entry.clone()))
+    }
+
+    /// A revision was made here: whoever checks in next gets it, without waiting for the feed.
+    ///
+    /// # Errors
+    /// Those of [`Handle::ask`].
+    pub(crate) async fn revised(&self, stored: &PolicyRevision) -> Result<(), FleetError> {
+        let revised = Revised(stored.policy.clone(), Version::of(stored));
+        self.actor.ask(revised, Instant::now() + PATIENCE).await
+    }
+
+    /// Ends the actor.
+    pub(crate) async fn stop(&self) {
+        self.actor.stop().await;
     }
 }
 
-impl Policies {
-    /// Policies that somebody asked for.
-    fn asked_for(&self) -> BTreeSet<PolicyId> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
-    }
-}
+/// Somebody asks for the newest revision, which is not in the snapshot.
+#[derive(Message)]
+#[rtype(result = "Answer")]
+struct Wanted(PolicyId);
+
+/// There is this revision.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Revised(PolicyId, Version);
+
+/// A policy has changed, or is gone. The polls that lack the newest revision are woken.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Changed(PolicyId, Option<Version>);
 
 /// The actor.
 pub(crate) struct PolicyMonitor {
-    pub(crate) exit: ExitGuard,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) policies: Arc<Policies>,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) pace: Pace,
-    /// Where in the feed the last run stood.
-    pub(crate) after: Arc<AtomicI64>,
+    exit: Exit,
+    store: Arc<dyn Store>,
+    waiters: Arc<Waiters>,
+    known: known::Policies,
+    published: Arc<ArcSwap<known::Policies>>,
+    /// Policies that are being read and rendered.
+    loads: HashMap<PolicyId, Load>,
+    /// The polls that are woken next. What a poll gets is what is newest when it wakes (M6, D5).
+    schedule: Schedule,
+    timer: Option<SpawnHandle>,
+    health: Handle<HealthMonitor>,
+}
+
+#[derive(Default)]
+struct Load {
+    askers: Vec<oneshot::Sender<Answer>>,
+    /// It was repeated, because a newer revision came since it began.
+    is_second: bool,
+}
+
+pub(super) fn start(parts: &mut Parts<'_>) -> Policies {
+    let (store, waiters) = (Arc::clone(&parts.store), Arc::clone(&parts.waiters));
+    let (pace, health) = (parts.settings.policy_pace, parts.health.clone());
+    let published = Arc::<ArcSwap<known::Policies>>::default();
+    let known = Arc::clone(&published);
+    let actor = Handle::start(NAME, &parts.restarts, move |exit| PolicyMonitor {
+        exit,
+        store: Arc::clone(&store),
+        waiters: Arc::clone(&waiters),
+        known: known::Policies::clone(&published.load()),
+        published: Arc::clone(&published),
+        loads: HashMap::new(),
+        schedule: Schedule::new(pace),
+        timer: None,
+        health: health.clone(),
+    });
+    Policies { actor, known }
 }
 
 impl Actor for PolicyMonitor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let queue = Arc::new(Queue::default());
-        let follower = follow(
-            Feed {
-                store: Arc::clone(&self.store),
-                after: self.after.load(SeqCst),
-            },
-            Arc::clone(&self.policies),
-            Arc::clone(&self.waiters),
-            Arc::clone(&queue),
-            Arc::clone(&self.after),
-        );
-        ctx.spawn(follower.into_actor(self));
-        let dispatcher = dispatch(queue, Arc::clone(&self.waiters), Pacer::new(self.pace));
-        ctx.spawn(dispatcher.into_actor(self));
+        ctx.set_mailbox_capacity(MAILBOX);
+        let follower = Follower {
+            feed: Feed::new(
+                Arc::clone(&self.store),
+                FaultReporter::new(NAME, self.health.clone()),
+            ),
+            store: Arc::clone(&self.store),
+            waiters: Arc::clone(&self.waiters),
+            known: Arc::clone(&self.published),
+            actor: ctx.address(),
+        };
+        ctx.spawn(follower.follow().into_actor(self));
+    }
+}
+
+impl Handler<Wanted> for PolicyMonitor {
+    type Result = ResponseFuture<Answer>;
+
+    fn handle(&mut self, Wanted(policy): Wanted, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(answer) = self.known.get(&policy).and_then(Known::answer) {
+            return Box::pin(async { answer });
+        }
+        let (asker, answer) = oneshot::channel();
+        let is_first = !self.loads.contains_key(&policy);
+        self.loads.entry(policy.clone()).or_default().askers.push(asker);
+        if is_first {
+            self.load(policy, ctx);
+        }
+        // Dropped unanswered only if the actor ends.
+        Box::pin(async { answer.await.unwrap_or(Err(FleetError::ShuttingDown)) })
+    }
+}
+
+impl Handler<Revised> for PolicyMonitor {
+    type Result = ();
+
+    fn handle(&mut self, Revised(policy, version): Revised, _: &mut Self::Context) {
+        self.note(&policy, version);
+    }
+}
+
+impl Handler<Changed> for PolicyMonitor {
+    type Result = ();
+
+    fn handle(&mut self, Changed(policy, version): Changed, ctx: &mut Self::Context) {
+        match version {
+            Some(version) => self.note(&policy, version),
+            None => self.forget(&policy),
+        }
+        let newest = self.known.get(&policy).map(Known::newest).or(version);
+        if let Some(newest) = newest {
+            self.schedule.add(self.waiters.behind(&policy, newest.revision));
+            self.wake_due(ctx);
+        }
     }
 }
 
@@ -184,89 +197,185 @@ impl Handler<Stop> for PolicyMonitor {
     }
 }
 
-/// Polls to be woken; the lowest number began to wait first.
-#[derive(Default)]
-struct Queue {
-    polls: Mutex<BTreeSet<u64>>,
-    filled: Notify,
-}
+impl PolicyMonitor {
+    fn note(&mut self, policy: &PolicyId, version: Version) {
+        // One that nobody has asked for is read when somebody does.
+        if self.loads.contains_key(policy) {
+            self.known
+                .entry(policy.clone())
+                .or_insert_with(|| Known::new(version));
+        }
+        if self
+            .known
+            .get_mut(policy)
+            .is_some_and(|known| known.note(version))
+        {
+            self.publish();
+        }
+    }
 
-/// Turns committed changes into polls to be woken.
-async fn follow(
-    mut feed: Feed,
-    policies: Arc<Policies>,
-    waiters: Arc<Waiters>,
-    queue: Arc<Queue>,
-    after: Arc<AtomicI64>,
-) {
-    // A roll-out that a panic cut short goes on.
-    let mut changed = policies.asked_for();
-    loop {
-        for policy in std::mem::take(&mut changed) {
-            reload(&policies, &policy).await;
-            if let Ok(Some(newest)) = policies.latest(&policy).await {
-                let behind = waiters.behind(&policy, newest.revision);
-                queue
-                    .polls
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(behind);
-                queue.filled.notify_one();
+    fn forget(&mut self, policy: &PolicyId) {
+        if self.known.remove(policy).is_some() {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        self.published.store(Arc::new(self.known.clone()));
+    }
+
+    /// Reads and renders the newest revision, off this thread if it is large.
+    fn load(&self, policy: PolicyId, ctx: &mut Context<Self>) {
+        let reading = read_and_render(Arc::clone(&self.store), policy.clone());
+        ctx.spawn(
+            reading
+                .into_actor(self)
+                .map(move |outcome, this, ctx| this.settle(policy, outcome, ctx)),
+        );
+    }
+
+    fn settle(
+        &mut self,
+        policy: PolicyId,
+        loaded: Result<Option<Loaded>, FleetError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let answer = match loaded {
+            Ok(Some(loaded)) => self.take_over(&policy, loaded),
+            Ok(None) => {
+                self.forget(&policy);
+                Some(Ok(None))
             }
-        }
-        after.store(feed.after, SeqCst);
-        changed.extend(changed_policies(feed.next(IDLE_WAIT).await, &policies));
-        if !changed.is_empty() {
-            // Edits in quick succession become one delivery (D2); a change is never held back for long.
-            tokio::time::sleep(COALESCE).await;
-            changed.extend(changed_policies(feed.next(Duration::ZERO).await, &policies));
-        }
-    }
-}
-
-fn changed_policies(news: News, policies: &Policies) -> BTreeSet<PolicyId> {
-    match news {
-        News::Changes(changes) => {
-            let changes = changes
-                .into_iter()
-                .filter(|change| change.kind == ChangeKind::Policy);
-            changes.map(|change| PolicyId::from(change.id)).collect()
-        }
-        News::Missed => policies.asked_for(),
-    }
-}
-
-/// Wakes the polls of the queue, paced. What a poll gets is what is newest when it wakes (M6, D5).
-async fn dispatch(queue: Arc<Queue>, waiters: Arc<Waiters>, mut pacer: Pacer) {
-    loop {
-        let next = queue
-            .polls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_first();
-        let Some(poll) = next else {
-            queue.filled.notified().await;
-            continue;
+            Err(error) => Some(Err(error)),
         };
-        let pause = pacer.take(Instant::now());
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+        let Entry::Occupied(mut load) = self.loads.entry(policy) else {
+            return;
+        };
+        match answer {
+            Some(answer) => answer_all(load.remove().askers, &answer),
+            None if !load.get().is_second => {
+                load.get_mut().is_second = true;
+                let policy = load.key().clone();
+                self.load(policy, ctx);
+            }
+            // Behind what was said to be there; the feed tells when it is.
+            None => {
+                let (policy, load) = load.remove_entry();
+                if let Some(known) = self.known.get(&policy) {
+                    answer_all(load.askers, &known.best());
+                }
+            }
         }
-        waiters.wake_for_policy(poll);
+    }
+
+    /// The answer, unless a newer revision came while this one was rendered.
+    fn take_over(&mut self, policy: &PolicyId, (version, outcome): Loaded) -> Option<Answer> {
+        if let Err(fault) = &outcome {
+            log::error!(
+                "event.action" = "policy-render", "fleet.policy.id":% = policy,
+                "fleet.revision_idx" = version.revision; "{fault}; its last good revision stays in use"
+            );
+        }
+        let known = self
+            .known
+            .entry(policy.clone())
+            .or_insert_with(|| Known::new(version));
+        known.rendered(version, outcome);
+        let answer = known.answer();
+        self.publish();
+        answer
+    }
+
+    fn wake_due(&mut self, ctx: &mut Context<Self>) {
+        let (due, wait) = self.schedule.due(Instant::now());
+        for poll in due {
+            self.waiters.wake_for_policy(poll);
+        }
+        let next = wait.map(|wait| ctx.run_later(wait, Self::wake_due));
+        if let Some(earlier) = std::mem::replace(&mut self.timer, next) {
+            ctx.cancel_future(earlier);
+        }
     }
 }
 
-async fn reload(policies: &Policies, policy: &PolicyId) {
-    loop {
-        match policies.load(policy).await {
-            Ok(_) => return,
-            Err(error) => {
-                log::error!("fleet.policy.id":% = policy, "error.message":% = error; "policy change not read yet");
-                tokio::time::sleep(RETRY).await;
+fn answer_all(askers: Vec<oneshot::Sender<Answer>>, answer: &Answer) {
+    for asker in askers {
+        // One that is gone asks again if it comes back.
+        let _heard = asker.send(answer.clone());
+    }
+}
+
+type Loaded = (Version, Result<Arc<RenderedPolicy>, FleetError>);
+
+async fn read_and_render(store: Arc<dyn Store>, policy: PolicyId) -> Result<Option<Loaded>, FleetError> {
+    let Some(stored) = store.policy(&policy).await? else {
+        return Ok(None);
+    };
+    let (version, size) = (Version::of(&stored), stored.data.as_str().len());
+    let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored)).await?;
+    Ok(Some((version, rendered)))
+}
+
+/// Turns committed changes into messages. Ends with the actor.
+struct Follower {
+    feed: Feed,
+    store: Arc<dyn Store>,
+    waiters: Arc<Waiters>,
+    known: Arc<ArcSwap<known::Policies>>,
+    actor: Addr<PolicyMonitor>,
+}
+
+impl Follower {
+    async fn follow(mut self) {
+        loop {
+            let mut changed = self.changed(IDLE_WAIT).await;
+            if !changed.is_empty() {
+                // Edits in quick succession become one delivery (D2); a change is never held back for long.
+                tokio::time::sleep(COALESCE).await;
+                changed.extend(self.changed(Duration::ZERO).await);
+            }
+            for policy in changed {
+                let version = self.newest(&policy).await;
+                if self.actor.send(Changed(policy, version)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The changed policies that somebody here has asked for or waits for.
+    async fn changed(&mut self, wait: Duration) -> BTreeSet<PolicyId> {
+        let news = self.feed.next(wait).await;
+        let known = self.known.load();
+        match news {
+            News::Changes(changes) => changes
+                .into_iter()
+                .filter(|change| change.kind == ChangeKind::Policy)
+                .map(|change| PolicyId::from(change.id))
+                .filter(|policy| {
+                    known.contains_key(policy) || !self.waiters.behind(policy, i64::MAX).is_empty()
+                })
+                .collect(),
+            News::Anything => known.keys().cloned().collect(),
+        }
+    }
+
+    async fn newest(&self, policy: &PolicyId) -> Option<Version> {
+        loop {
+            match self.store.policy(policy).await {
+                Ok(stored) => return stored.as_ref().map(Version::of),
+                Err(error) => {
+                    log::error!("fleet.policy.id":% = policy, "error.message":% = error; "policy change not read yet");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }
 }
 
+const NAME: &str = "policy_monitor";
+const MAILBOX: usize = 16_384;
+/// For a policy that must be read first; the store has time-outs of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 const COALESCE: Duration = Duration::from_millis(60);

@@ -33,9 +33,8 @@ async fn ack(house: &House, agent: &Agent, events: Vec<AckEvent>) -> Vec<AckOutc
 
 async fn post(house: &House, agent: &Agent, kind: &str, data: Option<serde_json::Value>) -> ActionId {
     let draft = actions::ActionDraft {
-        kind: kind.into(),
         data: data.map(|data| raw(&data)),
-        ..Default::default()
+        ..actions::ActionDraft::new(actions::ActionKind::parse(kind).unwrap())
     };
     actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
         .await
@@ -172,10 +171,9 @@ async fn ack_16_17_f17_details_by_type() {
     let agent = house.enroll().await.agent;
     let diagnostics = post(&house, &agent, "REQUEST_DIAGNOSTICS", None).await;
     let draft = actions::ActionDraft {
-        kind: "INPUT_ACTION".into(),
         input_type: Some("osquery".into()),
         data: Some(raw(&json!({"query": "select 1"}))),
-        ..Default::default()
+        ..actions::ActionDraft::new(actions::ActionKind::InputAction)
     };
     let input = actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
         .await

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use fleet::{
-    ActionId, FleetError, RawJson, Timestamp, UnhealthyReason, actions, agents, checkin::CheckinRequest,
+    ActionId, FleetError, RawJson, Settings, Timestamp, UnhealthyReason, actions, agents,
+    checkin::CheckinRequest,
 };
 use serde_json::json;
 
-use crate::house::{House, answered, eventually, online, raw, settings_action};
+use crate::house::{House, answered, eventually, online, raw, settings_action, shown};
 
 fn now() -> Timestamp {
     Timestamp::now()
@@ -49,7 +50,11 @@ async fn chk_06_c24_a_check_in_needs_a_status() {
 
 #[actix_rt::test]
 async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
-    let house = House::new().await;
+    let house = House::with(Settings {
+        checkin_flush: Duration::from_millis(10),
+        ..Settings::default()
+    })
+    .await;
     let agent = house.enroll().await.agent;
     let action = actions::post(
         &house.fleet,
@@ -85,11 +90,10 @@ async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
             )
             .await,
     );
-    house.flush().await;
-    assert_eq!(
-        house.agent(&agent.id).await.action_position,
-        Some(action.sequence)
-    );
+    eventually("the position is stored", async || {
+        house.agent(&agent.id).await.action_position == Some(action.sequence)
+    })
+    .await;
     for token in [None, Some(String::new()), Some("unknown".to_owned())] {
         drop(
             house
@@ -188,7 +192,7 @@ async fn h10_m3_an_action_appended_while_subscribing_is_delivered_exactly_once()
             )
         );
         let answer = match begun.unwrap() {
-            fleet::checkin::Begun::Reply(reply) => serde_json::from_slice(&reply.into_json()).unwrap(),
+            fleet::checkin::Begun::Reply(reply) => shown(&reply),
             fleet::checkin::Begun::Wait(waiting) => answered(waiting).await,
         };
         let delivered: Vec<_> = answer["actions"]
@@ -303,9 +307,8 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
     assert_eq!(house.agent(&agent.id).await.upgrade_details, None, "F13");
 
     let draft = actions::ActionDraft {
-        kind: "UPGRADE".into(),
         data: Some(raw(&json!({"version": "9.6.1"}))),
-        ..actions::ActionDraft::default()
+        ..actions::ActionDraft::new(actions::ActionKind::Upgrade)
     };
     let action = actions::post(&house.fleet, vec![agent.id.clone()], draft, now())
         .await

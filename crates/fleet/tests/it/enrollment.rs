@@ -170,7 +170,6 @@ async fn enr_11_12_13_a6_a7_a8_enrolling_again_with_the_same_enrollment_id() {
         .unwrap()
         .unwrap();
     drop(house.checkin(&live.id, online()).await.unwrap());
-    house.flush().await;
     let third = house
         .try_enroll(again())
         .await

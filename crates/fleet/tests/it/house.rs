@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use fleet::{
     Agent, AgentId, ApiKey, Fleet, FleetError, PolicyId, RawJson, Settings, Timestamp,
-    checkin::{self, Begun, CheckinRequest, Waiting},
+    actions::DeliveredAction,
+    checkin::{self, Begun, CheckinReply, CheckinRequest, Waiting},
     enrollment::{self, EnrollRequest, Enrolled},
     policies::{self, PolicySettings},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
-use store::{StoreMetrics, sqlite::OpenOptions, sqlite::SqliteStore};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
 use tempfile::TempDir;
 
 /// Generous: only a failing test waits that long.
@@ -98,7 +100,7 @@ impl House {
     /// The answer of a check-in that is answered at once.
     pub(crate) async fn answer(&self, id: &AgentId, request: CheckinRequest) -> Value {
         match self.checkin(id, request).await.unwrap() {
-            Begun::Reply(reply) => serde_json::from_slice(&reply.into_json()).unwrap(),
+            Begun::Reply(reply) => shown(&reply),
             Begun::Wait(_) => panic!("the check-in of {id} waits"),
         }
     }
@@ -107,7 +109,7 @@ impl House {
     pub(crate) async fn poll(&self, id: &AgentId, request: CheckinRequest) -> Waiting {
         match self.checkin(id, request).await.unwrap() {
             Begun::Wait(waiting) => waiting,
-            Begun::Reply(reply) => panic!("answered: {}", String::from_utf8_lossy(&reply.into_json())),
+            Begun::Reply(reply) => panic!("answered: {}", shown(&reply)),
         }
     }
 
@@ -179,7 +181,35 @@ pub(crate) async fn answered(waiting: Waiting) -> Value {
         .await
         .expect("the poll is answered")
         .unwrap();
-    serde_json::from_slice(&reply.into_json()).unwrap()
+    shown(&reply)
+}
+
+/// The reply by the names that agents know. The bytes are written, and tested, above.
+pub(crate) fn shown(reply: &CheckinReply) -> Value {
+    match reply {
+        CheckinReply::Empty => json!({"action": "checkin", "ack_token": ""}),
+        CheckinReply::Actions {
+            agent,
+            ack_token,
+            actions,
+        } => {
+            let shown = |action: &DeliveredAction| {
+                json!({
+                    "agent_id": agent, "id": action.id, "type": action.kind.as_str(), "data": action.data,
+                    "start_time": action.start_time.map(Timestamp::to_seconds_text),
+                })
+            };
+            let actions: Vec<_> = actions.iter().map(shown).collect();
+            json!({"ack_token": ack_token, "actions": actions})
+        }
+        CheckinReply::Policy { agent, policy } => json!({
+            "ack_token": "",
+            "actions": [{
+                "agent_id": agent, "id": policy.action_id(), "type": "POLICY_CHANGE",
+                "data": {"policy": serde_json::from_slice::<Value>(policy.json()).unwrap()},
+            }],
+        }),
+    }
 }
 
 /// Waits until `is_so`.
@@ -193,8 +223,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
 
 pub(crate) fn settings_action(level: &str) -> fleet::actions::ActionDraft {
     fleet::actions::ActionDraft {
-        kind: "SETTINGS".into(),
         data: Some(raw(&json!({"log_level": level}))),
-        ..fleet::actions::ActionDraft::default()
+        ..fleet::actions::ActionDraft::new(fleet::actions::ActionKind::Settings)
     }
 }

@@ -8,16 +8,19 @@
 //! What comes next is decided by `course.rs`. Nothing here blocks: files are touched by the jobs of `job.rs`, one
 //! at a time, and what they find comes back as state.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use log::Level;
+use supervise::{Exit, Stop};
 use tokio::sync::oneshot;
 
 use super::course::Course;
 use super::job::{self, Arm, Looked, Read};
-use super::{Shared, report};
+use super::report;
+use super::shared::Shared;
 use crate::error::{LoadError, Rejected};
 use crate::expiry::Expiry;
 use crate::generation::{Generation, Reloaded};
@@ -41,11 +44,6 @@ pub(super) struct ReloadNow {
     pub(super) answer: oneshot::Sender<ReloadOutcome>,
 }
 
-/// End; the watcher goes with it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Stop;
-
 /// Breaks the actor, to see it healed.
 #[cfg(test)]
 #[derive(Message)]
@@ -61,13 +59,10 @@ impl Handler<Panic> for CertReloader {
     }
 }
 
-/// The last word of an actor that ends on purpose.
-pub(super) struct Exit;
-
 /// See the file's header.
 pub(super) struct CertReloader {
     shared: Arc<Shared>,
-    exit: Option<oneshot::Sender<Exit>>,
+    exit: Exit,
     watches: Arc<Mutex<Watches>>,
     signals: Arc<Signals>,
     course: Course<Picture>,
@@ -85,16 +80,16 @@ pub(super) struct CertReloader {
 }
 
 impl CertReloader {
-    pub(super) fn new(shared: Arc<Shared>, exit: oneshot::Sender<Exit>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, exit: Exit) -> Self {
         let reload = &shared.settings.reload;
         Self {
-            exit: Some(exit),
+            exit,
             watches: Arc::new(Mutex::new(Watches::new(shared.watcher.clone()))),
             // Replaced in `started`, when there is an address to wake.
             signals: Signals::new(|| false),
             course: Course::new(
                 Quiet::new(reload.debounce, reload.ceiling()),
-                shared.resolver.current().picture().clone(),
+                shared.served.resolver.current().picture().clone(),
             ),
             last_failure: None,
             watch_failures: 0,
@@ -127,7 +122,7 @@ impl Actor for CertReloader {
         }
     }
 
-    /// Also runs when a panic unwinds, so it must not say the last word: see `Stop`.
+    /// Also runs when a panic unwinds, so it does not say that the end was meant: the handler of `Stop` does.
     fn stopped(&mut self, _: &mut Self::Context) {
         match self.watches.try_lock() {
             Ok(mut watches) => watches.close(),
@@ -165,10 +160,7 @@ impl Handler<Stop> for CertReloader {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        if let Some(exit) = self.exit.take() {
-            // A supervisor that is gone needs no last word.
-            let _heard = exit.send(Exit);
-        }
+        self.exit.meant();
         ctx.stop();
     }
 }
@@ -247,7 +239,10 @@ impl CertReloader {
 
     fn looked(&mut self, ctx: &mut Context<Self>, arm: Arm, looked: Option<Looked>) {
         self.job_ended(ctx);
-        let found = looked.map(|Looked { armed, found }| (armed, found));
+        let found = looked.map(|looked| {
+            self.replaced_outside(looked.replaced);
+            (looked.armed, looked.found)
+        });
         if found.is_none() {
             self.watch_failed(ctx, WatchFailure::Died);
         }
@@ -260,6 +255,22 @@ impl CertReloader {
         self.course.looked(Instant::now(), arm, found);
         self.read_next(ctx);
         self.follow(ctx);
+    }
+
+    /// Told when it is first seen, and then hourly; the load has told what it saw itself.
+    fn replaced_outside(&mut self, replaced: Vec<PathBuf>) {
+        let served = self.shared.served.resolver.current();
+        for path in &replaced {
+            let file = path.display().to_string();
+            let warning = Warning::ReplacedOutside { file };
+            let is_known = served.warnings().contains(&warning);
+            if !is_known && self.repeats.is_due(&warning.to_string(), Instant::now()) {
+                report::warned(Level::Warn, &warning);
+            }
+        }
+        self.shared
+            .served
+            .update(|state| state.replaced_outside = replaced);
     }
 
     fn armed(&mut self, ctx: &mut Context<Self>, armed: Armed) {
@@ -288,7 +299,7 @@ impl CertReloader {
         } else {
             WatchMode::Events
         };
-        self.shared.update(|state| {
+        self.shared.served.update(|state| {
             state.watch_mode = mode;
             state.watch_problem = None;
             state.watched_directories = armed.directories;
@@ -314,7 +325,7 @@ impl CertReloader {
         self.renew_signals(ctx);
         let wait = backoff(self.watch_failures);
         self.watch_timer = Some(ctx.run_later(wait, Self::rebuild_watcher));
-        self.shared.update(|state| {
+        self.shared.served.update(|state| {
             state.watch_mode = WatchMode::Poll;
             state.watch_problem = Some(failure.explain().to_owned());
             state.watched_directories.clear();
@@ -378,7 +389,7 @@ impl CertReloader {
             }
         };
         let now = self.shared.clock.now();
-        self.shared.update(|state| {
+        self.shared.served.update(|state| {
             report::remember(state, &outcome, trigger, now);
             report::judge_health(state, &self.expiry, now);
             if outcome.result != ReloadResult::Failure {
@@ -397,22 +408,24 @@ impl CertReloader {
     }
 
     fn serve(&mut self, generation: Generation, trigger: Trigger, took: Duration) -> ReloadOutcome {
-        let old = self.shared.resolver.current();
+        let old = self.shared.served.resolver.current();
         let next = Arc::new(generation);
-        self.shared.resolver.swap(next.clone());
+        self.shared.served.resolver.swap(next.clone());
         self.shared.metrics.taken(trigger, ReloadResult::Success);
         let since = self.calm_down(next.picture().clone());
         self.shared
             .metrics
             .swapped(took, since.map(|since| since.elapsed()));
-        self.shared.update(|state| state.generation = next.info().clone());
+        self.shared
+            .served
+            .update(|state| state.generation = next.info().clone());
         report::swapped(&next, &old, trigger, &self.shared.settings)
     }
 
     fn keep(&mut self, picture: Picture, trigger: Trigger) -> ReloadOutcome {
         self.shared.metrics.taken(trigger, ReloadResult::Unchanged);
         self.calm_down(picture);
-        report::unchanged(&self.shared.resolver.current(), trigger)
+        report::unchanged(&self.shared.served.resolver.current(), trigger)
     }
 
     fn refuse(
@@ -422,7 +435,7 @@ impl CertReloader {
         trigger: Trigger,
         is_asked: bool,
     ) -> ReloadOutcome {
-        let served = self.shared.resolver.current();
+        let served = self.shared.served.resolver.current();
         let failure = (
             rejected.to_string(),
             picture.as_ref().map(|picture| picture.digest),
@@ -437,7 +450,7 @@ impl CertReloader {
         self.last_failure = Some(failure);
         let wait = self.course.refused(Instant::now(), picture, is_same, trigger);
         let due = self.shared.clock.now().checked_add(wait);
-        self.shared.update(|state| state.pending_retry = due);
+        self.shared.served.update(|state| state.pending_retry = due);
         let is_news = self.repeats.is_due(&cause, Instant::now());
         report::refused(rejected, &served, trigger, &self.shared.settings, is_news)
     }
@@ -458,7 +471,7 @@ impl CertReloader {
                 report::stuck_files(began, &this.shared.settings);
             }
             let now = this.shared.clock.now();
-            this.shared.update(|state| {
+            this.shared.served.update(|state| {
                 state.stuck_since = Some(began);
                 report::judge_health(state, &this.expiry, now);
             });
@@ -470,9 +483,9 @@ impl CertReloader {
         if let Some(timer) = self.stuck_timer.take() {
             ctx.cancel_future(timer);
         }
-        if self.shared.state().stuck_since.is_some() {
+        if self.shared.served.state().stuck_since.is_some() {
             let now = self.shared.clock.now();
-            self.shared.update(|state| {
+            self.shared.served.update(|state| {
                 state.stuck_since = None;
                 report::judge_health(state, &self.expiry, now);
             });
@@ -482,7 +495,7 @@ impl CertReloader {
     /// Announces thresholds that are crossed, and comes again at the next one.
     fn check_expiry(&mut self, ctx: &mut Context<Self>) {
         let now = self.shared.clock.now();
-        let served = self.shared.resolver.current();
+        let served = self.shared.served.resolver.current();
         let info = served.info();
         for crossing in self.expiry.crossed(info, now) {
             self.shared.metrics.expiry_crossed();
@@ -504,6 +517,7 @@ impl CertReloader {
             );
         }
         self.shared
+            .served
             .update(|state| report::judge_health(state, &self.expiry, now));
         let next = self
             .expiry

@@ -1,11 +1,13 @@
 //! The blocking half of the reloader: looking at the disk, reading a set, arming the watch. Runs off the event
 //! loops (R16); one job at a time.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::generation::{Generation, Reloaded};
+use crate::mounted_file;
 use crate::read::{Material, Picture};
 use crate::walk::Snapshot;
 use crate::watch::{Armed, Signals, Watches};
@@ -14,6 +16,8 @@ use crate::watch::{Armed, Signals, Watches};
 pub(super) struct Looked {
     pub(super) armed: Armed,
     pub(super) found: Found,
+    /// Mounted files that were replaced outside.
+    pub(super) replaced: Vec<PathBuf>,
 }
 
 pub(super) enum Found<P = Picture> {
@@ -62,6 +66,7 @@ pub(super) fn look(
     }
     Looked {
         armed,
+        replaced: mounted_file::replaced_outside(&snapshot),
         found: compare(shared, snapshot, seen),
     }
 }
@@ -91,7 +96,7 @@ fn compare(shared: &Shared, snapshot: Snapshot, seen: Option<Picture>) -> Found 
 /// Reads the set and validates it against what is served.
 pub(super) fn read(shared: &Shared) -> Read {
     let began = Instant::now();
-    let served = shared.resolver.current();
+    let served = shared.served.resolver.current();
     let outcome = Generation::reload(&shared.settings, shared.clock.now(), &served);
     Read {
         outcome,

@@ -12,6 +12,7 @@ use crate::logging::{
     Told, emit,
 };
 use crate::moment::rfc3339;
+use crate::mounted_file;
 use crate::source::Settings;
 use crate::state::{Attempt, Failure, GenerationInfo, ReloadOutcome, ReloadResult, ReloadState, Trigger};
 use crate::warning::Warning;
@@ -37,6 +38,7 @@ pub(super) fn first(generation: &Generation, settings: &Settings, now: SystemTim
         ],
     );
     log_warnings(generation, None);
+    note_mounted_files(generation);
     let attempt = Attempt {
         at: now,
         trigger: Trigger::Start,
@@ -47,6 +49,7 @@ pub(super) fn first(generation: &Generation, settings: &Settings, now: SystemTim
         times: 1,
     };
     let mut state = ReloadState::new(info.clone(), settings.reload.enabled, attempt);
+    state.replaced_outside = mounted_file::replaced_outside(&generation.picture().snapshot);
     judge_health(&mut state, &Expiry::new(&settings.reload.expiry_warning), now);
     state
 }
@@ -82,7 +85,7 @@ pub(super) fn swapped(
 
 /// R12: nothing to do.
 pub(super) fn unchanged(served: &Generation, trigger: Trigger) -> ReloadOutcome {
-    let message = format!("unchanged: still {}", serving(served.info()));
+    let message = format!("still {}", serving(served.info()));
     let fields = [
         (ACTION, RELOAD),
         (OUTCOME, "unchanged"),
@@ -212,11 +215,24 @@ fn log_warnings(generation: &Generation, old: Option<&Generation>) {
             Warning::NotYetValid { .. } if old.is_some() => Level::Error,
             _ => Level::Warn,
         };
-        emit(
-            level,
-            &warning.to_string(),
-            &[(ACTION, "tls-warning"), ("hint", warning.hint())],
+        warned(level, warning);
+    }
+}
+
+pub(super) fn warned(level: Level, warning: &Warning) {
+    let fields = [(ACTION, "tls-warning"), ("hint", warning.hint())];
+    emit(level, &warning.to_string(), &fields);
+}
+
+/// A file that is a mount itself is served and reloaded as any other, unless somebody replaces it outside.
+fn note_mounted_files(generation: &Generation) {
+    for path in mounted_file::mounted(&generation.picture().snapshot) {
+        let message = format!(
+            "{} is mounted as a single file: if it is replaced outside, the new one is not seen here",
+            path.display()
         );
+        let hint = "mount its directory in its place (Kubernetes: without subPath)";
+        emit(Level::Info, &message, &[(ACTION, LOAD), ("hint", hint)]);
     }
 }
 

@@ -43,7 +43,7 @@ async fn r31_a_panic_in_the_actor_is_counted_and_healed() {
     let handle = Reloader::new(settings).metrics(metrics).spawn_system().unwrap();
     let config = handle.resolver().server_config();
     for panics in 1..=2u64 {
-        let mut addresses = handle.actor.clone();
+        let mut addresses = handle.actor.addresses();
         let address = addresses
             .wait_for(Option::is_some)
             .await
@@ -62,7 +62,7 @@ async fn r31_a_panic_in_the_actor_is_counted_and_healed() {
         until(&handle, |state| state.generation.number == panics + 1).await;
     }
     // A request that meets a dying actor follows it to the next.
-    let address = handle.actor.borrow().clone().unwrap();
+    let address = handle.actor.address().unwrap();
     address.try_send(Panic).unwrap();
     let outcome = handle.reload_now(Trigger::Api).await;
     assert!(

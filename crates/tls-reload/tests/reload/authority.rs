@@ -90,7 +90,17 @@ impl Authority {
     }
 
     pub(crate) fn intermediate(&self, common_name: &str) -> Self {
-        let (params, key) = Self::draft(common_name);
+        self.intermediate_with(common_name, |_| {})
+    }
+
+    /// An intermediate that is not as it should be.
+    pub(crate) fn intermediate_with(
+        &self,
+        common_name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let (mut params, key) = Self::draft(common_name);
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("an intermediate");
         Self {
             der: certificate.der().clone(),

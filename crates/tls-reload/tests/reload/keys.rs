@@ -191,18 +191,7 @@ async fn t14_every_kind_of_key() {
 }
 
 #[test]
-fn r18_old_and_weak_keys_are_named() {
-    let legacy = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
-    let (_root, rejected) = spoiled("tls.key", legacy);
-    assert!(matches!(
-        rejected.first(),
-        Some(LoadError::LegacyEncryptedKey { .. })
-    ));
-    assert!(
-        rejected.hint().contains("openssl pkcs8 -topk8"),
-        "{}",
-        rejected.hint()
-    );
+fn r18_weak_keys_are_named() {
     let (root, settings, _) = good();
     fs::write(root.path().join("tls.crt"), WEAK_CERTIFICATE).expect("write");
     fs::write(root.path().join("tls.key"), WEAK_KEY).expect("write");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use tls_reload::{
-    CipherSuite, ClientAuth, Curve, Generation, LoadError, PairSource, PemSource, Protocol, Rejected,
+    CipherSuite, ClientAuth, Curve, Form, Generation, LoadError, PairSource, PemSource, Protocol, Rejected,
     Reloader, Settings, StartError, VerificationMode, Warning,
 };
 
@@ -232,7 +232,13 @@ fn t09_t10_not_pem() {
     ));
     let der = Authority::new("root").server().der;
     let (_root, rejected) = spoiled("tls.crt", &der);
-    assert!(matches!(rejected.first(), Some(LoadError::Der { .. })));
+    assert!(matches!(
+        rejected.first(),
+        Some(LoadError::NotPem {
+            form: Form::DerCertificate,
+            ..
+        })
+    ));
     assert!(rejected.to_string().contains("DER"), "{rejected}");
     let wrong = pem("CERTIFICATE", b"\x30\x03\x02\x01\x01");
     assert!(matches!(

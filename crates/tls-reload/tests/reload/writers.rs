@@ -8,12 +8,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use tls_reload::{PemSource, ReloadResult, ReloadSettings, Reloader, Settings};
 
 use crate::authority::{Authority, Pair};
+use crate::mounts::{bind, in_a_mount_namespace, unmount};
 use crate::site::{DEBOUNCE, LIMIT, Site, by_events, directory, replace, settings, write};
 
 /// Room for a busy machine; the torture run holds the contract's 100 ms.
@@ -303,37 +303,7 @@ fn t30_deleted_and_created_later() {
 /// The mount needs a namespace of its own, so the case runs itself there.
 #[test]
 fn t31_a_mount_over_the_directory() {
-    if std::env::var_os(INNER).is_some() {
-        return mounted();
-    }
-    let this = std::env::current_exe().expect("this test");
-    let outcome = Command::new("unshare")
-        .arg("--mount")
-        .arg(this)
-        .args([
-            "--exact",
-            "writers::t31_a_mount_over_the_directory",
-            "--nocapture",
-        ])
-        .env(INNER, "1")
-        .output();
-    match outcome {
-        Ok(output) if output.status.success() => {
-            assert!(
-                String::from_utf8_lossy(&output.stdout).contains("1 passed"),
-                "the inner case ran: {output:?}"
-            );
-        }
-        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare failed") => {
-            eprintln!("no mount namespace here; r04 covers what the poll must find: {output:?}");
-        }
-        Ok(output) => panic!(
-            "{}\n{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) => eprintln!("no mount namespace here ({error}); r04 covers what the poll must find"),
-    }
+    in_a_mount_namespace("writers::t31_a_mount_over_the_directory", mounted);
 }
 
 fn mounted() {
@@ -346,18 +316,11 @@ fn mounted() {
     let mut set = settings(&root.path().join("tls"));
     set.reload.reload_interval = Duration::from_millis(150);
     let site = Site::serving(root, set);
-    let run = |command: &str, arguments: &[&Path]| {
-        let option = if command == "mount" { "--bind" } else { "--lazy" };
-        let status = Command::new(command).arg(option).args(arguments).status();
-        assert!(status.expect(command).success());
-    };
-    run("mount", &[&site.path("other"), &site.path("tls")]);
+    bind(&site.path("other"), &site.path("tls"));
     site.wait_served(&b);
-    run("umount", &[&site.path("tls")]);
+    unmount(&site.path("tls"));
     site.wait_served(&a);
 }
-
-const INNER: &str = "TLS_RELOAD_TEST_INNER";
 
 #[test]
 fn t32_copies_that_keep_an_old_time() {

@@ -91,7 +91,7 @@ bootstrap.fleet_hosts: bootstrap.fleetHosts
 {{- end }}
 {{- end }}
 
-{{/* Null, or anything else that is no mapping, would replace a whole section of the chart's by the merge: TLS, probes. */}}
+{{/* Null, or anything else that is not a mapping, would replace a whole section of the chart's by the merge: TLS, probes. */}}
 {{- define "fleet-server.refuseNoMapping" -}}
 {{- $at := .at }}
 {{- $node := .node }}
@@ -181,7 +181,7 @@ logging:
 {{- $drain := dig "inputs" "0" "server" "timeouts" "drain" "10s" $user }}
 {{- $seconds := include "fleet-server.seconds" $drain }}
 {{- if not $seconds }}
-{{- fail (printf "config.inputs[0].server.timeouts.drain: %q is no duration. Write a number with a unit, for example 30s." (toString $drain)) }}
+{{- fail (printf "config.inputs[0].server.timeouts.drain: %q is not a duration. Write a number with a unit, for example 30s." (toString $drain)) }}
 {{- end }}
 {{- $seconds }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/* Durations as the server reads them: 5s, 1m30s, 0.5h. Numbers stand for seconds in the server's own file. */}}
 
-{{/* Seconds of a duration, as a number in text; empty if it is none. */}}
+{{/* Seconds of a duration, as a number in text; empty if it is not one. */}}
 {{- define "fleet-server.seconds" -}}
 {{- $text := toString . }}
 {{- if regexMatch "^([0-9]+(\\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$" $text }}
@@ -16,7 +16,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Refuses a value that is no duration with a unit. Takes name, value, example. */}}
+{{/* Refuses a value that is not a duration with a unit. Takes name, value, example. */}}
 {{- define "fleet-server.needsDuration" -}}
 {{- $text := toString (default "" .value) }}
 {{- if kindIs "float64" .value }}{{ $text = toString .value }}{{ end }}
@@ -24,6 +24,6 @@
 {{- if regexMatch "^-?[0-9]+(\\.[0-9]+)?$" $text }}
 {{- fail (printf "%s: %s has no unit. Write %ss for seconds, or %sm for minutes." .name $text (trimPrefix "-" $text) (trimPrefix "-" $text)) }}
 {{- else if not (include "fleet-server.seconds" $text) }}
-{{- fail (printf "%s: %q is no duration. Write a number with a unit, for example %s; units are ms, s, m and h." .name $text .example) }}
+{{- fail (printf "%s: %q is not a duration. Write a number with a unit, for example %s; units are ms, s, m and h." .name $text .example) }}
 {{- end }}
 {{- end }}

@@ -218,6 +218,6 @@ The schema is loose where a message of ours is better.
 {{- fail (printf "%s: is empty. Name the key of the Secret." .name) }}
 {{- end }}
 {{- if and .value (not (regexMatch "^[-._a-zA-Z0-9]+$" .value)) }}
-{{- fail (printf "%s: %q is no key of a Secret. Letters, digits, '-', '_' and '.' are allowed." .name .value) }}
+{{- fail (printf "%s: %q is not a key of a Secret. Letters, digits, '-', '_' and '.' are allowed." .name .value) }}
 {{- end }}
 {{- end }}

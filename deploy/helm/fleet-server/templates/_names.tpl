@@ -21,7 +21,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: server
 {{- end }}
 
-{{/* Without the component: objects that are no pods add their own. */}}
+{{/* Without the component: objects other than pods add their own. */}}
 {{- define "fleet-server.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/name: {{ include "fleet-server.name" . }}
@@ -91,7 +91,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toJson (uniq $names) }}
 {{- end }}
 
-{{/* The first name that is no wildcard, of a list as JSON; empty if there is none. */}}
+{{/* The first name that is not a wildcard, of a list as JSON; empty if there is none. */}}
 {{- define "fleet-server.firstName" -}}
 {{- $first := "" }}
 {{- range fromJsonArray . }}

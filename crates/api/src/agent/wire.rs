@@ -1,0 +1,209 @@
+//! JSON out: every successful reply to an agent is written here, member by member as agents read it.
+//!
+//! In: the domain's typed replies. Out: bodies. Decides nothing; what an action's `data` or a policy holds is
+//! prepared in the domain and passed on as it is.
+
+use std::borrow::Cow;
+
+use actix_web::{http::StatusCode, web::Bytes};
+use fleet::{
+    ActionId, AgentId, Health, RawJson, RenderedPolicy, Timestamp, actions::DeliveredAction,
+    checkin::CheckinReply, enrollment::Enrolled,
+};
+use serde::Serialize;
+
+use super::Identity;
+use crate::{error::ApiError, pieces::Pieces, version::COMPATIBLE_VERSION};
+
+/// The answer to an enrolment (http-api 2.2).
+pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        action: &'static str,
+        item: Item<'a>,
+    }
+    #[derive(Serialize)]
+    struct Item<'a> {
+        id: &'a str,
+        active: bool,
+        policy_id: &'a str,
+        #[serde(rename = "type")]
+        kind: &'a str,
+        enrolled_at: String,
+        user_provided_metadata: Option<()>,
+        local_metadata: Option<&'a RawJson>,
+        access_api_key_id: &'a str,
+        access_api_key: String,
+        status: &'static str,
+        tags: &'a [String],
+    }
+    let agent = &enrolled.agent;
+    json(&Reply {
+        action: "created",
+        item: Item {
+            id: agent.id.as_str(),
+            active: agent.is_active,
+            policy_id: agent.policy.as_str(),
+            kind: &agent.kind,
+            enrolled_at: agent.enrolled_at.to_seconds_text(),
+            user_provided_metadata: None,
+            local_metadata: agent.local_metadata.as_ref(),
+            access_api_key_id: enrolled.access_key.id.as_str(),
+            access_api_key: enrolled.access_key.to_token(),
+            status: "online",
+            tags: &agent.tags,
+        },
+    })
+}
+
+/// The answer to a check-in (http-api 2.3.9).
+pub(super) fn checkin(reply: &CheckinReply) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        action: &'static str,
+        ack_token: &'a str,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        actions: Vec<Action<'a>>,
+    }
+    let (ack_token, actions) = match reply {
+        CheckinReply::Empty => ("", Vec::new()),
+        CheckinReply::Actions {
+            agent,
+            ack_token,
+            actions,
+        } => {
+            let actions = actions.iter().map(|action| Action::new(agent, action));
+            (ack_token.as_str(), actions.collect())
+        }
+        CheckinReply::Policy { agent, policy } => return policy_change(agent, policy),
+    };
+    json(&Reply {
+        action: "checkin",
+        ack_token,
+        actions,
+    })
+}
+
+/// One element of `actions` (http-api 2.3.7).
+#[derive(Serialize)]
+struct Action<'a> {
+    agent_id: &'a AgentId,
+    created_at: String,
+    data: Option<&'a RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+    id: &'a ActionId,
+    input_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed: Option<&'a RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+impl<'a> Action<'a> {
+    fn new(agent_id: &'a AgentId, action: &'a DeliveredAction) -> Self {
+        Self {
+            agent_id,
+            created_at: action.created_at.to_seconds_text(),
+            data: action.data.as_ref(),
+            expiration: action.expiration.map(Timestamp::to_seconds_text),
+            id: &action.id,
+            input_type: &action.input_type,
+            signed: action.signed.as_ref(),
+            start_time: action.start_time.map(Timestamp::to_seconds_text),
+            timeout: action.timeout,
+            traceparent: action.traceparent.as_deref(),
+            kind: action.kind.as_str(),
+        }
+    }
+}
+
+/// One POLICY_CHANGE (http-api 2.3.8). The policy itself, which may have megabytes, stays the shared bytes it is; a
+/// policy with slots would be more pieces with the agent's values between them.
+fn policy_change(agent: &AgentId, policy: &RenderedPolicy) -> Result<Pieces, ApiError> {
+    let before = format!(
+        r#"{{"action":"checkin","ack_token":"","actions":[{{"agent_id":{},"id":{},"type":"POLICY_CHANGE","created_at":{},"input_type":"","data":{{"policy":"#,
+        text(agent)?,
+        text(&policy.action_id())?,
+        text(&policy.at().to_seconds_text())?,
+    );
+    Ok(Pieces::from([
+        before.into(),
+        policy.json().clone(),
+        Bytes::from_static(b"}}]}"),
+    ]))
+}
+
+/// The answer to acknowledgements (http-api 2.4.5): an item for each event, in their order.
+pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply {
+        action: &'static str,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        errors: bool,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        items: Vec<Item>,
+    }
+    #[derive(Serialize)]
+    struct Item {
+        status: u16,
+        message: Cow<'static, str>,
+    }
+    json(&Reply {
+        action: "acks",
+        errors: items
+            .iter()
+            .any(|(status, _)| status.is_client_error() || status.is_server_error()),
+        items: items
+            .into_iter()
+            .map(|(status, message)| Item {
+                status: status.as_u16(),
+                message,
+            })
+            .collect(),
+    })
+}
+
+/// The server's state (http-api 2.1); `identity` for who may know it.
+pub(super) fn status(health: &Health, identity: Option<&Identity>) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        name: &'static str,
+        status: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<Version<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Version<'a> {
+        number: String,
+        build_hash: &'a str,
+        build_time: &'a str,
+    }
+    json(&Reply {
+        name: "fleet-server",
+        status: health.state.as_str(),
+        version: identity.map(|identity| Version {
+            number: COMPATIBLE_VERSION.to_string(),
+            build_hash: &identity.build_hash,
+            build_time: &identity.build_time,
+        }),
+    })
+}
+
+fn json<T: Serialize>(reply: &T) -> Result<Pieces, ApiError> {
+    serde_json::to_vec(reply).map(Pieces::from).map_err(broken)
+}
+
+fn text<T: Serialize>(value: &T) -> Result<String, ApiError> {
+    serde_json::to_string(value).map_err(broken)
+}
+
+fn broken(error: serde_json::Error) -> ApiError {
+    ApiError::Broken(format!("a reply could not be written: {error}").into())
+}

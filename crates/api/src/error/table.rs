@@ -1,0 +1,435 @@
+//! The table itself: for each cause one row, for each state and each acknowledged event one status.
+//!
+//! No match here has a `_` arm: a new cause does not compile until somebody has decided what a client is told.
+
+use std::{borrow::Cow, time::Duration};
+
+use actix_web::http::StatusCode;
+use fleet::{FleetError, HealthState, StoreError, acks::AckOutcome};
+use log::Level;
+
+use super::{ApiError, Audience};
+use crate::{
+    auth::AuthorizationError,
+    body::BodyError,
+    limits::Refusal,
+    metrics::Reason,
+    version::{ApiVersionError, UserAgentError},
+};
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) status: StatusCode,
+    pub(super) name: &'static str,
+    pub(super) form: Form,
+    pub(super) level: Level,
+    pub(super) retry_after: Option<Duration>,
+    /// The cause is not for the client; it goes to the log.
+    pub(super) is_internal: bool,
+    /// The rest of the body is not read: the connection ends.
+    pub(super) closes: bool,
+    pub(super) is_nosniff: bool,
+    /// Which limit refused the request.
+    pub(super) rejection: Option<Reason>,
+    /// What the log is told beyond the row; never a secret.
+    pub(super) detail: Option<String>,
+}
+
+/// What the body is.
+pub(super) enum Form {
+    /// An error object with this message; the log has a line of its own about it.
+    Object(Cow<'static, str>),
+    /// Plain text.
+    Text(&'static str),
+    /// No body.
+    Empty,
+}
+
+impl Row {
+    fn new(status: StatusCode, name: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            is_nosniff: true,
+            ..Self::plain(status, name, Form::Object(message.into()))
+        }
+    }
+
+    fn plain(status: StatusCode, name: &'static str, form: Form) -> Self {
+        Self {
+            status,
+            name,
+            form,
+            level: Level::Info,
+            retry_after: None,
+            is_internal: false,
+            closes: false,
+            is_nosniff: false,
+            rejection: None,
+            detail: None,
+        }
+    }
+
+    fn bad_request(message: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            format!("Bad request: {message}"),
+        )
+    }
+
+    fn unavailable(retry_after: Duration) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            "Fleet Server can not do this now: try again later",
+        )
+        .at(Level::Error)
+        .after(retry_after)
+        .internal()
+    }
+
+    fn at(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    fn internal(mut self) -> Self {
+        self.is_internal = true;
+        self
+    }
+
+    fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    fn counted(mut self, reason: Reason) -> Self {
+        self.rejection = Some(reason);
+        self
+    }
+
+    fn detailed(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+impl Form {
+    fn message(self) -> Cow<'static, str> {
+        match self {
+            Self::Object(message) => message,
+            Self::Text(text) => text.into(),
+            Self::Empty => "".into(),
+        }
+    }
+}
+
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The row of a cause.
+pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
+    let is_agent = audience == Audience::Agent;
+    match cause {
+        ApiError::Fleet(error) => fleet_row(error, audience).detailed(error.to_string()),
+        ApiError::Authorization(error) => authorization_row(error),
+        ApiError::UserAgent(UserAgentError::Invalid) => Row::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidUserAgent",
+            "user-agent is invalid",
+        ),
+        ApiError::UserAgent(UserAgentError::Unsupported) => Row::new(
+            StatusCode::BAD_REQUEST,
+            "UnsupportedVersion",
+            "version is not supported",
+        ),
+        ApiError::ApiVersion {
+            asked,
+            supported,
+            reason,
+        } => api_version_row(asked, supported, *reason),
+        ApiError::HeaderMissing { name } => {
+            Row::bad_request(format_args!("header parameter {name} is required, but not found"))
+        }
+        ApiError::HeaderEmpty { name } => {
+            Row::bad_request(format_args!("invalid format for parameter {name}: it is empty"))
+        }
+        ApiError::HeaderRepeated { name, count } => {
+            Row::bad_request(format_args!("expected one value for {name}, got {count}"))
+        }
+        ApiError::Body { what, cause } => body_row(what, cause),
+        ApiError::Json { what, cause } => {
+            Row::bad_request(format_args!("unable to decode {what} request: {cause}"))
+        }
+        ApiError::Invalid(reason) => Row::bad_request(reason),
+        ApiError::Refused(refusal) => refusal_row(*refusal, is_agent),
+        ApiError::NotFound { .. } if is_agent => Row::plain(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            Form::Text("404 page not found\n"),
+        ),
+        ApiError::NotFound { what, id } => Row::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            format!("{what} {id} does not exist"),
+        ),
+        ApiError::Method { .. } if is_agent => {
+            Row::plain(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", Form::Empty)
+        }
+        ApiError::Method { allowed } => Row::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowed",
+            format!("this path takes {allowed} only"),
+        ),
+        ApiError::Broken(reason) => internal_row().detailed(reason.clone()),
+    }
+}
+
+fn authorization_row(error: &AuthorizationError) -> Row {
+    match error {
+        AuthorizationError::Missing => Row::new(
+            StatusCode::UNAUTHORIZED,
+            "ErrNoAuthHeader",
+            "no authorization header",
+        ),
+        AuthorizationError::Malformed => Row::new(
+            StatusCode::BAD_REQUEST,
+            "ErrMalformedHeader",
+            "malformed authorization header",
+        ),
+        AuthorizationError::NotBase64 => Row::new(
+            StatusCode::UNAUTHORIZED,
+            "ErrInvalidToken",
+            "token not valid utf8",
+        ),
+        AuthorizationError::NotOnePair => {
+            Row::new(StatusCode::BAD_REQUEST, "ErrMalformedToken", "malformed token")
+        }
+    }
+}
+
+fn api_version_row(asked: &str, supported: &str, reason: ApiVersionError) -> Row {
+    match reason {
+        ApiVersionError::Format => Row::new(
+            StatusCode::BAD_REQUEST,
+            "ErrInvalidAPIVersionFormat",
+            format!(
+                "received \"{asked}\", expected a valid date string formatted as YYYY-MM-DD. invalid version format"
+            ),
+        ),
+        ApiVersionError::Unsupported => Row::new(
+            StatusCode::BAD_REQUEST,
+            "ErrUnsupportedAPIVersion",
+            format!(
+                "received \"{asked}\", is not supported. supported versions are: [{supported}] version is not supported"
+            ),
+        ),
+    }
+}
+
+fn body_row(what: &str, cause: &BodyError) -> Row {
+    match cause {
+        // http-api 6, row 20: 413 where the original says 400.
+        BodyError::TooLarge { limit } => Row::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "ErrPayloadSizeTooLarge",
+            format!("the request body exceeds the maximum allowed size: {what} takes at most {limit} bytes"),
+        )
+        .counted(Reason::BodySize)
+        .closing(),
+        BodyError::InflatesTooLarge { limit } => Row::bad_request(format_args!(
+            "unable to decode {what} request: the body inflates to more than {limit} bytes"
+        ))
+        .counted(Reason::BodySize)
+        .closing(),
+        BodyError::NotGzip(reason) => Row::bad_request(format_args!(
+            "unable to create gzip reader for request body: {reason}"
+        ))
+        .closing(),
+        BodyError::Late => Row::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "RequestTimeout",
+            "timeout on request",
+        )
+        .counted(Reason::BodyTime)
+        .closing(),
+        BodyError::Broken(reason) => Row::bad_request(format_args!(
+            "unable to read {what} request: the body ended early"
+        ))
+        .detailed(reason.as_str())
+        .closing(),
+    }
+}
+
+fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
+    const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+    match refusal {
+        Refusal::Rate { retry_after } => Row::new(TOO_MANY, "RateLimit", "exceeded the rate limit")
+            .after(retry_after)
+            .counted(Reason::Rate),
+        Refusal::InFlight => Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit")
+            .after(BUSY)
+            .counted(Reason::InFlight),
+        Refusal::Capacity => {
+            let mut row = Row::new(TOO_MANY, "MaxConnections", "Server capacity exceeded.");
+            if is_agent {
+                // http-api 1.11: the soft cap answers agents in plain text.
+                row.form = Form::Text("Server capacity exceeded.\n");
+            }
+            row
+        }
+        .after(BUSY)
+        .counted(Reason::Capacity),
+    }
+    .at(Level::Debug)
+}
+
+fn internal_row() -> Row {
+    Row::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalServerError",
+        "an unexpected error in Fleet Server",
+    )
+    .at(Level::Error)
+    .internal()
+}
+
+fn fleet_row(error: &FleetError, audience: Audience) -> Row {
+    use StatusCode as S;
+    let operator = audience == Audience::Operator;
+    match error {
+        FleetError::UnknownKey => Row::new(S::UNAUTHORIZED, "ErrUnauthorized", "unauthorized"),
+        FleetError::KeyRevoked => Row::new(S::UNAUTHORIZED, "Unauthorized", "ApiKey not enabled"),
+        // A key that exists, but opens nothing here (http-api 6, row 18: 401 where the original says 500).
+        FleetError::NotAnEnrollmentToken => Row::new(
+            S::UNAUTHORIZED,
+            "ErrUnauthorized",
+            "the API key is no enrollment token",
+        ),
+        FleetError::NotAnOperatorKey => {
+            Row::new(S::FORBIDDEN, "Forbidden", "the API key is no operator's key")
+        }
+        FleetError::UnknownAgent { .. } if operator => {
+            Row::new(S::NOT_FOUND, "AgentNotFound", error.to_string())
+        }
+        FleetError::UnknownAgent { .. } => {
+            Row::new(S::NOT_FOUND, "AgentNotFound", "agent could not be found").at(Level::Warn)
+        }
+        FleetError::WrongIdentity { .. } => Row::new(
+            S::FORBIDDEN,
+            "ErrAgentIdentity",
+            "Agent header contains wrong identifier",
+        ),
+        FleetError::AgentInactive { .. } if operator => {
+            Row::new(S::BAD_REQUEST, "AgentInactive", error.to_string())
+        }
+        FleetError::AgentInactive { .. } => Row::new(S::UNAUTHORIZED, "ErrAgentInactive", "Agent inactive"),
+        FleetError::NotReplaceable { .. } => Row::new(
+            S::FORBIDDEN,
+            "AgentNotReplaceable",
+            "existing agent cannot be replaced",
+        )
+        .at(Level::Warn),
+        FleetError::DuplicateEnrollment => Row::new(
+            S::TOO_MANY_REQUESTS,
+            "EnrollDuplicate",
+            "concurrent enrollment for same id: retry",
+        )
+        .at(Level::Debug)
+        .after(BUSY),
+        FleetError::UnknownStaticPolicy { .. } => {
+            Row::new(S::BAD_REQUEST, "ErrPolicyNotFound", "ErrPolicyNotFound")
+        }
+        FleetError::UnknownEnrollType { .. } => Row::bad_request("unknown enroll request type"),
+        FleetError::StatusMissing => Row::bad_request("checkin status missing"),
+        FleetError::InvalidId { .. }
+        | FleetError::InvalidMetadata
+        | FleetError::InvalidComponents { .. }
+        | FleetError::InvalidUpgradeDetails { .. }
+        | FleetError::InvalidPolicy { .. }
+        | FleetError::InvalidAction { .. } => Row::bad_request(error),
+        FleetError::UndeliverablePolicy { .. } if operator => Row::bad_request(error),
+        FleetError::UndeliverablePolicy { .. } => Row::unavailable(POLICY_FAULT),
+        FleetError::UnknownPolicy { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        FleetError::UnknownToken { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        FleetError::UnknownAction { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        FleetError::PolicyExists { .. } | FleetError::PolicyInUse { .. } => {
+            Row::new(S::CONFLICT, "Conflict", error.to_string())
+        }
+        FleetError::Busy { retry_after, .. } => Row::unavailable(*retry_after).at(Level::Warn),
+        FleetError::Interrupted { .. } => Row::unavailable(INTERRUPTED).at(Level::Error),
+        FleetError::ShuttingDown => {
+            Row::new(S::SERVICE_UNAVAILABLE, "ServiceUnavailable", "server is stopping").after(BUSY)
+        }
+        FleetError::Store(error) => store_row(error),
+        // Nothing a client could act on.
+        FleetError::NoRandomness { .. } => internal_row(),
+    }
+}
+
+/// An agent whose policy can not be rendered is told to come back; an operator has to act first.
+const POLICY_FAULT: Duration = Duration::from_secs(60);
+/// It is started again at once.
+const INTERRUPTED: Duration = Duration::from_secs(1);
+/// A damaged store does not heal by itself.
+const DAMAGED: Duration = Duration::from_secs(60);
+
+fn store_row(error: &StoreError) -> Row {
+    use StatusCode as S;
+    match error {
+        StoreError::NotFound { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        StoreError::Conflict(conflict) => Row::new(S::CONFLICT, "Conflict", conflict.to_string()),
+        StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
+        StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
+        StoreError::Invalid { .. } => Row::bad_request(error),
+        // Readers of the change feed look after it themselves; no request meets it.
+        StoreError::Trimmed { .. } => internal_row(),
+    }
+}
+
+/// Status and message of one acknowledged event (http-api 2.4.5).
+pub(crate) fn acknowledged(outcome: AckOutcome) -> (StatusCode, Cow<'static, str>) {
+    let status = match outcome {
+        AckOutcome::Done => StatusCode::OK,
+        AckOutcome::WrongAgent => StatusCode::BAD_REQUEST,
+        AckOutcome::UnknownAction => StatusCode::NOT_FOUND,
+        AckOutcome::Failed(error) => {
+            let row = fleet_row(&error, Audience::Agent);
+            return (row.status, row.form.message());
+        }
+    };
+    (status, status.canonical_reason().unwrap_or_default().into())
+}
+
+/// The status of an answer with items: the highest of theirs (http-api 2.4.5).
+pub(crate) fn highest(items: impl IntoIterator<Item = StatusCode>) -> StatusCode {
+    items.into_iter().max().unwrap_or(StatusCode::OK)
+}
+
+/// The status with which the server's state is told.
+pub(crate) const fn health(state: HealthState) -> StatusCode {
+    match state {
+        HealthState::Healthy => StatusCode::OK,
+        HealthState::Starting | HealthState::Degraded | HealthState::Stopping => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+/// The status of the readiness probe.
+pub(crate) const fn readiness(is_ready: bool) -> StatusCode {
+    if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// A failure that is answered without a body (http-api 1.12).
+pub(crate) const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+
+/// Counted and logged, not sent: the client did not wait for the answer.
+pub(crate) const CLIENT_GONE: u16 = 499;

@@ -1,0 +1,71 @@
+//! What an acknowledgement changes, by type (data-model 6.3). Pure.
+
+use serde::Serialize;
+use store::{Agent, RawJson, UpgradeChange};
+
+use super::ActionKind;
+use crate::{acks::AckEvent, upgrades};
+
+/// What an acknowledgement changes beside the result that is stored for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing.
+    None,
+    /// The agent's upgrade goes on or ends.
+    Upgrade(UpgradeChange),
+    /// The agent is gone: its keys end.
+    EndsAgent,
+}
+
+impl Effect {
+    /// The effect of this event on an action of this type.
+    pub(crate) fn of(kind: ActionKind, agent: &Agent, event: &AckEvent) -> Self {
+        let is_error = event.error.is_some();
+        match kind {
+            ActionKind::Upgrade => upgrades::acknowledged(agent, is_error, event.retries.unwrap_or(false))
+                .map_or(Self::None, Self::Upgrade),
+            ActionKind::Unenroll | ActionKind::Migrate if is_error => Self::None,
+            ActionKind::Unenroll | ActionKind::Migrate => Self::EndsAgent,
+            ActionKind::Cancel
+            | ActionKind::InputAction
+            | ActionKind::PolicyReassign
+            | ActionKind::RequestDiagnostics
+            | ActionKind::Settings
+            | ActionKind::PrivilegeLevelChange => Self::None,
+        }
+    }
+}
+
+/// Members of the stored result (data-model 1.4).
+pub(crate) fn details(kind: ActionKind, event: AckEvent) -> Option<RawJson> {
+    #[derive(Serialize)]
+    struct Diagnostics {
+        data: Option<RawJson>,
+    }
+    #[derive(Serialize)]
+    struct Input {
+        action_input_type: Option<String>,
+        action_data: Option<RawJson>,
+        action_response: Option<RawJson>,
+        started_at: Option<String>,
+        completed_at: Option<String>,
+    }
+    match kind {
+        ActionKind::RequestDiagnostics => RawJson::from_value(&Diagnostics { data: event.data }).ok(),
+        ActionKind::InputAction => RawJson::from_value(&Input {
+            action_input_type: event.action_input_type,
+            action_data: event.action_data,
+            action_response: event.action_response,
+            started_at: event.started_at,
+            completed_at: event.completed_at,
+        })
+        .ok(),
+        ActionKind::Cancel
+        | ActionKind::PolicyReassign
+        | ActionKind::Settings
+        | ActionKind::Unenroll
+        | ActionKind::Upgrade
+        | ActionKind::Migrate
+        | ActionKind::PrivilegeLevelChange => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! What an operator must give, by type: what agents would refuse is refused here, so that one bad action never blocks
+//! an agent's list (agent-client 3.3).
+
+use serde_json::{Map, Value};
+use store::Timestamp;
+
+use super::{ActionDraft, ActionKind, deliver};
+use crate::FleetError;
+
+/// Refuses a draft that agents could not run.
+pub(super) fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
+    reasons(draft, now).map_err(|reason| FleetError::InvalidAction { reason })
+}
+
+fn reasons(draft: &ActionDraft, now: Timestamp) -> Result<(), String> {
+    if draft.expiration.is_some_and(|at| at <= now) {
+        return Err("expiration has passed".into());
+    }
+    if draft.timeout.is_some_and(|timeout| timeout < 0) {
+        return Err("timeout must not be negative".into());
+    }
+    deliver::data(draft.kind, draft.data.as_ref())?;
+    deliver::signed(draft.signed.as_ref())?;
+    match draft.kind {
+        ActionKind::Settings => log_level(draft),
+        ActionKind::Upgrade => required(draft, &["version"], "data.version is missing"),
+        ActionKind::InputAction => input_action(draft),
+        ActionKind::Cancel => required(draft, &["target_id"], "data.target_id is missing"),
+        ActionKind::Migrate => required(
+            draft,
+            &["target_uri", "enrollment_token"],
+            "data.target_uri and data.enrollment_token are required",
+        ),
+        ActionKind::PolicyReassign
+        | ActionKind::RequestDiagnostics
+        | ActionKind::Unenroll
+        | ActionKind::PrivilegeLevelChange => Ok(()),
+    }
+}
+
+/// `trace` and `warn` are errors to the agent, without an ack (agent-client 4.2).
+fn log_level(draft: &ActionDraft) -> Result<(), String> {
+    match text(draft, "log_level") {
+        Some(level) if !LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str()) => {
+            Err(format!("log_level {level} is none of {}", LOG_LEVELS.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn input_action(draft: &ActionDraft) -> Result<(), String> {
+    // Agents do not run it then (agent-client 4.5).
+    if draft.timeout.is_some_and(|timeout| timeout > 3600) {
+        return Err("timeout must be at most 3600 seconds".into());
+    }
+    match draft.input_type.as_deref() {
+        None | Some("") => Err("input_type is missing".into()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// These members of `data` must have text.
+fn required(draft: &ActionDraft, keys: &[&str], or: &str) -> Result<(), String> {
+    if keys
+        .iter()
+        .all(|key| text(draft, key).is_some_and(|text| !text.is_empty()))
+    {
+        Ok(())
+    } else {
+        Err(or.to_owned())
+    }
+}
+
+fn text(draft: &ActionDraft, key: &str) -> Option<String> {
+    let data: Map<String, Value> = draft.data.as_ref()?.read().ok()?;
+    Some(data.get(key)?.as_str()?.to_owned())
+}
+
+const LOG_LEVELS: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
+
+#[cfg(test)]
+mod tests {
+    use store::RawJson;
+
+    use super::*;
+
+    fn refused(kind: ActionKind, data: &str) -> bool {
+        let draft = ActionDraft {
+            data: (!data.is_empty()).then(|| RawJson::parse(data.to_owned()).unwrap()),
+            ..ActionDraft::new(kind)
+        };
+        check(&draft, Timestamp::from_millis(0)).is_err()
+    }
+
+    #[test]
+    fn what_agents_reject_is_refused_at_once() {
+        for (kind, data) in [
+            (ActionKind::Settings, r#"{"log_level":"trace"}"#),
+            (ActionKind::Settings, r#"{"log_level":"warn"}"#),
+            (ActionKind::Upgrade, r#"{"version":""}"#),
+            (ActionKind::Upgrade, ""),
+            (ActionKind::InputAction, "{}"),
+            (ActionKind::Cancel, "{}"),
+            (ActionKind::Migrate, r#"{"target_uri":"u"}"#),
+        ] {
+            assert!(refused(kind, data), "{kind:?} {data}");
+        }
+        assert!(!refused(ActionKind::Settings, r#"{"log_level":"Debug"}"#));
+        assert!(!refused(ActionKind::Unenroll, ""));
+        assert!(!refused(ActionKind::RequestDiagnostics, ""));
+    }
+}

@@ -1,0 +1,196 @@
+//! Actions and the queue of each agent (O9–O11, O24).
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use store::{
+    Action, ActionDocId, ActionId, AgentId, AgentMark, ChangeKind, Conflict, NewAction, PendingAction,
+    Sequence, StoreError, Timestamp,
+};
+
+use super::{
+    columns::{ReadColumn as _, params},
+    fault::Outcome,
+    unit::Unit,
+};
+
+/// O9: all of them in one unit.
+pub(super) fn append(unit: &Unit<'_>, actions: &[NewAction]) -> Outcome<Vec<Sequence>> {
+    actions.iter().map(|action| append_one(unit, action)).collect()
+}
+
+fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<Sequence> {
+    if unit
+        .prepare_cached("SELECT 1 FROM action WHERE doc = ?1")?
+        .exists(params![action.doc])?
+    {
+        return Err(Conflict::IdTaken(format!("action document {}", action.doc)).into());
+    }
+    let count = u32::try_from(action.agents.len()).map_err(|_| StoreError::Invalid {
+        detail: "more than 4294967295 targets".to_owned(),
+    })?;
+    let targets = &action.agents;
+    unit.prepare_cached(
+        "INSERT INTO action (doc, action, kind, is_deliverable, at, expiration, start_time,
+            rollout_duration_seconds, timeout, input_type, user_id, namespaces, traceparent, target_count, data,
+            signed, targets)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    )?
+    .execute(params![
+        action.doc,
+        action.action,
+        action.kind,
+        action.is_deliverable,
+        action.at,
+        action.expiration,
+        action.start_time,
+        action.rollout_duration_seconds,
+        action.timeout,
+        action.input_type,
+        action.user_id,
+        &action.namespaces,
+        action.traceparent,
+        count,
+        action.data,
+        action.signed,
+        targets,
+    ])?;
+    let sequence = unit.last_insert_rowid();
+    // Without an end it is never delivered (data-model 1.3), so it needs no place in a queue.
+    if action.is_deliverable && action.expiration.is_some() {
+        enqueue(unit, sequence, &action.agents)?;
+    }
+    if let Some(mark) = action.mark {
+        mark_targets(unit, mark, &action.agents, action.at)?;
+    }
+    unit.announce(ChangeKind::Action, action.doc.as_str())?;
+    Ok(sequence)
+}
+
+fn enqueue(unit: &Unit<'_>, sequence: Sequence, agents: &[AgentId]) -> Outcome<()> {
+    // A target named twice keeps its first place.
+    let mut insert = unit.prepare_cached(
+        "INSERT INTO agent_queue (agent, sequence, place) VALUES (?1, ?2, ?3)
+         ON CONFLICT (agent, sequence) DO NOTHING",
+    )?;
+    for (agent, place) in agents.iter().zip(0_u32..) {
+        insert.execute(params![agent, sequence, place])?;
+    }
+    Ok(())
+}
+
+fn mark_targets(unit: &Unit<'_>, mark: AgentMark, agents: &[AgentId], at: Timestamp) -> Outcome<()> {
+    let mut update = unit.prepare_cached(match mark {
+        AgentMark::UnenrollmentStarted => {
+            "UPDATE presence SET unenrollment_started_at = ?2, updated_at = ?2 WHERE agent = ?1"
+        }
+        AgentMark::UpgradeStarted => {
+            "UPDATE presence SET upgrade_started_at = ?2, upgraded_at = NULL, updated_at = ?2 WHERE agent = ?1"
+        }
+    })?;
+    for agent in agents {
+        update.execute(params![agent, at])?;
+    }
+    Ok(())
+}
+
+/// O10: a short range scan of the agent's own queue.
+pub(super) fn pending(
+    connection: &Connection,
+    agent: &AgentId,
+    after: Option<Sequence>,
+    now: Timestamp,
+    limit: u32,
+) -> Outcome<Vec<PendingAction>> {
+    let pending = connection
+        .prepare_cached(concat!(
+            select!(),
+            ", q.place, target_count
+             FROM agent_queue AS q JOIN action ON action.sequence = q.sequence
+             WHERE q.agent = ?1 AND q.sequence > ?2 AND expiration > ?3
+             ORDER BY q.sequence LIMIT ?4"
+        ))?
+        .query_map(params![agent, after.unwrap_or(-1), now, limit], |row| {
+            Ok(PendingAction {
+                action: action(row)?,
+                index: row.read(15)?,
+                targets: row.read(16)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(pending)
+}
+
+/// O11.
+pub(super) fn position_of(connection: &Connection, doc: &ActionDocId) -> Outcome<Option<Sequence>> {
+    Ok(connection
+        .prepare_cached("SELECT sequence FROM action WHERE doc = ?1")?
+        .query_row(params![doc], |row| row.read(0))
+        .optional()?)
+}
+
+/// O11: the newest document.
+pub(super) fn by_id(connection: &Connection, id: &ActionId) -> Outcome<Option<Action>> {
+    Ok(connection
+        .prepare_cached(concat!(
+            select!(),
+            " FROM action WHERE action = ?1 ORDER BY sequence DESC LIMIT 1"
+        ))?
+        .query_row(params![id], action)
+        .optional()?)
+}
+
+/// The targets as they were given.
+pub(super) fn targets(connection: &Connection, doc: &ActionDocId) -> Outcome<Vec<AgentId>> {
+    let targets = connection
+        .prepare_cached("SELECT targets FROM action WHERE doc = ?1")?
+        .query_row(params![doc], |row| row.read(0))
+        .optional()?;
+    targets.ok_or_else(|| super::fault::Failure::missing("action document", doc))
+}
+
+/// O24: actions with their queue entries, oldest end first.
+pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> Outcome<u64> {
+    let expired = unit
+        .prepare_cached(
+            "SELECT sequence, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
+        )?
+        .query_map(params![before, limit], |row| Ok((row.read(0)?, row.read(1)?)))?
+        .collect::<rusqlite::Result<Vec<(Sequence, Vec<AgentId>)>>>()?;
+    for (sequence, targets) in &expired {
+        for agent in targets {
+            unit.prepare_cached("DELETE FROM agent_queue WHERE agent = ?1 AND sequence = ?2")?
+                .execute(params![agent, sequence])?;
+        }
+        unit.prepare_cached("DELETE FROM action WHERE sequence = ?1")?
+            .execute([sequence])?;
+    }
+    Ok(expired.len() as u64)
+}
+
+/// The columns in the order in which [`action`] reads them.
+macro_rules! select {
+    () => {
+        "SELECT action.sequence, doc, action, kind, input_type, data, at, expiration, start_time,
+            rollout_duration_seconds, timeout, user_id, namespaces, signed, traceparent"
+    };
+}
+use select;
+
+fn action(row: &Row<'_>) -> rusqlite::Result<Action> {
+    Ok(Action {
+        sequence: row.read(0)?,
+        doc: row.read(1)?,
+        action: row.read(2)?,
+        kind: row.read(3)?,
+        input_type: row.read(4)?,
+        data: row.read(5)?,
+        at: row.read(6)?,
+        expiration: row.read(7)?,
+        start_time: row.read(8)?,
+        rollout_duration_seconds: row.read(9)?,
+        timeout: row.read(10)?,
+        user_id: row.read(11)?,
+        namespaces: row.read(12)?,
+        signed: row.read(13)?,
+        traceparent: row.read(14)?,
+    })
+}

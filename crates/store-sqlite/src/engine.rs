@@ -1,0 +1,303 @@
+//! [`Store`] for SQLite: each operation goes to the writer or to a reader; the work itself stands in the file
+//! of its concept.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use store::{
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AuditMark,
+    Change, ChangeSequence, CheckinRecord, Enrollment, EnrollmentId, EnrollmentToken, Inserted, KeyId,
+    KeyRecord, NewAction, NewKey, NewRevision, NewToken, Page, PageRequest, PendingAction, PolicyId,
+    PolicyRevision, PolicySummary, Result, Sequence, StatusCounts, StatusReport, Store, StoreHealth,
+    StoreStats, Timestamp, TokenId, UpgradeChange,
+};
+
+use super::{
+    SqliteStore, actions, agent_list, agents, checkins, enrollment, feed, keys, lifecycle, policies, results,
+    sizes, tokens,
+};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn enroll(&self, enrollment: Enrollment) -> Result<Agent> {
+        self.write(move |unit| enrollment::enroll(unit, &enrollment))
+            .await
+    }
+
+    async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
+        let id = id.clone();
+        self.read(move |connection| agents::by_id(connection, &id)).await
+    }
+
+    async fn agent_by_key(&self, key: &KeyId) -> Result<Option<Agent>> {
+        let key = key.clone();
+        self.read(move |connection| agents::by_key(connection, &key))
+            .await
+    }
+
+    async fn agent_by_enrollment_id(&self, id: &EnrollmentId) -> Result<Option<Agent>> {
+        let id = id.clone();
+        self.read(move |connection| agents::by_enrollment_id(connection, &id))
+            .await
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
+        let id = id.clone();
+        self.read(move |connection| keys::by_id(connection, &id)).await
+    }
+
+    async fn record_checkins(&self, batch: Vec<CheckinRecord>) -> Result<()> {
+        self.write_bulk(batch.len(), move |unit| checkins::record(unit, batch))
+            .await
+    }
+
+    async fn confirm_policy(
+        &self,
+        agent: &AgentId,
+        policy: &PolicyId,
+        revision: i64,
+        at: Timestamp,
+    ) -> Result<bool> {
+        let (agent, policy) = (agent.clone(), policy.clone());
+        self.write(move |unit| lifecycle::confirm_policy(unit, &agent, &policy, revision, at))
+            .await
+    }
+
+    async fn report_policy(
+        &self,
+        agent: &AgentId,
+        policy: &PolicyId,
+        revision: i64,
+        at: Timestamp,
+    ) -> Result<()> {
+        let (agent, policy) = (agent.clone(), policy.clone());
+        self.write(move |unit| lifecycle::report_policy(unit, &agent, &policy, revision, at))
+            .await
+    }
+
+    async fn change_upgrade(&self, agent: &AgentId, change: UpgradeChange, at: Timestamp) -> Result<()> {
+        let agent = agent.clone();
+        self.write(move |unit| lifecycle::change_upgrade(unit, &agent, &change, at))
+            .await
+    }
+
+    async fn unenroll(&self, agent: &AgentId, reason: Option<&str>, at: Timestamp) -> Result<()> {
+        let (agent, reason) = (agent.clone(), reason.map(str::to_owned));
+        self.write(move |unit| lifecycle::unenroll(unit, &agent, reason.as_deref(), at))
+            .await
+    }
+
+    async fn mark_audit(&self, agent: &AgentId, mark: AuditMark, at: Timestamp) -> Result<()> {
+        let agent = agent.clone();
+        self.write(move |unit| lifecycle::mark_audit(unit, &agent, &mark, at))
+            .await
+    }
+
+    async fn reassign(&self, agents: &[AgentId], policy: &PolicyId, at: Timestamp) -> Result<u64> {
+        let (agents, policy) = (agents.to_vec(), policy.clone());
+        self.write_bulk(agents.len(), move |unit| {
+            lifecycle::reassign(unit, &agents, &policy, at)
+        })
+        .await
+    }
+
+    async fn agents(
+        &self,
+        query: &AgentQuery,
+        page: PageRequest,
+        now: Timestamp,
+    ) -> Result<Page<StatusReport>> {
+        let query = query.clone();
+        self.read(move |connection| agent_list::page(connection, &query, page, now))
+            .await
+    }
+
+    async fn agent_status(&self, id: &AgentId, now: Timestamp) -> Result<Option<StatusReport>> {
+        let id = id.clone();
+        self.read(move |connection| agent_list::one(connection, &id, now))
+            .await
+    }
+
+    async fn count_by_status(&self, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts> {
+        let query = query.clone();
+        self.read(move |connection| agent_list::counts(connection, &query, now))
+            .await
+    }
+
+    async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Sequence>> {
+        let targets = actions.iter().map(|action| action.agents.len()).sum();
+        self.write_bulk(targets, move |unit| actions::append(unit, &actions))
+            .await
+    }
+
+    async fn pending_actions(
+        &self,
+        agent: &AgentId,
+        after: Option<Sequence>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PendingAction>> {
+        let agent = agent.clone();
+        self.read(move |connection| actions::pending(connection, &agent, after, now, limit))
+            .await
+    }
+
+    async fn position_of(&self, doc: &ActionDocId) -> Result<Option<Sequence>> {
+        let doc = doc.clone();
+        self.read(move |connection| actions::position_of(connection, &doc))
+            .await
+    }
+
+    async fn action(&self, id: &ActionId) -> Result<Option<Action>> {
+        let id = id.clone();
+        self.read(move |connection| actions::by_id(connection, &id)).await
+    }
+
+    async fn action_targets(&self, doc: &ActionDocId) -> Result<Vec<AgentId>> {
+        let doc = doc.clone();
+        self.read(move |connection| actions::targets(connection, &doc))
+            .await
+    }
+
+    async fn insert_result(&self, result: ActionResult) -> Result<Inserted> {
+        self.write(move |unit| results::insert(unit, &result)).await
+    }
+
+    async fn results(&self, action: &ActionId, page: PageRequest) -> Result<Page<ActionResult>> {
+        let action = action.clone();
+        self.read(move |connection| results::page(connection, &action, page))
+            .await
+    }
+
+    async fn action_progress(&self, action: &ActionId) -> Result<ActionProgress> {
+        let action = action.clone();
+        self.read(move |connection| results::progress(connection, &action))
+            .await
+    }
+
+    async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write_bulk(usize::MAX, move |unit| {
+            actions::delete_expired(unit, before, limit)
+        })
+        .await
+    }
+
+    async fn append_policy_revision(
+        &self,
+        expected_previous: Option<i64>,
+        revision: NewRevision,
+    ) -> Result<PolicyRevision> {
+        self.write(move |unit| policies::append_revision(unit, expected_previous, &revision))
+            .await
+    }
+
+    async fn policy(&self, id: &PolicyId) -> Result<Option<PolicyRevision>> {
+        let id = id.clone();
+        self.read(move |connection| policies::latest(connection, &id))
+            .await
+    }
+
+    async fn policy_revision(&self, id: &PolicyId, revision: i64) -> Result<Option<PolicyRevision>> {
+        let id = id.clone();
+        self.read(move |connection| policies::by_revision(connection, &id, revision))
+            .await
+    }
+
+    async fn policy_history(&self, id: &PolicyId, page: PageRequest) -> Result<Page<PolicyRevision>> {
+        let id = id.clone();
+        self.read(move |connection| policies::history(connection, &id, page))
+            .await
+    }
+
+    async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>> {
+        self.read(move |connection| policies::summaries(connection, page))
+            .await
+    }
+
+    async fn delete_policy(&self, id: &PolicyId, at: Timestamp) -> Result<()> {
+        let id = id.clone();
+        self.write(move |unit| policies::delete(unit, &id, at)).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<EnrollmentToken> {
+        self.write(move |unit| tokens::create(unit, &token)).await
+    }
+
+    async fn token_by_key(&self, key: &KeyId) -> Result<Option<EnrollmentToken>> {
+        let key = key.clone();
+        self.read(move |connection| tokens::by_key(connection, &key))
+            .await
+    }
+
+    async fn token(&self, id: &TokenId) -> Result<Option<EnrollmentToken>> {
+        let id = id.clone();
+        self.read(move |connection| tokens::by_id(connection, &id)).await
+    }
+
+    async fn tokens(&self, page: PageRequest) -> Result<Page<EnrollmentToken>> {
+        self.read(move |connection| tokens::page(connection, page)).await
+    }
+
+    async fn revoke_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {
+        let id = id.clone();
+        self.write(move |unit| tokens::revoke(unit, &id, at)).await
+    }
+
+    async fn create_key(&self, key: NewKey) -> Result<()> {
+        self.write(move |unit| keys::create(unit, &key)).await
+    }
+
+    async fn invalidate_keys(&self, ids: &[KeyId], at: Timestamp) -> Result<()> {
+        let ids = ids.to_vec();
+        self.write_bulk(ids.len(), move |unit| keys::invalidate(unit, &ids, at))
+            .await
+    }
+
+    async fn changes(&self, after: ChangeSequence, limit: u32, wait: Duration) -> Result<Vec<Change>> {
+        feed::follow(&self.readers, self.committed.clone(), after, limit, wait).await
+    }
+
+    async fn last_change(&self) -> Result<ChangeSequence> {
+        self.read(feed::last).await
+    }
+
+    async fn health(&self) -> StoreHealth {
+        let readable =
+            self.read(|connection| Ok(connection.query_row("SELECT 1 FROM probe", [], |_| Ok(()))?));
+        let readable = match tokio::time::timeout(HEALTH_WAIT, readable).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("reads take too long".to_owned()),
+        };
+        StoreHealth {
+            readable: readable.is_none(),
+            writable: self.condition.is_writable(),
+            reason: self.condition.reason().or(readable),
+        }
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        let path = self.path.clone();
+        let stats = self
+            .read(move |connection| sizes::stats(connection, &path))
+            .await?;
+        Ok(StoreStats {
+            queue_length: u64::try_from(self.metrics.queue_length.get()).unwrap_or(0),
+            ..stats
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop_accepting();
+        let mut closed = self.closed.clone();
+        // An error means that the thread ended without a word, which Drop reports.
+        closed
+            .wait_for(|is_closed| *is_closed)
+            .await
+            .map(|_| ())
+            .map_err(|_| super::writer::panicked())
+    }
+}
+
+/// A reader that does not answer for so long does not work.
+const HEALTH_WAIT: Duration = Duration::from_secs(5);

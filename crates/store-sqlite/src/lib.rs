@@ -1,0 +1,227 @@
+//! The embedded engine: one SQLite file with its log, one thread that writes, a few that read.
+//!
+//! ```text
+//! async caller ──► bounded queue ──► writer thread: group of savepoints ──► COMMIT (fsync) ──► answers, feed
+//!              └─► bounded queue ──► reader threads: snapshots
+//! ```
+//!
+//! `DIR/fleet.db` is the file, `DIR/fleet.lock` the exclusive lock that names its holder. No call runs SQLite
+//! on the caller's thread. Guarantees and their price: `docs/adr/0003-store.md`.
+
+mod actions;
+mod agent_list;
+mod agents;
+mod checkins;
+mod columns;
+mod condition;
+mod connection;
+mod engine;
+mod enrollment;
+mod fault;
+mod feed;
+mod keys;
+mod lifecycle;
+mod lock;
+mod migration;
+mod open_error;
+mod pages;
+mod policies;
+mod readers;
+mod results;
+mod sizes;
+mod tokens;
+mod unit;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::Connection;
+use store::{ChangeSequence, Result, StoreMetrics};
+use tokio::sync::watch;
+
+pub use open_error::OpenError;
+
+use condition::Condition;
+use fault::Outcome;
+use lock::DirectoryLock;
+use readers::Readers;
+use unit::Unit;
+use writer::{Queue, Size, Writer};
+
+/// Where the store lives and how much it may queue.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The directory; made (0700) if it is missing.
+    pub directory: PathBuf,
+    /// Threads that read.
+    pub readers: usize,
+    /// Writes that may wait; the next one is refused with `Unavailable`. As many reads may wait.
+    pub queue_capacity: usize,
+    /// Changes kept in the feed; a reader further behind is told [`store::StoreError::Trimmed`].
+    pub kept_changes: u32,
+}
+
+impl OpenOptions {
+    /// The usual sizes.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            readers: 4,
+            queue_capacity: 4096,
+            kept_changes: 100_000,
+        }
+    }
+}
+
+/// The embedded store. Dropping it waits for what was accepted; [`store::Store::close`] does so without
+/// blocking the caller's thread.
+pub struct SqliteStore {
+    path: PathBuf,
+    is_new: bool,
+    queue: Queue,
+    readers: Readers,
+    condition: Arc<Condition>,
+    metrics: StoreMetrics,
+    committed: watch::Receiver<ChangeSequence>,
+    closed: watch::Receiver<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes it. Blocks: call it off the event loop.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed then, except that migrations before a failed one stand.
+    pub fn open(options: OpenOptions, metrics: StoreMetrics) -> std::result::Result<Self, OpenError> {
+        connection::create_directory(&options.directory)?;
+        let lock = DirectoryLock::take(&options.directory)?;
+        let path = options.directory.join("fleet.db");
+        let is_new = connection::ensure_file(&path)?;
+        let mut writing = connection::open_writer(&path)?;
+        migration::migrate(&mut writing, &path, migration::MIGRATIONS)?;
+        let last = feed::last(&writing).map_err(|failure| OpenError::Damaged {
+            path: path.clone(),
+            detail: store::StoreError::from(failure).to_string(),
+        })?;
+        let reading = (0..options.readers.max(1))
+            .map(|_| connection::open_reader(&path))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+
+        let condition = Arc::new(Condition::new(metrics.clone()));
+        let (queue, jobs) = Queue::new(options.queue_capacity, metrics.clone());
+        let (committed, seen) = watch::channel(last);
+        let (ended, closed) = watch::channel(false);
+        let (readers, threads) = Readers::start(reading, options.queue_capacity, Arc::clone(&condition))
+            .map_err(OpenError::NoThread)?;
+        let writer = Writer {
+            connection: writing,
+            jobs,
+            condition: Arc::clone(&condition),
+            committed,
+            metrics: metrics.clone(),
+            kept_changes: options.kept_changes.into(),
+            held: None,
+        };
+        let work = {
+            let condition = Arc::clone(&condition);
+            move || {
+                let connection = writer.run();
+                end(connection, threads, &condition);
+                drop(lock);
+                ended.send_replace(true);
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(work)
+            .map_err(OpenError::NoThread)?;
+        Ok(Self {
+            path,
+            is_new,
+            queue,
+            readers,
+            condition,
+            metrics,
+            committed: seen,
+            closed,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Whether this opening made the file.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        self.queue.run(Size::Small, work).await
+    }
+
+    async fn write_bulk<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        self.queue.run(Size::of(rows), work).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        self.readers.run(question).await
+    }
+
+    fn stop_accepting(&self) {
+        self.queue.close();
+        self.readers.close();
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.stop_accepting();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the writer of the store panicked");
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The writer's last work: everything is in the one file, and nobody reads it any more.
+fn end(connection: Connection, readers: Vec<JoinHandle<()>>, condition: &Condition) {
+    for reader in readers {
+        if reader.join().is_err() {
+            log::error!("a reader of the store panicked");
+        }
+    }
+    condition.closed();
+    // What the log holds is durable already; a failure here costs only the time to read it at the next start.
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        log::warn!(error:% = error; "the store's log could not be folded into its file: {error}");
+    }
+    if let Err((_, error)) = connection.close() {
+        log::warn!(error:% = error; "the store's file could not be closed: {error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Enrollment tokens (O16). A revoked one stays on record.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use store::{
+    ChangeKind, Conflict, EnrollmentToken, KeyId, KeyKind, NewToken, Page, PageRequest, PolicyId, StoreError,
+    Timestamp, TokenId,
+};
+
+use super::{
+    columns::{ReadColumn as _, count, params},
+    fault::{Failure, Outcome},
+    keys, pages, policies,
+    unit::Unit,
+};
+
+/// Token and key in one unit.
+pub(super) fn create(unit: &Unit<'_>, token: &NewToken) -> Outcome<EnrollmentToken> {
+    if token.key.kind != KeyKind::Enrollment(token.id.clone()) {
+        let detail = format!(
+            "key {} is not a key of enrollment token {}",
+            token.key.id, token.id
+        );
+        return Err(StoreError::Invalid { detail }.into());
+    }
+    if by_id(unit, &token.id)?.is_some() || keys::exists(unit, &token.key.id)? {
+        return Err(Conflict::TokenExists(token.id.clone()).into());
+    }
+    if !policies::exists(unit, &token.policy)? {
+        return Err(Failure::missing("policy", &token.policy));
+    }
+    keys::insert(unit, &token.key)?;
+    unit.prepare_cached(
+        "INSERT INTO enrollment_token (id, api_key, name, policy, namespaces, active, expires_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7)",
+    )?
+    .execute(params![
+        token.id,
+        token.key.id,
+        token.name,
+        token.policy,
+        &token.namespaces,
+        token.expires_at,
+        token.at
+    ])?;
+    unit.announce(ChangeKind::Token, token.id.as_str())?;
+    by_id(unit, &token.id)?.ok_or_else(|| {
+        StoreError::Corrupt {
+            detail: format!("enrollment token {} cannot be read back", token.id),
+        }
+        .into()
+    })
+}
+
+/// O16.
+pub(super) fn by_key(connection: &Connection, key: &KeyId) -> Outcome<Option<EnrollmentToken>> {
+    one(
+        connection,
+        concat!(select!(), " WHERE api_key = ?1"),
+        key.as_str(),
+    )
+}
+
+/// O16.
+pub(super) fn by_id(connection: &Connection, id: &TokenId) -> Outcome<Option<EnrollmentToken>> {
+    one(connection, concat!(select!(), " WHERE id = ?1"), id.as_str())
+}
+
+fn one(connection: &Connection, sql: &str, key: &str) -> Outcome<Option<EnrollmentToken>> {
+    Ok(connection
+        .prepare_cached(sql)?
+        .query_row([key], token)
+        .optional()?)
+}
+
+/// O16: newest first.
+pub(super) fn page(connection: &Connection, page: PageRequest) -> Outcome<Page<EnrollmentToken>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let total = snapshot
+        .prepare_cached("SELECT count(*) FROM enrollment_token")?
+        .query_row([], |row| count(row, 0))?;
+    let items = snapshot
+        .prepare_cached(concat!(
+            select!(),
+            " ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2"
+        ))?
+        .query_map(params![page.limit, pages::offset(page)], token)?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Page { items, total })
+}
+
+/// Whether an enrolment at this time is admitted: token and key active, not expired (S14).
+pub(super) fn admits(connection: &Connection, key: &KeyId, at: Timestamp) -> Outcome<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM enrollment_token AS t JOIN api_key AS k ON k.id = t.api_key
+             WHERE t.api_key = ?1 AND t.active = 1 AND k.active = 1
+                AND (t.expires_at IS NULL OR t.expires_at > ?2)",
+        )?
+        .exists(params![key, at])?)
+}
+
+/// O16.
+pub(super) fn revoke(unit: &Unit<'_>, id: &TokenId, at: Timestamp) -> Outcome<()> {
+    let token = by_id(unit, id)?.ok_or_else(|| Failure::missing("enrollment token", id))?;
+    if token.active {
+        unit.prepare_cached("UPDATE enrollment_token SET active = 0 WHERE id = ?1")?
+            .execute(params![id])?;
+        unit.announce(ChangeKind::Token, id.as_str())?;
+    }
+    keys::invalidate(unit, &[token.key], at)
+}
+
+/// Revokes every token of a policy.
+pub(super) fn revoke_of_policy(unit: &Unit<'_>, policy: &PolicyId, at: Timestamp) -> Outcome<()> {
+    let tokens = unit
+        .prepare_cached("SELECT id FROM enrollment_token WHERE policy = ?1 AND active = 1")?
+        .query_map(params![policy], |row| row.read(0))?
+        .collect::<rusqlite::Result<Vec<TokenId>>>()?;
+    tokens.iter().try_for_each(|token| revoke(unit, token, at))
+}
+
+/// The columns in the order in which [`token`] reads them.
+macro_rules! select {
+    () => {
+        "SELECT id, api_key, name, policy, namespaces, active, expires_at, created_at FROM enrollment_token"
+    };
+}
+use select;
+
+fn token(row: &Row<'_>) -> rusqlite::Result<EnrollmentToken> {
+    Ok(EnrollmentToken {
+        id: row.read(0)?,
+        key: row.read(1)?,
+        name: row.read(2)?,
+        policy: row.read(3)?,
+        namespaces: row.read(4)?,
+        active: row.read(5)?,
+        expires_at: row.read(6)?,
+        created_at: row.read(7)?,
+    })
+}

@@ -1,0 +1,105 @@
+//! Settings that cannot hold, each with its remedy.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// A setting that cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingsError {
+    /// A word that is not in the list.
+    #[error("unknown {what} `{word}`: known are {known}")]
+    UnknownWord {
+        /// What the word should name.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// The words that are understood.
+        known: String,
+    },
+    /// A word that is known, and cannot be served.
+    #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
+    UnsupportedWord {
+        /// What the word names.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// Why not.
+        reason: &'static str,
+        /// The words that can be served.
+        known: String,
+    },
+    /// TLS 1.1 or older.
+    #[error(
+        "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
+    )]
+    ObsoleteProtocol {
+        /// The word.
+        word: String,
+    },
+    /// A pin that is not 32 bytes in base64.
+    #[error("`{word}` is not the base64 of a SHA-256 digest")]
+    BadPin {
+        /// The word.
+        word: String,
+    },
+    /// No certificate is configured.
+    #[error("no certificate is configured")]
+    NoPair,
+    /// Client certificates are asked for, and no CA could accept one.
+    #[error("client authentication is {mode}, but no client CA is configured")]
+    NoClientAuthorities {
+        /// The mode, as it is configured.
+        mode: &'static str,
+    },
+    /// An SNI name that is no host name.
+    #[error("`{name}` is neither a host name nor a wildcard of one label")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// `debounce` beyond its range.
+    #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
+    DebounceRange {
+        /// The value.
+        given: Duration,
+    },
+    /// `max_debounce` below `debounce`.
+    #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
+    CeilingBelowDebounce {
+        /// The configured ceiling.
+        ceiling: Duration,
+        /// The debounce it must reach.
+        debounce: Duration,
+    },
+    /// `reload_interval` beyond its range.
+    #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
+    IntervalRange {
+        /// The value.
+        given: Duration,
+    },
+    /// A threshold of zero.
+    #[error("an expiry warning of 0 would come when it is too late")]
+    EmptyWarning,
+}
+
+impl SettingsError {
+    /// The remedy.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::UnknownWord { .. } | Self::UnsupportedWord { .. } => "use one of the known names",
+            Self::ObsoleteProtocol { .. } => "use TLSv1.2 and TLSv1.3",
+            Self::BadPin { .. } => {
+                "openssl x509 -in ca.crt -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64"
+            }
+            Self::NoPair => "set certificate and key",
+            Self::NoClientAuthorities { .. } => "set certificate_authorities, or client_authentication: none",
+            Self::BadName { .. } => "write host.example.com or *.example.com",
+            Self::DebounceRange { .. } => "use a value between 0 and 10m",
+            Self::CeilingBelowDebounce { .. } => "raise max_debounce, or leave it out",
+            Self::IntervalRange { .. } => "use a value between 1s and 24h, or 0 for no safety poll",
+            Self::EmptyWarning => "use a time before the end, for example 7d",
+        }
+    }
+}
