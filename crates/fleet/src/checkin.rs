@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PolicyId, RawJson, Sequence,
-    Timestamp,
+    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PendingAction, PolicyId, Position,
+    RawJson, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -17,7 +17,8 @@ use crate::{
         DeliveredAction,
         deliver::{Delivery, Refused},
     },
-    credentials, diff, poll_time,
+    diff, poll_time,
+    randomness::random,
     rendered_policy::RenderedPolicy,
     upgrades,
     waiters::Subscription,
@@ -84,7 +85,7 @@ pub struct Waiting {
     fleet: Arc<Fleet>,
     subscription: Subscription,
     agent: AgentId,
-    position: Option<Sequence>,
+    position: Option<Position>,
     policy: PolicyId,
     revision: i64,
     /// The pair that the agent reported, if it did.
@@ -97,7 +98,8 @@ pub struct Waiting {
 /// Stores what the check-in says and looks for what is due. `spent` is the time since the request began.
 ///
 /// # Errors
-/// A request that breaks the contract, or the store's fault; nothing is stored then.
+/// A request that breaks the contract: nothing is stored then. Or the store's fault: what was stored before it stays,
+/// and the agent says everything again.
 pub async fn begin(
     fleet: &Arc<Fleet>,
     agent: Agent,
@@ -111,12 +113,9 @@ pub async fn begin(
     };
     let local_metadata = diff::metadata(agent.local_metadata.as_ref(), request.local_metadata)?;
     let components = diff::components(agent.components.as_ref(), request.components)?;
-    let wait = poll_time::wait(request.poll_timeout, spent, random()?, &fleet.settings);
+    let wait = poll_time::wait(request.poll_timeout, spent, chance()?, &fleet.settings);
     let upgrade = upgrade_change(fleet, &agent, request.upgrade_details.as_ref()).await?;
-    let confirmed = match request.ack_token.filter(|token| !token.is_empty()) {
-        Some(token) => fleet.store.position_of(&ActionDocId::from(token)).await?,
-        None => None,
-    };
+    let token = request.ack_token.filter(|token| !token.is_empty());
     let reported = match (request.agent_policy_id, request.policy_revision_idx) {
         (Some(policy), Some(revision)) if !fleet.settings.ignores_reported_policy && revision >= 0 => {
             Some((PolicyId::from(policy), revision))
@@ -142,6 +141,17 @@ pub async fn begin(
     let subscription = fleet
         .waiters
         .subscribe(agent.id.clone(), agent.policy.clone(), revision, now);
+    // After the subscription: an action that comes later wakes the poll (M3).
+    let due = fleet
+        .store
+        .pending_actions(
+            &agent.id,
+            token.map(ActionDocId::from).as_ref(),
+            agent.action_position.as_ref(),
+            now,
+            MAX_ACTIONS,
+        )
+        .await?;
     let (components, unhealthy_reason) = match components {
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
@@ -157,7 +167,12 @@ pub async fn begin(
         local_metadata,
         components,
         unhealthy_reason,
-        position: confirmed,
+        positions: due
+            .position
+            .clone()
+            .filter(|position| agent.action_position.as_ref() != Some(position))
+            .into_iter()
+            .collect(),
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
     };
@@ -169,15 +184,14 @@ pub async fn begin(
         fleet: Arc::clone(fleet),
         subscription,
         agent: agent.id,
-        // A token never takes the agent back behind what it has confirmed: it would run actions twice.
-        position: confirmed.max(agent.action_position),
+        position: due.position,
         policy: agent.policy,
         revision,
         reported,
         deadline,
         offer_again: None,
     };
-    if let Some(reply) = waiting.due_actions().await? {
+    if let Some(reply) = waiting.list(due.actions, now).await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
@@ -295,13 +309,22 @@ impl Waiting {
     }
 
     /// Everything due after the agent's position, in one list.
-    async fn due_actions(&mut self) -> Result<Option<CheckinReply>, FleetError> {
+    async fn due_actions(&self) -> Result<Option<CheckinReply>, FleetError> {
         let now = Timestamp::now();
         let pending = self
             .fleet
             .store
-            .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
+            .pending_actions(&self.agent, None, self.position.as_ref(), now, MAX_ACTIONS)
             .await?;
+        self.list(pending.actions, now).await
+    }
+
+    /// The reply with these actions, if there are any.
+    async fn list(
+        &self,
+        pending: Vec<PendingAction>,
+        now: Timestamp,
+    ) -> Result<Option<CheckinReply>, FleetError> {
         let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
@@ -384,9 +407,10 @@ async fn upgrade_change(
     details.change(agent)
 }
 
-fn random() -> Result<f64, FleetError> {
+/// From 0 to 1.
+fn chance() -> Result<f64, FleetError> {
     let mut bytes = [0; 4];
-    credentials::random(&mut bytes)?;
+    random(&mut bytes)?;
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 

@@ -1,9 +1,10 @@
 //! Enrolment: a token admits, one store transaction makes agent and access key (data-model 5.5, 5.6).
 
 use serde_json::{Map, Value, json};
+pub use store::Enrolled;
 use store::{
-    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyKind, NewAgent, NewKey, PolicyId, RawJson, Replacement,
-    StoreError, Timestamp,
+    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyOwner, KeyPurpose, NewAgent, PolicyId, RawJson,
+    Replacement, StoreError, Timestamp,
 };
 
 use crate::{ApiKey, Fleet, FleetError, Secret, auth, ids, replace_token};
@@ -41,15 +42,6 @@ pub struct EnrollRequest {
     pub tags: Vec<String>,
 }
 
-/// An enrolled agent; the key is known only now.
-#[derive(Clone, Debug)]
-pub struct Enrolled {
-    /// The agent as stored.
-    pub agent: Agent,
-    /// Its access key.
-    pub access_key: ApiKey,
-}
-
 /// Whether the token admits agents, and into which policy.
 ///
 /// # Errors
@@ -73,8 +65,7 @@ pub async fn admit(fleet: &Fleet, key: &ApiKey) -> Result<Admission, FleetError>
             token_key: None,
         });
     }
-    let record = auth::verify(fleet, key).await?;
-    let KeyKind::Enrollment(_) = record.kind else {
+    let KeyOwner::Token(_) = auth::authenticate(fleet, key).await? else {
         return Err(FleetError::NotAnEnrollmentToken);
     };
     let token = fleet
@@ -141,7 +132,6 @@ pub async fn enroll(
         Some(token) => Some(replace_token::hash(token, fleet.settings.replace_token).await?),
         None => None,
     };
-    let access_key = ApiKey::generate()?;
     let agent = NewAgent {
         id: id.clone(),
         kind: request.kind,
@@ -158,32 +148,29 @@ pub async fn enroll(
         replace_token: hash,
         at: now,
     };
-    let key = NewKey {
-        id: access_key.id.clone(),
-        hash: access_key.hash()?,
-        kind: KeyKind::Access(id.clone()),
+    let purpose = KeyPurpose {
         name: id.to_string(),
         metadata: raw(
             &json!({"agent_id": id, "managed": true, "managed_by": "fleet-server", "type": "access"}),
         ),
-        at: now,
     };
     let enrollment = store::Enrollment {
         agent,
-        key,
+        purpose,
         admitted_by: admission.token_key,
         replaces,
     };
-    let agent = fleet
+    let enrolled = fleet
         .store
         .enroll(enrollment)
         .await
         .map_err(|error| refused(error, &id))?;
+    let agent = &enrolled.agent;
     log::info!(
         "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
         "fleet.access.apikey.id":% = agent.access_key; "agent enrolled"
     );
-    Ok(Enrolled { agent, access_key })
+    Ok(enrolled)
 }
 
 /// The agent of an earlier try with this idempotency key, and the key if it is free for the new one.

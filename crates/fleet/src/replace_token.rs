@@ -7,10 +7,7 @@ use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 
 use crate::{
-    FleetError,
-    credentials::{Secret, random},
-    off_the_loop::off_the_loop,
-    settings::ReplaceTokenHashing,
+    FleetError, Secret, off_the_loop::off_the_loop, randomness::random, settings::ReplaceTokenHashing,
 };
 
 /// Hashes a token for the store.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store::PolicyId;
 
-use crate::credentials::Secret;
+use crate::Secret;
 
 /// Settings of the domain.
 #[derive(Clone, Debug)]

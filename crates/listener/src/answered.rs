@@ -1,7 +1,7 @@
 //! The service around an application that every request of every protocol passes.
 //!
 //! It marks the request as in flight until its response has left (deadlines and metrics depend on that),
-//! answers 431 to a head above the limit, and turns a panic of a handler into an empty 500 (http-api 1.12)
+//! answers 431 to a head above the limit, and turns a panic of a handler into an empty 500 (agents.md 1.11)
 //! while the connection and the worker go on. The application's errors become responses here.
 
 use std::{

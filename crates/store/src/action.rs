@@ -1,9 +1,6 @@
 //! Actions, their targets and the agents' answers.
 
-use crate::{ActionDocId, ActionId, AgentId, RawJson, Timestamp};
-
-/// Position of an action: strictly increasing in commit order, never reused (M1).
-pub type Sequence = i64;
+use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, Timestamp};
 
 /// An action document to be appended (data-model 1.3).
 #[derive(Clone, Debug)]
@@ -56,8 +53,6 @@ pub enum AgentMark {
 /// A stored action document, without its targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// Its position.
-    pub sequence: Sequence,
     /// Unique document id: the ack token.
     pub doc: ActionDocId,
     /// Action id as agents know it.
@@ -86,6 +81,38 @@ pub struct Action {
     pub signed: Option<RawJson>,
     /// W3C trace context.
     pub traceparent: Option<String>,
+}
+
+impl From<NewAction> for Action {
+    /// What is stored of it.
+    fn from(new: NewAction) -> Self {
+        Self {
+            doc: new.doc,
+            action: new.action,
+            kind: new.kind,
+            input_type: new.input_type,
+            data: new.data,
+            at: new.at,
+            expiration: new.expiration,
+            start_time: new.start_time,
+            rollout_duration_seconds: new.rollout_duration_seconds,
+            timeout: new.timeout,
+            user_id: new.user_id,
+            namespaces: new.namespaces,
+            signed: new.signed,
+            traceparent: new.traceparent,
+        }
+    }
+}
+
+/// What waits for one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// In the order of their commits.
+    pub actions: Vec<PendingAction>,
+    /// Where the agent stands: the further one of its token's place and the stored position. To be stored if it is
+    /// not the stored one, and to be asked with next time.
+    pub position: Option<Position>,
 }
 
 /// An action waiting for one agent.

@@ -4,20 +4,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, EnrollmentId, KeyId, NewKey, PolicyId, RawJson, Sequence, Timestamp};
+use crate::{AgentId, ApiKey, EnrollmentId, KeyId, KeyPurpose, PolicyId, Position, RawJson, Timestamp};
 
 /// An enrolment as one unit (O1).
 #[derive(Clone, Debug)]
 pub struct Enrollment {
     /// The agent to be stored.
     pub agent: NewAgent,
-    /// Its access key; `kind` names this agent.
-    pub key: NewKey,
+    /// Of its access key, which belongs to this agent.
+    pub purpose: KeyPurpose,
     /// Key of the enrollment token that admitted it, which must still be active; `None` for a token from the
     /// configuration.
     pub admitted_by: Option<KeyId>,
     /// What it replaces.
     pub replaces: Replacement,
+}
+
+/// An enrolled agent; the key is known only now.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The agent as stored.
+    pub agent: Agent,
+    /// Its access key.
+    pub access_key: ApiKey,
 }
 
 /// What an enrolment replaces, as the caller saw it (data-model 5.5).
@@ -111,7 +120,7 @@ pub struct Agent {
     /// Message it reported.
     pub last_checkin_message: Option<String>,
     /// Position of the last action that it confirmed through an ack token.
-    pub action_position: Option<Sequence>,
+    pub action_position: Option<Position>,
     /// Upgrade details as stored (http-api 2.3.4).
     pub upgrade_details: Option<RawJson>,
     /// An upgrade runs since.
@@ -158,7 +167,7 @@ pub enum UnhealthyReason {
 pub struct CheckinRecord {
     /// Who.
     pub agent: AgentId,
-    /// When the check-in was received: `last_checkin`. Older than the stored one: only `position` counts.
+    /// When the check-in was received: `last_checkin`. Older than the stored one: only `positions` count.
     pub at: Timestamp,
     /// Reported status.
     pub status: Option<String>,
@@ -172,8 +181,8 @@ pub struct CheckinRecord {
     pub components: Option<RawJson>,
     /// New reasons; an empty list clears them.
     pub unhealthy_reason: Option<Vec<UnhealthyReason>>,
-    /// Position confirmed through an ack token; the highest stays (M5).
-    pub position: Option<Sequence>,
+    /// Positions confirmed through ack tokens; the furthest of them and the stored one stays (M5).
+    pub positions: Vec<Position>,
     /// New list of versions it can roll back to.
     pub rollbacks: Option<RawJson>,
     /// Removes audit mark and `unenrolled_at`.

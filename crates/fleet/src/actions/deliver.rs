@@ -338,7 +338,6 @@ mod tests {
 
     fn due(number: i64, kind: &str, data: &str) -> PendingAction {
         let action = Action {
-            sequence: number,
             doc: format!("doc {number}").as_str().into(),
             action: format!("action {number}").as_str().into(),
             kind: kind.to_owned(),

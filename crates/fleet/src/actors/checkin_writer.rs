@@ -277,7 +277,7 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
         local_metadata: None,
         components: None,
         unhealthy_reason: None,
-        position: None,
+        positions: Vec::new(),
         rollbacks: None,
         clears_audit: false,
     }
