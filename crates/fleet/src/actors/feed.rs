@@ -62,7 +62,7 @@ impl Feed {
                 Ok(News::Changes(changes.ids))
             }
             Err(error @ StoreError::Trimmed { .. }) => {
-                log::warn!("{error}: everything is looked at anew");
+                log::warn!("{error}: everything is read again");
                 self.after = None;
                 Ok(News::Changes(Vec::new()))
             }
