@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use configuration::Config;
 use rustls::{
     CertificateError, InvalidMessage, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -22,7 +23,6 @@ use ureq::{
 };
 
 use crate::{
-    config::Config,
     own_server::{Fixed, OwnServer},
     pem_file, private_file,
     quickstart_facts::QuickstartFacts,

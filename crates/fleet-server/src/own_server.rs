@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use configuration::Config;
 use rustls::pki_types::CertificateDer;
 use tls_reload::{PemSource, Settings};
 use ureq::{
@@ -23,7 +24,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::{config::Config, pem_file, planning, server::reachable};
+use crate::{pem_file, planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]

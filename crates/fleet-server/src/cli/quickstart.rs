@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use configuration::{Config, Overlay, PathOrPem};
 use sha2::{Digest as _, Sha256};
 
 use tls_reload::PemSource;
@@ -15,7 +16,6 @@ use super::{
     run::{begin_log, log_end},
 };
 use crate::{
-    config::{Config, Overlay, ssl::PathOrPem},
     data_directory, lifecycle,
     local_ca::LocalCa,
     pem_file, planning,
