@@ -55,7 +55,7 @@ fn state_of(client: &Client) -> Result<Value> {
     if code != 200 {
         bail!("{} answered {code}: {body}", client.url());
     }
-    serde_json::from_str(&body).with_context(|| format!("{} is no Fleet Server", client.url()))
+    serde_json::from_str(&body).with_context(|| format!("{} is not a Fleet Server", client.url()))
 }
 
 fn set_for_people(name: &str, set: &Value, out: &mut dyn Write) -> Result<()> {
