@@ -32,7 +32,7 @@ pub(crate) enum BodyError {
     InflatesTooLarge { limit: usize },
     /// It has a coding that is not known here.
     UnknownCoding { coding: String },
-    /// It is no gzip although it says so.
+    /// It is not gzip although its header says so.
     NotGzip(String),
     /// It did not arrive in time.
     Late,

@@ -11,7 +11,7 @@ pub const ADMIN_API_VERSION: &str = "2023-10-31";
 /// Why an agent's `User-Agent` was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserAgentError {
-    /// It is no agent's.
+    /// It does not have the form of an agent's.
     Invalid,
     /// The agent is too old or newer than the server.
     Unsupported,
@@ -41,7 +41,7 @@ pub(crate) fn accept_user_agent(value: &str, server: Version) -> Result<Version,
 /// Why an `Elastic-Api-Version` was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiVersionError {
-    /// It is no date.
+    /// It is not a date.
     Format,
     /// It is a date, but no version of this API.
     Unsupported,

@@ -1,4 +1,4 @@
-//! Who waits, and how one change reaches all of them.
+//! The registry of waiting polls, and how one change reaches all of them.
 //!
 //! One entry per open poll, a few dozen bytes, and one poll per agent: a newer one takes over, the older is answered
 //! empty at once. Dropping a poll removes its own entry and no other. Order of arrival is the order of the entries'

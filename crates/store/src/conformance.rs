@@ -1,5 +1,5 @@
-//! The conformance suite that every engine passes: one function for each case of the store contract
-//! (S1…), over `dyn Store` alone.
+//! The conformance suite that every engine passes: one function for each case S1… of docs/protocol/data.md,
+//! over `dyn Store` alone.
 //!
 //! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite) and a [`Bench`], which
 //! opens an empty store and can restart it. Engine-specific cases (S21, S22, S26, S27) stand with the engine.
@@ -52,7 +52,7 @@ macro_rules! conformance_suite {
             o_basics_agents_are_found_by_all_their_names
             s01_one_enrollment_id_admits_one_agent
             s02_replacing_kills_the_old_key_in_the_same_unit
-            s02b_taking_over_keeps_what_the_contract_keeps
+            s02b_what_taking_over_keeps
             s03_a_revoked_key_is_dead_at_once
             o03_only_the_issued_secret_is_verified
             o17_given_keys_are_adopted_once_or_refused_by_name

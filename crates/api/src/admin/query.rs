@@ -1,6 +1,6 @@
 //! Query parameters: known names only, so that a misspelt filter never shows more than was asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use actix_web::web;
 use fleet::PageRequest;
@@ -28,11 +28,14 @@ impl Query {
                 format!("parameter {name} is not known: this path takes none")
             } else if !known.contains(&name.as_str()) {
                 format!("parameter {name} is not known: use {}", known.join(", "))
-            } else if map.contains_key(&name) {
-                format!("parameter {name} is given more than once")
             } else {
-                map.insert(name, value);
-                continue;
+                match map.entry(name) {
+                    Entry::Vacant(free) => {
+                        free.insert(value);
+                        continue;
+                    }
+                    Entry::Occupied(taken) => format!("parameter {} is given more than once", taken.key()),
+                }
             };
             return Err(ApiError::Invalid(reason.into()));
         }

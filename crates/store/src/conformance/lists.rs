@@ -374,7 +374,7 @@ fn order(one: &Agent, other: &Agent, query: &AgentQuery) -> std::cmp::Ordering {
     }
 }
 
-/// data-model 6.1, as plainly as it stands there.
+/// data.md 6.1, as plainly as it stands there.
 fn expected_status(agent: &Agent, now: Timestamp) -> AgentStatus {
     let place = agent
         .policy
