@@ -4,28 +4,21 @@
 //! name that the configured certificate has, and trusts who signed it: `ca.crt` beside it, else its own chain.
 
 use std::{
-    fs,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use hyper::Uri;
+use rustls::pki_types::CertificateDer;
 use tls_reload::{PemSource, Settings};
-use ureq::{
-    http::Uri,
-    unversioned::{
-        resolver::{ResolvedSocketAddrs, Resolver},
-        transport::NextTimeout,
-    },
-};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::{planning, server::reachable};
+use crate::{client::certificates, planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]
@@ -116,13 +109,6 @@ fn beside(
     Ok(authorities)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("{} is not a PEM certificate", path.display()))
-}
-
 /// The host in a URL.
 fn host_of(url: &str) -> Option<String> {
     let url: Uri = url.parse().ok()?;
@@ -146,29 +132,6 @@ fn name_in(der: &CertificateDer<'_>) -> Option<String> {
         },
         _ => None,
     })
-}
-
-/// Leads every name to the same place.
-#[derive(Debug)]
-pub(crate) struct Fixed(pub(crate) Vec<SocketAddr>);
-
-impl Resolver for Fixed {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &ureq::config::Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let mut found = self.empty();
-        // The list holds 16.
-        for address in self.0.iter().take(16) {
-            found.push(*address);
-        }
-        if found.is_empty() {
-            return Err(ureq::Error::HostNotFound);
-        }
-        Ok(found)
-    }
 }
 
 #[cfg(test)]

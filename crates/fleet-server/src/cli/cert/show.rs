@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::cli::{Exit, GlobalArgs};
-use crate::client::{Client, ClientArgs, Target};
+use crate::client::{Answer, Client, ClientArgs, Target};
 
 pub(super) fn run(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let client = if global.is_configured() {
@@ -16,9 +16,9 @@ pub(super) fn run(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mu
     } else {
         Client::new(client, &global.data_dir(), Target::Admin)?
     };
-    let (code, body) = client.get("/api/tls", true)?;
-    if code != 200 {
-        bail!("{} answered {code}: {body}", client.url());
+    let Answer { status, body, .. } = client.get("/api/tls", true)?;
+    if status != 200 {
+        bail!("{} answered {status}: {body}", client.url());
     }
     let state: Value =
         serde_json::from_str(&body).with_context(|| format!("{} is no Fleet Server", client.url()))?;
