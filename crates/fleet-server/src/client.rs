@@ -6,19 +6,19 @@ mod connection;
 mod served_leaf;
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use zeroize::Zeroizing;
+use rustls::pki_types::CertificateDer;
 
 pub(crate) use self::connection::Answer;
 use self::connection::{Identity, Peer, Trust};
-use crate::{lifecycle::block_on, own_server::OwnServer, private_file, quickstart_facts::QuickstartFacts};
+use crate::{
+    lifecycle::block_on, own_server::OwnServer, pem_file, private_file, quickstart_facts::QuickstartFacts,
+};
 
 /// Options of every client sub-command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -108,6 +108,24 @@ impl Client {
         ))
     }
 
+    /// The admin API of the server that quickstart has started in `data`; `None` if it has started none there, or an
+    /// option says which server it is.
+    ///
+    /// # Errors
+    /// What quickstart has written, or a file that an option names, cannot be used.
+    pub(crate) fn of_quickstart(args: &ClientArgs, data: &Path) -> Result<Option<Self>> {
+        if args.url.is_some() {
+            return Ok(None);
+        }
+        let path = data.join("quickstart.json");
+        let facts =
+            QuickstartFacts::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        match facts.and_then(|facts| facts.admin_url) {
+            Some(_) => Self::new(args, data, Target::Admin).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
     ///
     /// # Errors
@@ -174,7 +192,7 @@ fn api_key(path: &Path) -> Result<String> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    certificates(path).context("the CA cannot be used")
+    pem_file::certificates("CA", path).context("the CA cannot be used")
 }
 
 /// What the client shows of itself, if it was told to.
@@ -182,23 +200,8 @@ fn identity(args: &ClientArgs) -> Result<Option<Identity>> {
     let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
         return Ok(None);
     };
-    let chain = certificates(certificate)?;
-    let key_pem = fs::read(key)
-        .map(Zeroizing::new)
-        .with_context(|| format!("cannot read the key in {}", key.display()))?;
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .with_context(|| format!("{} is not a PEM key", key.display()))?;
-    Ok(Some(Identity { chain, key }))
-}
-
-/// The certificates in a PEM file; at least one.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
-    if chain.is_empty() {
-        bail!("{} holds no certificate", path.display());
-    }
-    Ok(chain)
+    Ok(Some(Identity {
+        chain: pem_file::certificates("client certificate", certificate)?,
+        key: pem_file::private_key(key)?,
+    }))
 }

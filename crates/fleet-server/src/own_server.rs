@@ -18,7 +18,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::{client::certificates, planning, server::reachable};
+use crate::{pem_file, planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl OwnServer {
                 let certificate = file(&settings);
                 // What is wrong with it is not this command's matter: the server's answer tells.
                 let chain = certificate
-                    .and_then(|path| certificates(path).ok())
+                    .and_then(|path| pem_file::certificates("certificate", path).ok())
                     .unwrap_or_default();
                 let hosts = &config.bootstrap.fleet_hosts;
                 let name = chain
@@ -69,7 +69,7 @@ impl OwnServer {
                     .or_else(|| hosts.iter().find_map(|host| host_of(host)))
                     .unwrap_or(host);
                 let authorities = match ca {
-                    Some(ca) => certificates(ca)?,
+                    Some(ca) => pem_file::certificates("CA", ca)?,
                     None => beside(certificate, chain)?,
                 };
                 ("https", name, authorities)
@@ -99,7 +99,7 @@ fn beside(
 ) -> Result<Vec<CertificateDer<'static>>> {
     let beside = certificate.map(|path| path.with_file_name("ca.crt"));
     let mut authorities = match beside.filter(|path| path.exists()) {
-        Some(path) => certificates(&path)?,
+        Some(path) => pem_file::certificates("CA", &path)?,
         None => Vec::new(),
     };
     authorities.extend(chain);

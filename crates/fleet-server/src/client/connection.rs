@@ -15,13 +15,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::served_leaf::ServedLeaf;
 
@@ -90,34 +90,54 @@ impl Peer {
         // An IPv6 address has brackets in a URL only.
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let socket = match &self.addresses {
-            Some(addresses) => TcpStream::connect(addresses.as_slice()).await?,
-            None => TcpStream::connect((host, port)).await?,
-        };
         if !is_tls {
-            let (status, body) = send(TokioIo::new(socket), request).await.map_err(maybe_tls)?;
-            return Ok(Answer {
-                status,
-                body,
-                leaf: None,
-            });
+            let socket = self.connect(host, port).await?;
+            return match send(TokioIo::new(socket), request).await {
+                Ok((status, body)) => Ok(Answer { status, body, leaf: None }),
+                Err(error) => match timeout(PROBE, self.shake_hands(host, port, &Trust::Anyone)).await {
+                    // Nothing was judged and nothing said: only whether it shakes hands.
+                    Ok(Ok((_, leaf))) => Err(error.context(format!(
+                        "the port speaks TLS ({leaf}), and was spoken to in plain text: give --url https://{authority} and --ca"
+                    ))),
+                    _ => Err(error),
+                },
+            };
         }
-        let name =
-            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a host name"))?;
-        let connector = TlsConnector::from(Arc::new(self.tls()?));
-        let stream = connector.connect(name, socket).await.map_err(explained)?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let leaf = ServedLeaf::of(shown.context("the server showed no certificate")?)?;
+        let (stream, leaf) = self.shake_hands(host, port, &self.trust).await?;
         let (status, body) = send(TokioIo::new(stream), request).await?;
         let leaf = Some(leaf);
         Ok(Answer { status, body, leaf })
     }
 
-    fn tls(&self) -> Result<ClientConfig> {
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream> {
+        Ok(match &self.addresses {
+            Some(addresses) => TcpStream::connect(addresses.as_slice()).await?,
+            None => TcpStream::connect((host, port)).await?,
+        })
+    }
+
+    /// The connection, and the certificate that the server showed.
+    async fn shake_hands(
+        &self,
+        host: &str,
+        port: u16,
+        trust: &Trust,
+    ) -> Result<(TlsStream<TcpStream>, ServedLeaf)> {
+        let name =
+            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a host name"))?;
+        let connector = TlsConnector::from(Arc::new(self.tls(trust)?));
+        let socket = self.connect(host, port).await?;
+        let stream = connector.connect(name, socket).await.map_err(explained)?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = ServedLeaf::of(shown.context("the server showed no certificate")?)?;
+        Ok((stream, leaf))
+    }
+
+    fn tls(&self, trust: &Trust) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let builder = match &self.trust {
+        let builder = match trust {
             Trust::Signed(authorities) => {
                 let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(authorities.iter().cloned());
@@ -154,26 +174,16 @@ where
 }
 
 fn explained(error: std::io::Error) -> anyhow::Error {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    let is_unknown_issuer = matches!(
-        cause,
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    );
-    let error = anyhow::Error::from(error);
-    if is_unknown_issuer {
-        error.context(UNKNOWN_ISSUER)
-    } else {
-        error
-    }
-}
-
-/// A TLS server answers plain text with an alert, which is not HTTP.
-fn maybe_tls(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<hyper::Error>() {
-        Some(cause) if cause.is_parse() => {
-            error.context("this is not plain HTTP: for a TLS port the URL begins with https://")
+    let remedy = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Some(UNKNOWN_ISSUER),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            Some("the port does not speak TLS: give --url with http://")
         }
-        _ => error,
+        _ => None,
+    };
+    match remedy {
+        Some(remedy) => anyhow::Error::from(error).context(remedy),
+        None => error.into(),
     }
 }
 
@@ -181,6 +191,9 @@ const UNKNOWN_ISSUER: &str = "nothing here vouches for the server's certificate:
 
 /// A server on the way down still answers; one that does not within this time is ill.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a port that does not speak plain HTTP may take to show that it has TLS.
+const PROBE: Duration = Duration::from_secs(3);
 
 const MAX_BODY: usize = 4 << 20;
 
