@@ -1,4 +1,4 @@
-//! The operators' API: Kibana's Fleet paths and JSON (data-model 7.3), on a listener of its own.
+//! The operators' API: Kibana's Fleet paths and JSON (data.md 9.1), on a listener of its own.
 //!
 //! Every route needs an operator's key; writes need the header `kbn-xsrf`. Spaces are not told apart in this
 //! version: the prefix `/s/default` is accepted, another space is answered 404.

@@ -1,6 +1,6 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes of the contract that this version does not have yet (audit, artifacts, uploads, files, PGP, OpAMP)
+//! Routes that this version does not have yet (audit, artifacts, uploads, files, PGP, OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
@@ -49,7 +49,7 @@ pub struct Identity {
 }
 
 impl Default for Identity {
-    /// What the contract says for a build that knows nothing about itself.
+    /// What a build says that knows nothing about itself (agents.md 3.1).
     fn default() -> Self {
         Self {
             build_hash: "unknown".to_owned(),
@@ -74,7 +74,7 @@ pub struct AgentOptions {
 }
 
 impl Default for AgentOptions {
-    /// The defaults of http-api 3.
+    /// The defaults of agents.md 1.3, 1.9 and 9.4.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -176,7 +176,7 @@ impl AgentApi {
 }
 
 impl AgentState {
-    /// The version of the agent that calls (http-api 1.5).
+    /// The version of the agent that calls (agents.md 2.3).
     fn agent_version(&self, call: &Call) -> Result<Version, ApiError> {
         let value = call.required(&USER_AGENT, "User-Agent")?;
         version::accept_user_agent(&value, COMPATIBLE_VERSION).map_err(ApiError::UserAgent)
@@ -218,7 +218,7 @@ impl Binding {
     }
 }
 
-/// A route: binding, then the version of the API, then the handler (http-api 1.3).
+/// A route: binding, then the version of the API, then the handler (agents.md 1.4).
 fn serve<F, Fut>(state: &Arc<AgentState>, method: Method, binding: Binding, handle: F) -> Route
 where
     F: Fn(Arc<AgentState>, Call) -> Fut + Copy + 'static,
@@ -248,7 +248,7 @@ where
     })
 }
 
-/// A successful JSON answer (http-api 1.4).
+/// A successful JSON answer (agents.md 1.5).
 fn json(body: Pieces) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(body)
 }

@@ -1,4 +1,4 @@
-//! Reads the `Authorization` header (http-api 1.7, steps 1–4). Who the key belongs to, the domain knows.
+//! Reads the `Authorization` header (agents.md 2.1). Who the key belongs to, the domain knows.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use fleet::{ApiKey, TokenError};

@@ -106,7 +106,7 @@ impl Call {
         }
     }
 
-    /// Binding and version negotiation (http-api 1.3, steps 7 and 8) that all routes share.
+    /// Binding and version negotiation (agents.md 1.4) that all routes share.
     pub(crate) fn negotiate(&self, supported: &'static str) -> Result<(), ApiError> {
         let asked = self.one(&API_VERSION, "elastic-api-version")?;
         version::negotiate(asked.as_deref(), supported).map_err(|reason| ApiError::ApiVersion {

@@ -20,7 +20,7 @@ pub struct ResponseCompression {
 }
 
 impl Default for ResponseCompression {
-    /// http-api 1.10.
+    /// agents.md 1.9.
     fn default() -> Self {
         Self {
             level: 1,

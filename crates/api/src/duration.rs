@@ -1,4 +1,4 @@
-//! Durations as agents write them (http-api 1.9): `1h30m`, `0.5ms`, `-2m`, `0`.
+//! Durations as agents write them (agents.md 1.7): `1h30m`, `0.5ms`, `-2m`, `0`.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! The one table from a cause to what a client is told: status, name, message, log level (http-api 1.8).
+//! The one table from a cause to what a client is told: status, name, message, log level (agents.md 1.12).
 //!
-//! Both faces use it. Agents get the contract's error names; operators get Kibana's form, in which `error` is
+//! Both faces use it. Agents get the original's error names; operators get Kibana's form, in which `error` is
 //! the status's own name. Causes inside the server are logged and never shown: the client gets a general
 //! sentence with the request id. The rows are in `table`.
 

@@ -92,7 +92,7 @@ impl Exchange {
         if let Some(ErrorNote { level, .. }) =
             extensions.get_mut::<Note>().and_then(|note| note.error.as_mut())
         {
-            // http-api 1.11: limit hits of the check-in are worth a warning.
+            // agents.md 1.10: limit hits of the check-in are worth a warning.
             *level = if self.route == Route::Checkin {
                 Level::Warn
             } else {
@@ -143,7 +143,7 @@ impl Exchange {
         .into()
     }
 
-    /// A handler panicked: 500 without a body (http-api 1.12).
+    /// A handler panicked: 500 without a body (agents.md 1.11).
     pub(crate) fn finish_panic(mut self, panic: &(dyn Any + Send)) -> actix_web::Error {
         let said = panic
             .downcast_ref::<&str>()
@@ -213,7 +213,7 @@ impl Exchange {
         );
     }
 
-    /// http-api 3.5: at info only what was no success.
+    /// agents.md 9.2: at info only what was no success.
     fn log_access(&self, status: u16, note: &Note, bytes: u64) {
         let is_success = (200..300).contains(&status);
         // A client that goes away is ordinary: ten thousand of them after a network fault are no news each.

@@ -1,5 +1,5 @@
 //! What every request of a listener passes, in this order: request id, catching of panics, soft cap, limits; and on
-//! the way back the request id's header, the metrics and the access log (http-api 1.3).
+//! the way back the request id's header, the metrics and the access log (agents.md 1.4).
 //!
 //! It keeps a small record of the request, never a handle on it: handlers take the headers out, which actix
 //! allows only while nobody else holds the request.

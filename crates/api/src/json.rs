@@ -1,4 +1,4 @@
-//! Lenient reading of JSON bodies (http-api 1.9).
+//! Lenient reading of JSON bodies (agents.md 1.6).
 //!
 //! Only the first value is read; unknown members are skipped; names match in any case; the last duplicate wins;
 //! `null` counts as absent; a wrong type is an error that names the member. Values that are kept whole stay the

@@ -38,7 +38,7 @@ impl RouteLimits {
         decompressed_bytes: None,
     };
 
-    /// The defaults of http-api 3.4 and 1.9.
+    /// The defaults of agents.md 9.4 and 1.8.
     #[must_use]
     pub const fn default_of(route: Route) -> Self {
         let (interval_ms, burst, in_flight, body_bytes, decompressed_bytes) = match route {
@@ -150,7 +150,7 @@ impl Limiter {
         Permit::take(&self.in_flight, self.limits.max_connections).ok_or(Refusal::Capacity)
     }
 
-    /// Takes a token and a place of the route. The token is spent even when no place is free (http-api 1.11).
+    /// Takes a token and a place of the route. The token is spent even when no place is free (agents.md 1.10).
     /// `now` is the time since any fixed moment.
     ///
     /// # Errors

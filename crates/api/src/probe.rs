@@ -137,7 +137,7 @@ impl Probe {
             .service(resource("/livez").route(web::get().to(livez)))
             .service(resource("/readyz").route(web::get().to(readyz)))
             .service(resource("/stats").route(web::get().to(stats)))
-            // Nothing in practice (http-api 2.14), but what collects them expects them.
+            // Nothing in practice (agents.md 9.1), but what collects them expects them.
             .service(resource("/state").route(web::get().to(nothing)))
             .service(resource("/dataset").route(web::get().to(nothing)))
             .service(resource("/").route(web::get().to(root)))

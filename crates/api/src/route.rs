@@ -73,7 +73,7 @@ impl Route {
         Self::Other,
     ];
 
-    /// http-api 1.1: chosen before routing, for any method, after one trailing slash is trimmed. The path is
+    /// agents.md 1.2: chosen before routing, for any method, after one trailing slash is trimmed. The path is
     /// still encoded, so an encoded slash does not split a segment.
     #[must_use]
     pub fn of(path: &str) -> Self {
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_of_http_api_1_1() {
+    fn shapes_of_paths() {
         for (path, route) in [
             ("/api/status", Route::Status),
             ("/api/status/", Route::Status),

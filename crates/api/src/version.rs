@@ -50,7 +50,7 @@ pub(crate) enum UserAgentError {
 /// # Errors
 /// See [`UserAgentError`].
 pub(crate) fn accept_user_agent(value: &str, server: Version) -> Result<Version, UserAgentError> {
-    // http-api 1.5: lower case, prefix, cut at the first '-', then MAJOR[.MINOR[.PATCH…]] with optional 'v' and
+    // agents.md 2.3: lower case, prefix, cut at the first '-', then MAJOR[.MINOR[.PATCH…]] with optional 'v' and
     // build metadata.
     const PREFIX: &str = "elastic agent ";
     let prefix = value.get(..PREFIX.len()).ok_or(UserAgentError::Invalid)?;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn gen_28_examples_of_http_api_1_5() {
+    fn gen_28_examples() {
         use UserAgentError::{Invalid, Unsupported};
         assert_eq!(accepted("eLaStIc AGeNt v7.13.1", V7_13), Ok("7.13.1".to_owned()));
         assert_eq!(accepted("elastic agent 7.12.5", V7_13), Err(Unsupported));

@@ -32,7 +32,7 @@ impl TlsSets {
     /// Loads a set and begins to watch it.
     ///
     /// # Errors
-    /// The set can not be served: file, reason and remedy (R29).
+    /// The set can not be served: file, reason and remedy (reload.md 7.1).
     pub(crate) async fn add(
         &mut self,
         name: &'static str,
@@ -114,7 +114,7 @@ impl TlsAdmin for TlsSets {
     }
 }
 
-/// R35: a failed reload or a certificate near its end is seen, and takes no server out of service.
+/// reload.md 8.3: a failed reload or a certificate near its end is seen, and takes no server out of service.
 impl PartHealth for TlsSets {
     fn parts(&self) -> Vec<Part> {
         let part = |(name, handle): &(&'static str, ReloadHandle)| Part {

@@ -1,4 +1,4 @@
-//! What a check-in changes in the agent's record (http-api 2.3.3, data-model 6.6). Pure.
+//! What a check-in changes in the agent's record (agents.md 5.4, data.md 6.5). Pure.
 //!
 //! An idle agent sends its whole state every few minutes, units in random order: none of that may cause a write.
 

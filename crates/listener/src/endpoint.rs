@@ -54,9 +54,9 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Concurrent connections over all workers; `floor(max_connections × 1.1)` is enforced before TLS
-    /// (http-api 1.2), what comes above is closed without a byte. 0: no cap.
+    /// (agents.md 1.3), what comes above is closed without a byte. 0: no cap.
     pub max_connections: usize,
-    /// Size of a request head in bytes, to which 4 KiB are added (http-api 1.2); more answers 431.
+    /// Size of a request head in bytes, to which 4 KiB are added (agents.md 1.3); more answers 431.
     pub max_header_bytes: usize,
     /// Requests one HTTP/2 connection may have open at a time.
     pub streams_per_connection: u32,
@@ -71,7 +71,7 @@ impl Limits {
         (self.max_connections > 0).then(|| self.max_connections.saturating_add(self.max_connections / 10))
     }
 
-    /// The largest request head that is accepted, with the slack of http-api 1.2.
+    /// The largest request head that is accepted, with the slack of agents.md 1.3.
     pub fn header_bytes_with_slack(&self) -> usize {
         self.max_header_bytes.saturating_add(HEADER_SLACK)
     }

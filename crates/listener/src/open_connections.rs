@@ -79,7 +79,7 @@ impl ListenerConnections {
         &self.counters
     }
 
-    /// A place for one more connection, or `None` above the cap (http-api 1.2, GEN-24).
+    /// A place for one more connection, or `None` above the cap (agents.md 1.3, GEN-24).
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::AcqRel);
         if self.cap.is_some_and(|cap| before >= cap) {

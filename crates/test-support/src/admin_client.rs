@@ -1,4 +1,4 @@
-//! The operator's side: Kibana's Fleet paths (data-model 7.3).
+//! The operator's side: Kibana's Fleet paths (data.md 9.1).
 
 use serde_json::{Value, json};
 
@@ -77,7 +77,6 @@ impl AdminClient {
             .expect("a revision")
     }
 
-    /// Deletes a policy.
     pub async fn delete_policy(&self, id: &str) -> Response {
         self.call(
             "POST",

@@ -25,13 +25,12 @@ pub enum KeyKind {
     /// ECDSA on P-256: the fastest.
     #[default]
     EcdsaP256,
-    /// Ed25519.
     Ed25519,
     /// RSA with 2048 bits; takes a moment to make.
     Rsa2048,
 }
 
-/// What a certificate shall say.
+/// What a certificate contains.
 #[derive(Clone, Debug)]
 pub struct LeafOrder {
     /// DNS names and IP addresses.

@@ -141,7 +141,6 @@ impl HttpClient {
         self
     }
 
-    /// The server's port.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -27,7 +27,6 @@ impl Request {
         }
     }
 
-    /// A GET.
     pub fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
@@ -52,7 +51,6 @@ impl Request {
         self
     }
 
-    /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
@@ -108,7 +106,6 @@ impl Request {
 /// A response, its body as it came (see [`Response::text`]).
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// Status code.
     pub status: u16,
     /// Header lines in order; names in lower case.
     pub headers: Vec<(String, String)>,

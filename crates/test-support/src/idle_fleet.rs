@@ -28,9 +28,7 @@ use crate::{
 pub struct FleetOrder {
     /// The way to the server.
     pub client: HttpClient,
-    /// Enrollment token.
     pub token: String,
-    /// How many agents.
     pub agents: usize,
     /// Local addresses the agents come from, in turn; empty: whatever the system takes. One address has some
     /// 28,000 ports, of which a run may leave many in TIME_WAIT.

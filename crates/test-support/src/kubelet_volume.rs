@@ -40,7 +40,7 @@ impl KubeletVolume {
     }
 
     /// Replaces the content: at no moment is a file of one generation beside one of another, for a reader that
-    /// goes through one resolution of `..data`. The same content is no update, as for the kubelet.
+    /// goes through one resolution of `..data`. The same content is not an update, as for the kubelet.
     pub fn update(&mut self, files: &[(&str, &str)]) {
         let old = fs::read_link(self.root.join(DATA)).ok();
         let gone = old
@@ -128,7 +128,7 @@ mod tests {
             ["..2026_01_01_00_00_00.0000000003", "..data", "tls.crt", "tls.key"]
         );
         volume.update(&[("tls.crt", "c"), ("tls.key", "3")]);
-        assert!(root.join(&names[0]).exists(), "the same content is no update");
+        assert!(root.join(&names[0]).exists(), "the same content is not an update");
         volume.update(&[("tls.crt", "c")]);
         assert!(fs::symlink_metadata(volume.path("tls.key")).is_err(), "pruned");
     }

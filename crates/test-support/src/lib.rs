@@ -1,4 +1,4 @@
-//! What the tests of all rooms share. Never part of the server.
+//! What the tests of all crates share. Never part of the server.
 //!
 //! - [`CertificateAuthority`], [`PairFiles`], [`KubeletVolume`] and [`Writer`]: certificates, and the writers that
 //!   replace them on disk the way real ones do.
@@ -16,6 +16,7 @@
     clippy::expect_used,
     reason = "this crate is part of tests: a step that fails must fail the test"
 )]
+#![expect(missing_docs, reason = "where a name says everything, nothing is added")]
 
 mod admin_client;
 mod certificate_authority;

@@ -14,7 +14,7 @@ use serde_json::Value;
 pub struct LogLine {
     /// The line as written.
     pub text: String,
-    /// Its JSON, `Null` if it is none.
+    /// Its JSON, `Null` if it is not JSON.
     pub json: Value,
 }
 
@@ -26,7 +26,7 @@ impl LogLine {
         }
     }
 
-    /// The message, or the whole line where it is no JSON.
+    /// The message, or the whole line if it is not JSON.
     pub fn message(&self) -> &str {
         self.json["message"].as_str().unwrap_or(&self.text)
     }
@@ -70,7 +70,7 @@ impl ServerLog {
         self.more.notify_all();
     }
 
-    /// Wakes who waits, for instance because the process has ended.
+    /// Wakes the waiting reader, for instance because the process has ended.
     pub(crate) fn wake(&self) {
         self.more.notify_all();
     }

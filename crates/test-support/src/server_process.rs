@@ -79,7 +79,6 @@ impl QuickstartFacts {
         self.get("url")
     }
 
-    /// The enrollment token.
     pub fn enrollment_token(&self) -> &str {
         self.get("enrollment_token")
     }
@@ -158,7 +157,6 @@ impl ServerProcess {
         }
     }
 
-    /// Process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
@@ -246,7 +244,6 @@ impl ServerProcess {
             .unwrap_or_else(|| panic!("no {} for this run:\n{}", file.display(), self.told()))
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("a running server");
     }

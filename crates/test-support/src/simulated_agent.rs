@@ -1,4 +1,4 @@
-//! An Elastic Agent as the server sees it: headers, bodies and order of calls of agent-client 1–5.
+//! An Elastic Agent as the server sees it: headers, bodies and order of calls (agents.md 8.1 to 8.7).
 //!
 //! Check-ins run on one connection that is kept, other calls on others, as with the real agent. It never waits
 //! by itself: pauses between calls are the test's.
@@ -48,7 +48,6 @@ pub enum AgentError {
     /// The server answered something else.
     #[error("status {status}: {body}")]
     Refused {
-        /// Status code.
         status: u16,
         /// Body, inflated.
         body: String,
@@ -108,7 +107,7 @@ impl SimulatedAgent {
         Self::enroll_with(client, token, json!({})).await
     }
 
-    /// Enrols; `changes` replaces members of the usual body (agent-client 2.2).
+    /// Enrols; `changes` replaces members of the usual body (agents.md 8.3).
     pub async fn enroll_with(client: &HttpClient, token: &str, changes: Value) -> Result<Self, AgentError> {
         let answer = expect_ok(client.request(&enroll_request(token, &changes)).await?)?.json();
         Ok(Self::enrolled(client, &answer))
@@ -222,7 +221,7 @@ impl SimulatedAgent {
         Ok(Checkin { ack_token, actions })
     }
 
-    /// Checks in (applying and acknowledging delivered policies) until `wanted` says yes; gives that check-in.
+    /// Checks in (applying and acknowledging delivered policies) until `wanted` returns true; gives that check-in.
     ///
     /// # Panics
     /// If that does not happen within [`LIMIT`].
@@ -296,7 +295,7 @@ impl SimulatedAgent {
             .await
     }
 
-    /// The event that acknowledges an action (agent-client 4.4); for INPUT_ACTION with a result.
+    /// The event that acknowledges an action (agents.md 8.7); for INPUT_ACTION with a result.
     pub fn ack_event(&self, action: &Value) -> Value {
         let (id, kind) = (&action["id"], &action["type"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -346,7 +345,7 @@ fn enroll_request(token: &str, changes: &Value) -> Request {
     agent_request("/api/fleet/agents/enroll?", token, VERSION).body(body.to_string().into_bytes())
 }
 
-/// A POST with the headers of agent-client 1.3.
+/// A POST with the headers of agents.md 8.2.
 fn agent_request(target: &str, key: &str, version: &str) -> Request {
     Request::new("POST", target)
         .header("Content-Type", "application/json")

@@ -6,7 +6,6 @@ use sha2::{Digest as _, Sha256};
 /// What the handshake of a connection came to.
 #[derive(Clone, Debug)]
 pub struct TlsFacts {
-    /// Protocol version.
     pub version: ProtocolVersion,
     /// Chain the server sent, leaf first.
     pub chain: Vec<CertificateDer<'static>>,

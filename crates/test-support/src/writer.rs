@@ -1,4 +1,4 @@
-//! How certificates come to a disk: one writer for each way that real programs have (tls-reload T21 to T38), step by
+//! How certificates come to a disk: one writer for each way that real programs have (T21 to T38), step by
 //! step, so that a watcher sees the events that it sees of them.
 
 use std::{

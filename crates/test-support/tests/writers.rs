@@ -41,7 +41,7 @@ impl Recorder {
             directories.push(("TS", root.join(fs::read_link(root.join("..data")).unwrap())));
         }
         let watch = |(name, path): (&'static str, PathBuf)| {
-            // Reading is no event of a writer.
+            // Reading is not an event of a writer.
             let reading = WatchFlags::ACCESS | WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE;
             let flags = WatchFlags::ALL_EVENTS.difference(reading);
             (inotify::add_watch(&inotify, path, flags).unwrap(), name)

@@ -31,7 +31,7 @@ pub(crate) struct Facts {
     /// Whether servers are among what it is for; `None`: it restricts nothing.
     pub(crate) usages: Option<bool>,
     pub(crate) has_names: bool,
-    /// R21 asks a leaf for serverAuth itself: clients differ about one without the extension.
+    /// reload.md 5.5 asks a leaf for serverAuth itself: clients differ about one without the extension.
     pub(crate) serves: bool,
     /// The digest of its signature, if it is a broken one.
     pub(crate) weak_digest: Option<&'static str>,

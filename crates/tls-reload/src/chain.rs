@@ -1,4 +1,5 @@
-//! The chain of a certificate: leaf first, then each issuer (R20), and what a client would say of each of them.
+//! The chain of a certificate: leaf first, then each issuer (reload.md 5.4), and what a client would say of each of
+//! them.
 //!
 //! The certificates of a file go in, in any order; the chain, what does not belong to it, and warnings come out.
 //! Which CA a client trusts is not known here: the end of the chain stands for it.
@@ -99,7 +100,8 @@ fn issuer(link: &Link, rest: &[Option<Link>], now: SystemTime) -> Option<usize> 
     named.min_by_key(rank).map(|(place, _)| place)
 }
 
-/// What clients refuse about `links`, a chain from the leaf up. The leaf's own dates are judged elsewhere (R19).
+/// What clients refuse about `links`, a chain from the leaf up. The leaf's own dates are judged elsewhere
+/// (reload.md 5.3).
 pub(crate) fn examine(links: &[Link], now: SystemTime) -> Vec<(String, ChainFault)> {
     let mut found = Vec::new();
     let mut intermediates: u32 = 0;

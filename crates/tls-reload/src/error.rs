@@ -50,7 +50,7 @@ pub enum LoadError {
         /// The system's words.
         reason: String,
     },
-    /// R15: a directory, FIFO, device or socket.
+    /// reload.md 4.3: a directory, FIFO, device or socket.
     #[error("{role} {file}: is {found}, not a regular file")]
     NotRegular {
         /// What the file is for.
@@ -68,7 +68,7 @@ pub enum LoadError {
         /// The file.
         file: String,
     },
-    /// R15.
+    /// reload.md 4.3.
     #[error("{role} {file}: larger than {limit} bytes")]
     TooLarge {
         /// What the file is for.
@@ -78,7 +78,7 @@ pub enum LoadError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// R14.
+    /// reload.md 4.2.
     #[error("the files of the set keep changing: read {attempts} times, never twice the same")]
     Unsettled {
         /// How often they were read.
@@ -126,7 +126,7 @@ pub enum LoadError {
         /// What it holds.
         inventory: String,
     },
-    /// R15.
+    /// reload.md 4.3.
     #[error("{role} {file}: holds {found} certificates, more than {limit}")]
     TooManyCertificates {
         /// What the file is for.
@@ -158,7 +158,7 @@ pub enum LoadError {
         /// What it holds.
         inventory: String,
     },
-    /// R15: opening an encrypted key takes seconds, and each would be tried.
+    /// reload.md 4.3: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
     TooManyKeys {
         /// The file.
@@ -196,7 +196,7 @@ pub enum LoadError {
         /// Why.
         reason: String,
     },
-    /// R18.
+    /// reload.md 5.2.
     #[error("key {file}: RSA with {bits} bits is weak, 2048 are needed")]
     WeakKey {
         /// The file.
@@ -204,7 +204,7 @@ pub enum LoadError {
         /// Its size.
         bits: usize,
     },
-    /// R17.
+    /// reload.md 5.1.
     #[error("certificate {certificate} does not match key {key}")]
     Mismatch {
         /// The certificate's file.
@@ -212,7 +212,7 @@ pub enum LoadError {
         /// The key's file.
         key: String,
     },
-    /// R19.
+    /// reload.md 5.3.
     #[error("certificate {file}: expired at {}", rfc3339(*.not_after))]
     Expired {
         /// The file.
@@ -220,7 +220,7 @@ pub enum LoadError {
         /// Its end.
         not_after: SystemTime,
     },
-    /// R19.
+    /// reload.md 5.3.
     #[error("certificate {file}: is not valid before {}", rfc3339(*.not_before))]
     NotYetValid {
         /// The file.
@@ -228,7 +228,7 @@ pub enum LoadError {
         /// Its beginning.
         not_before: SystemTime,
     },
-    /// R19: neither is valid now, and the served one lasts longer.
+    /// reload.md 5.3: neither is valid now, and the served one lasts longer.
     #[error("certificate {file}: is not valid now and ends at {}, before the served one", rfc3339(*.not_after))]
     EndsEarlier {
         /// The file.
@@ -266,7 +266,7 @@ pub enum LoadError {
     /// A setting that cannot hold.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// A defect of this crate, caught (R31).
+    /// A defect of this crate, caught (reload.md 7.3).
     #[error("the reader stopped unexpectedly: {reason}")]
     Panicked {
         /// The panic's words.
@@ -419,7 +419,7 @@ impl From<LoadError> for Rejected {
 /// Why a reloader did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// R29: the set cannot be served.
+    /// reload.md 7.1: the set cannot be served.
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// `start` outside of an actix system.

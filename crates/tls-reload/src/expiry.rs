@@ -1,4 +1,5 @@
-//! Remaining life of what is served: which threshold is crossed, when the next one comes, and R35's health.
+//! Remaining life of what is served: which threshold is crossed, when the next one comes, and the health of
+//! reload.md 8.3.
 //!
 //! A chain lives as long as the first of its certificates that ends: from then on clients refuse the leaf.
 
@@ -77,7 +78,7 @@ impl Expiry {
         info.pairs.iter().filter_map(next).min()
     }
 
-    /// R35: a served chain that is within the smallest warning, ended, not valid yet, or refused by clients.
+    /// reload.md 8.3: a served chain that is within the smallest warning, ended, not valid yet, or refused by clients.
     pub(crate) fn degraded(&self, info: &GenerationInfo, now: SystemTime) -> Option<String> {
         let smallest = self
             .thresholds

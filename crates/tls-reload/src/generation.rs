@@ -1,4 +1,4 @@
-//! One TLS set of one moment: read, validated as a whole, and ready to be served (R22).
+//! One TLS set of one moment: read, validated as a whole, and ready to be served (reload.md 5.6).
 //!
 //! ```text
 //! Settings ─▶ read::Material ─▶ validate (pairs) ─┐
@@ -55,7 +55,7 @@ struct Sessions {
 }
 
 impl Generation {
-    /// Reads and validates a set as the start does (R17 to R22): an expired leaf is a warning, unless
+    /// Reads and validates a set as the start does (reload.md 5.1 to 5.6): an expired leaf is a warning, unless
     /// `refuse_expired` is set. Blocking.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Generation {
         Self::build(settings, &material, now, None)
     }
 
-    /// Reads a set that would replace `served` (R12, R19, R25).
+    /// Reads a set that would replace `served` (reload.md 3.4, 5.3, 6.3).
     pub(crate) fn reload(settings: &Settings, now: SystemTime, served: &Self) -> Reloaded {
         let material = match Material::read(settings, now) {
             Ok(material) => material,
@@ -87,7 +87,7 @@ impl Generation {
         &self.config
     }
 
-    /// The pair that answers `name` (R27). Lock-free and without allocation.
+    /// The pair that answers `name` (reload.md 6.5). Lock-free and without allocation.
     #[must_use]
     pub fn certificate_for(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
         self.table.select(name)
@@ -134,7 +134,7 @@ impl Generation {
         let mut table = SniTable::new(default);
         let served_pairs = served_pairs(settings, &pairs, &mut table, &mut findings.warnings);
         let table = Arc::new(table);
-        // R25: sessions of the last generation are good only if it would have judged clients the same way.
+        // reload.md 6.3: sessions of the last generation are good only if it would have judged clients the same way.
         let sessions = match served {
             Some(served) if served.trust_key == trust.key => Ok(served.sessions.clone()),
             _ => Sessions::new(),

@@ -1,4 +1,4 @@
-//! Private keys: decrypted where needed, turned into what signs a handshake (R18).
+//! Private keys: decrypted where needed, turned into what signs a handshake (reload.md 5.2).
 //!
 //! Sections and a passphrase go in, signing keys come out. Work and memory of a decryption have bounds that are looked
 //! at first; neither a key nor a phrase is ever part of an error.
@@ -133,7 +133,8 @@ fn too_costly(scheme: &EncryptionScheme) -> Option<&'static str> {
     }
 }
 
-/// A file of the largest size has room for thousands of encrypted keys: half an hour of decryption (R15, R17).
+/// A file of the largest size has room for thousands of encrypted keys: half an hour of decryption
+/// (reload.md 4.3, 5.1).
 const MAX_KEYS: usize = 8;
 /// Some seconds; the largest recommendations are a fifth of it.
 const MAX_ROUNDS: u32 = 5_000_000;

@@ -19,8 +19,8 @@
 //! - Elsewhere on Unix events come from what `notify` has there; directories are opened for reading, so they
 //!   must be readable and not only searchable. Network file systems and some container mounts bring no events
 //!   at all: the safety poll finds the change there.
-//! - Windows is not supported: R13 needs directory handles.
-//! - R24: running connections keep what they agreed on. A client whose own certificate ends while its session
+//! - Windows is not supported: a consistent read needs directory handles.
+//! - Running connections keep what they agreed on. A client whose own certificate ends while its session
 //!   lives may resume it until the session ends (rustls does not judge it again); a change of client CAs, CRLs
 //!   or pins ends all such sessions at once.
 

@@ -1,4 +1,5 @@
-//! Log records with ECS keys (R34), and the memory that keeps one cause from being logged at every poll (R30).
+//! Log records with ECS keys (reload.md 8.2), and the memory that keeps one cause from being logged at every poll
+//! (reload.md 7.2).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ pub(crate) fn emit(level: Level, message: &str, fields: &[(&str, &str)]) {
     );
 }
 
-/// What R34 tells of a generation: its default leaf, and every file.
+/// What reload.md 8.2 tells of a generation: its default leaf, and every file.
 pub(crate) struct Told {
     pub(crate) fingerprint: String,
     pub(crate) serial: String,
@@ -63,7 +64,7 @@ impl Told {
     }
 }
 
-/// Which causes were logged, and when (R30).
+/// Which causes were logged, and when (reload.md 7.2).
 #[derive(Default)]
 pub(crate) struct Repeats {
     logged: HashMap<String, Instant>,

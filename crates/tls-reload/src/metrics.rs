@@ -1,4 +1,4 @@
-//! Metrics of reloads and handshakes (R33), named relative to the prefix of the registry they go into.
+//! Metrics of reloads and handshakes (reload.md 8.1), named relative to the prefix of the registry they go into.
 //!
 //! Counters and histograms are bumped where the event is known. What is a state (served certificates, health,
 //! times, watch mode) is not kept twice: a collector reads it from the reloader at each scrape, so that it

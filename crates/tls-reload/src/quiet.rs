@@ -1,4 +1,4 @@
-//! The debounce, as a pure function of the time (R9): trailing, under a ceiling.
+//! The debounce, as a pure function of the time (reload.md 3.1): trailing, under a ceiling.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl Quiet {
     }
 }
 
-/// The wait before retry number `failures` (from 1): 1, 2, 4 … 60 s (R7, R11).
+/// The wait before retry number `failures` (from 1): 1, 2, 4 … 60 s (reload.md 2.7, 3.3).
 pub(crate) fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
     Duration::from_secs(1 << doublings).min(Duration::from_secs(60))

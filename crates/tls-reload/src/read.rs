@@ -1,4 +1,4 @@
-//! One generation of bytes: every file of a set, read from one state of the disk (R13 to R15).
+//! One generation of bytes: every file of a set, read from one state of the disk (reload.md 4.1 to 4.3).
 //!
 //! Paths go in; bytes, a digest over all of them and a snapshot come out. What a file means is not known here.
 

@@ -1,8 +1,8 @@
 //! Starting a reloader, and the handle everybody else holds.
 //!
-//! The first load happens on the caller's thread, so that a server that cannot serve never starts (R29). After
-//! that an actor owns the watch and the timers; handshakes read the [`Resolver`] and never depend on the actor
-//! being alive (R31).
+//! The first load happens on the caller's thread, so that a server that cannot serve never starts (reload.md 7.1).
+//! After that an actor owns the watch and the timers; handshakes read the [`Resolver`] and never depend on the actor
+//! being alive (reload.md 7.3).
 
 mod actor;
 mod course;
@@ -100,7 +100,7 @@ impl Reloader {
     /// Loads the first generation (blocking) and starts the actor on the current actix arbiter.
     ///
     /// # Errors
-    /// R29: the set cannot be served; or this thread runs no actix system.
+    /// reload.md 7.1: the set cannot be served; or this thread runs no actix system.
     pub fn start(self) -> Result<ReloadHandle, StartError> {
         let arbiter = actix_rt::Arbiter::try_current().ok_or(StartError::NoSystem)?;
         let (handle, life) = self.load()?;
@@ -115,7 +115,7 @@ impl Reloader {
     /// of its own: for programs on plain tokio, or on no runtime at all.
     ///
     /// # Errors
-    /// R29: the set cannot be served; or the thread cannot be started.
+    /// reload.md 7.1: the set cannot be served; or the thread cannot be started.
     pub fn spawn_system(self) -> Result<ReloadHandle, StartError> {
         let (handle, life) = self.load()?;
         std::thread::Builder::new()
@@ -179,7 +179,7 @@ impl ReloadHandle {
         self.shared.served.subscribe()
     }
 
-    /// Reads the files at once (R10) and tells what came of it. `trigger` is who asks.
+    /// Reads the files at once (reload.md 3.2) and tells what came of it. `trigger` is who asks.
     pub async fn reload_now(&self, trigger: Trigger) -> ReloadOutcome {
         if !self.shared.settings.reload.enabled {
             return self.no_reload(
@@ -214,7 +214,7 @@ impl ReloadHandle {
         )
     }
 
-    /// Stops the watcher and all timers (R32). What is served stays served. Returns when it is done.
+    /// Stops the watcher and all timers (reload.md 7.4). What is served stays served. Returns when it is done.
     pub async fn shutdown(&self) {
         self.actor.stop().await;
         let mut state = self.shared.served.subscribe();
@@ -278,7 +278,7 @@ impl fmt::Debug for ReloadHandle {
 
 /// Reading a set takes milliseconds; a disk that is merely busy takes seconds.
 const STUCK: Duration = Duration::from_secs(30);
-/// How long an actor may take to stop: R32 asks for 100 ms in all.
+/// How long an actor may take to stop: reload.md 7.4 asks for 100 ms in all.
 const PATIENCE: Duration = Duration::from_millis(80);
 /// How often a request follows the actor through a restart.
 const TRIES: usize = 3;

@@ -1,4 +1,4 @@
-//! The one pointer every listener reads (R23, R28).
+//! The one pointer every listener reads (reload.md 6.1, 6.6).
 
 use std::fmt;
 use std::sync::Arc;

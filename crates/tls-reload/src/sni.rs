@@ -1,4 +1,4 @@
-//! Which pair answers which name (R27): exact, then a wildcard of one label, then the default.
+//! Which pair answers which name (reload.md 6.5): exact, then a wildcard of one label, then the default.
 
 use std::collections::HashMap;
 use std::fmt;

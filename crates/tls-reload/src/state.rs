@@ -239,7 +239,7 @@ pub struct ReloadOutcome {
 /// A snapshot of the reloader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReloadState {
-    /// R35: the last attempt did not fail, and no served leaf is near its end.
+    /// reload.md 8.3: the last attempt did not fail, and no served leaf is near its end.
     pub healthy: bool,
     /// Why not, in one sentence.
     pub degraded: Option<String>,
@@ -263,7 +263,7 @@ pub struct ReloadState {
     pub last_failure: Option<SystemTime>,
     /// The failure that no later attempt has healed.
     pub failure: Option<Failure>,
-    /// When the next retry is due (R11).
+    /// When the next retry is due (reload.md 3.3).
     #[serde(serialize_with = "moment::optional::serialize")]
     pub pending_retry: Option<SystemTime>,
     /// Since when the files' system has not answered a look or a read; `None` while it does.
@@ -271,9 +271,9 @@ pub struct ReloadState {
     pub stuck_since: Option<SystemTime>,
     /// Mounted files whose originals were replaced outside: what is new there is never seen here.
     pub replaced_outside: Vec<PathBuf>,
-    /// How often the reloader was rebuilt after a panic (R31).
+    /// How often the reloader was rebuilt after a panic (reload.md 7.3).
     pub reloader_restarts: u64,
-    /// How often the watcher was rebuilt (R7).
+    /// How often the watcher was rebuilt (reload.md 2.7).
     pub watcher_restarts: u64,
     /// No reload happens any more.
     pub stopped: bool,

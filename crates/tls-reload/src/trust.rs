@@ -1,4 +1,4 @@
-//! Whom clients must be signed by: CAs, pins and CRLs become one verifier (R22, R25).
+//! Whom clients must be signed by: CAs, pins and CRLs become one verifier (reload.md 5.6, 6.3).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -281,7 +281,7 @@ fn verifier(
         let build = |lists: &[List]| {
             let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
                 .with_crls(lists.iter().map(|list| list.der.clone()))
-                // A CA without a list is warned about; refusing its clients would be an outage (contract §2).
+                // A CA without a list is warned about; refusing its clients would be an outage (reload.md 1.3).
                 .allow_unknown_revocation_status();
             match mode {
                 ClientAuth::Optional => builder.allow_unauthenticated().build(),

@@ -1,4 +1,4 @@
-//! One pair: its bytes become a chain with the key that fits it, or the reasons why not (R17, R18, R20, R21).
+//! One pair: its bytes become a chain with the key that fits it, or the reasons why not (reload.md 5.1, 5.2, 5.4, 5.5).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::source::{PairSource, Passphrase, PemSource};
 use crate::state::CertificateInfo;
 use crate::warning::Warning;
 
-/// Chains longer than this are refused (R15).
+/// Chains longer than this are refused (reload.md 4.3).
 pub(crate) const MAX_CERTIFICATES: usize = 100;
 
 /// A pair that can be served.
@@ -125,7 +125,7 @@ pub(crate) fn sections(
     }
 }
 
-/// R19 for one leaf: `served` is the one it would replace, `None` at the start.
+/// reload.md 5.3 for one leaf: `served` is the one it would replace, `None` at the start.
 pub(crate) fn judge_dates(
     file: &str,
     candidate: &Facts,

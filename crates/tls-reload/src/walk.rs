@@ -1,9 +1,9 @@
 //! From configured paths to open directories, one link at a time, so that nobody can swap a link in between.
 //!
 //! A [`Walk`] is one look at the disk: each name is looked up once, each directory opened once, and every file
-//! of a directory is later opened through that handle (R13). It leaves a [`Snapshot`]: what was met on the way,
-//! to compare with a later look (R14, the safety poll), and the directories to watch (R1). Nothing is read
-//! here but links.
+//! of a directory is later opened through that handle (reload.md 4.1). It leaves a [`Snapshot`]: what was met on the
+//! way, to compare with a later look (reload.md 4.2, the safety poll), and the directories to watch (reload.md 2.1).
+//! Nothing is read here but links.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -153,7 +153,7 @@ impl Walk {
                     });
                 }
                 Met::Dead(dead) => {
-                    // R5: the nearest ancestor that exists tells when the rest comes back.
+                    // reload.md 2.5: the nearest ancestor that exists tells when the rest comes back.
                     self.snapshot.watch.insert(current.path.clone());
                     return Err(dead);
                 }
@@ -226,7 +226,7 @@ impl Snapshot {
         walk.into_snapshot()
     }
 
-    /// The directories whose events concern the paths (R1).
+    /// The directories whose events concern the paths (reload.md 2.1).
     pub(crate) fn directories(&self) -> &BTreeSet<PathBuf> {
         &self.watch
     }
@@ -266,7 +266,7 @@ impl Snapshot {
     }
 
     /// Whether something changed so close to `looked_at` that a later change could bear the same times: file
-    /// systems keep times as coarse as two seconds (R4, T33).
+    /// systems keep times as coarse as two seconds (reload.md 2.4, T33).
     pub(crate) fn is_too_fresh(&self, looked_at: SystemTime) -> bool {
         let at = stamp(looked_at);
         let window = i128::try_from(COARSE.as_nanos()).unwrap_or(i128::MAX);

@@ -13,19 +13,19 @@ use crate::moment::rfc3339;
     reason = "the fields are named for what they hold: the file, the subject, the time"
 )]
 pub enum Warning {
-    /// R19: served although expired.
+    /// reload.md 5.3: served although expired.
     Expired { file: String, not_after: SystemTime },
-    /// R19: served although it begins later.
+    /// reload.md 5.3: served although it begins later.
     NotYetValid { file: String, not_before: SystemTime },
-    /// R20: the order was put right.
+    /// reload.md 5.4: the order was put right.
     ChainShuffled { file: String },
-    /// R20: kept at the end of the chain.
+    /// reload.md 5.4: kept at the end of the chain.
     Unrelated { file: String, subject: String },
-    /// R20: the leaf's issuer is not in the file.
+    /// reload.md 5.4: the leaf's issuer is not in the file.
     MissingIntermediate { file: String, issuer: String },
-    /// R21.
+    /// reload.md 5.5.
     NoNames { file: String },
-    /// R21.
+    /// reload.md 5.5.
     NoServerAuth { file: String },
     /// Something about a certificate of the chain for which clients refuse it.
     Chain {
@@ -33,13 +33,13 @@ pub enum Warning {
         subject: String,
         fault: ChainFault,
     },
-    /// R21.
+    /// reload.md 5.5.
     AuthorityAsLeaf { file: String },
-    /// R21.
+    /// reload.md 5.5.
     WorldReadableKey { file: String, mode: u32 },
-    /// R21.
+    /// reload.md 5.5.
     LongLived { file: String, days: u64 },
-    /// R17: more than one private key; the one that fits was taken.
+    /// reload.md 5.1: more than one private key; the one that fits was taken.
     SeveralKeys { file: String, count: usize },
     /// A section of a file that nothing is done with.
     SectionUnused {

@@ -2,7 +2,7 @@
 //!
 //! Events arrive on a foreign thread. All that happens there is a time stamp and at most one `try_send`, so it
 //! can neither block nor fill a mailbox (a burst of 100,000 events is one message). File names are never
-//! looked at (R2): the actor reads everything again anyway.
+//! looked at (reload.md 2.2): the actor reads everything again anyway.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,7 +196,7 @@ impl Watches {
     /// Ends the running watcher; the next [`arm`](Self::arm) makes a new one.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            // The cause of the stop is told already: the end of the thread is not a second one (R33).
+            // The cause of the stop is told already: the end of the thread is not a second one (reload.md 8.1).
             running.is_retired.store(true, Ordering::Release);
             // notify's handle panics when it is dropped after its thread died.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(running)));
@@ -209,7 +209,7 @@ impl Watches {
         self.stop();
     }
 
-    /// Watches exactly the directories of `snapshot` (R3). With `all`, also those that seem watched already:
+    /// Watches exactly the directories of `snapshot` (reload.md 2.3). With `all`, also those that seem watched already:
     /// the system drops a watch in silence when its directory is moved or deleted. Blocking.
     pub(crate) fn arm(&mut self, snapshot: &Snapshot, all: bool, sink: impl FnOnce() -> EventSink) -> Armed {
         if self.is_closed {
@@ -398,7 +398,7 @@ impl DirectoryWatcher for Notify {
     }
 }
 
-/// R2, R8: reading is silent, everything else counts.
+/// reload.md 2.2, 2.8: reading is silent, everything else counts.
 fn is_relevant(kind: &EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,

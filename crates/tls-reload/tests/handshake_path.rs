@@ -1,4 +1,5 @@
-//! R23: what a handshake asks the reloader for takes no allocation. In a binary of its own, whose allocator counts.
+//! reload.md 6.1: what a handshake asks the reloader for takes no allocation. In a binary of its own, whose allocator
+//! counts.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 

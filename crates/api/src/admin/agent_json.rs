@@ -3,7 +3,7 @@
 use fleet::{RawJson, StatusReport, Timestamp, UnhealthyReason};
 use serde::Serialize;
 
-/// The members of data-model 7.3; absent ones are left out.
+/// The members of data.md 9.2; absent ones are left out.
 #[derive(Serialize)]
 pub(super) struct AgentItem {
     id: String,

@@ -1,4 +1,4 @@
-//! `POST /api/fleet/agents/{id}/acks` (http-api 2.4).
+//! `POST /api/fleet/agents/{id}/acks` (agents.md 7.1).
 
 use std::{borrow::Cow, sync::Arc};
 

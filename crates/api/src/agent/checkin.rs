@@ -1,4 +1,4 @@
-//! `POST /api/fleet/agents/{id}/checkin` (http-api 2.3): the long poll.
+//! `POST /api/fleet/agents/{id}/checkin` (agents.md 5.2): the long poll.
 //!
 //! Everything up to the wait is one boxed future, gone before the wait begins: a waiting agent costs neither
 //! headers nor body nor the parsed request.
@@ -117,7 +117,7 @@ fn rollbacks<const N: usize>(body: &Object<'_, N>) -> Option<fleet::RawJson> {
     }
 }
 
-/// A negative time counts as the shortest one; zero as none at all (http-api 2.3.2).
+/// A negative time counts as the shortest one; zero as none at all (agents.md 5.3).
 fn poll_time(text: &str) -> Result<Duration, ApiError> {
     match duration::parse(text) {
         Some(parsed) if parsed.is_negative => Ok(Duration::from_nanos(1)),

@@ -1,4 +1,4 @@
-//! `POST /api/fleet/agents/enroll` (http-api 2.2).
+//! `POST /api/fleet/agents/enroll` (agents.md 4.1).
 
 use std::sync::Arc;
 

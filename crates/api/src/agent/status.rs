@@ -1,4 +1,4 @@
-//! `GET /api/status` (http-api 2.1): the state, and the version for whoever holds any key.
+//! `GET /api/status` (agents.md 3.1): the state, and the version for whoever holds any key.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Identity;
 use crate::{error::ApiError, pieces::Pieces, version::COMPATIBLE_VERSION};
 
-/// The answer to an enrolment (http-api 2.2).
+/// The answer to an enrolment (agents.md 4.1).
 pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
     #[derive(Serialize)]
     struct Reply<'a> {
@@ -56,7 +56,7 @@ pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
     })
 }
 
-/// The answer to a check-in (http-api 2.3.9).
+/// The answer to a check-in (agents.md 5.8).
 pub(super) fn checkin(reply: &CheckinReply) -> Result<Pieces, ApiError> {
     #[derive(Serialize)]
     struct Reply<'a> {
@@ -84,7 +84,7 @@ pub(super) fn checkin(reply: &CheckinReply) -> Result<Pieces, ApiError> {
     })
 }
 
-/// One element of `actions` (http-api 2.3.7).
+/// One element of `actions` (agents.md 6.2).
 #[derive(Serialize)]
 struct Action<'a> {
     agent_id: &'a AgentId,
@@ -124,7 +124,7 @@ impl<'a> Action<'a> {
     }
 }
 
-/// One POLICY_CHANGE (http-api 2.3.8). The policy itself, which may have megabytes, stays the shared bytes it is; a
+/// One POLICY_CHANGE (agents.md 6.5). The policy itself, which may have megabytes, stays the shared bytes it is; a
 /// policy with slots would be more pieces with the agent's values between them.
 fn policy_change(agent: &AgentId, policy: &RenderedPolicy) -> Result<Pieces, ApiError> {
     let before = format!(
@@ -140,7 +140,7 @@ fn policy_change(agent: &AgentId, policy: &RenderedPolicy) -> Result<Pieces, Api
     ]))
 }
 
-/// The answer to acknowledgements (http-api 2.4.5): an item for each event, in their order.
+/// The answer to acknowledgements (agents.md 7.6): an item for each event, in their order.
 pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces, ApiError> {
     #[derive(Serialize)]
     struct Reply {
@@ -170,7 +170,7 @@ pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces
     })
 }
 
-/// The server's state (http-api 2.1); `identity` for who may know it.
+/// The server's state (agents.md 3.1); `identity` for who may know it.
 pub(super) fn status(health: &Health, identity: Option<&Identity>) -> Result<Pieces, ApiError> {
     #[derive(Serialize)]
     struct Reply<'a> {

@@ -232,7 +232,7 @@ fn api_version_row(asked: &str, supported: &str, reason: ApiVersionError) -> Row
 
 fn body_row(what: &str, cause: &BodyError) -> Row {
     match cause {
-        // http-api 6, row 20: 413 where the original says 400.
+        // agents.md 1.13: 413 where the original says 400.
         BodyError::TooLarge { limit } => Row::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "ErrPayloadSizeTooLarge",
@@ -276,7 +276,7 @@ fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
         Refusal::Capacity => {
             let mut row = Row::new(TOO_MANY, "MaxConnections", "Server capacity exceeded.");
             if is_agent {
-                // http-api 1.11: the soft cap answers agents in plain text.
+                // agents.md 1.10: the soft cap answers agents in plain text.
                 row.form = Form::Text("Server capacity exceeded.\n");
             }
             row
@@ -303,7 +303,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
     match error {
         FleetError::UnknownKey => Row::new(S::UNAUTHORIZED, "ErrUnauthorized", "unauthorized"),
         FleetError::KeyRevoked => Row::new(S::UNAUTHORIZED, "Unauthorized", "ApiKey not enabled"),
-        // A key that exists, but opens nothing here (http-api 6, row 18: 401 where the original says 500).
+        // A key that exists, but opens nothing here (agents.md 1.13: 401 where the original says 500).
         FleetError::NotAnEnrollmentToken => Row::new(
             S::UNAUTHORIZED,
             "ErrUnauthorized",
@@ -385,12 +385,13 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(error),
+        StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
         // Readers of the change feed look after it themselves; no request meets it.
         StoreError::Trimmed { .. } => internal_row(),
     }
 }
 
-/// Status and message of one acknowledged event (http-api 2.4.5).
+/// Status and message of one acknowledged event (agents.md 7.6).
 pub(crate) fn acknowledged(outcome: AckOutcome) -> (StatusCode, Cow<'static, str>) {
     let status = match outcome {
         AckOutcome::Done => StatusCode::OK,
@@ -404,7 +405,7 @@ pub(crate) fn acknowledged(outcome: AckOutcome) -> (StatusCode, Cow<'static, str
     (status, status.canonical_reason().unwrap_or_default().into())
 }
 
-/// The status of an answer with items: the highest of theirs (http-api 2.4.5).
+/// The status of an answer with items: the highest of theirs (agents.md 7.6).
 pub(crate) fn highest(items: impl IntoIterator<Item = StatusCode>) -> StatusCode {
     items.into_iter().max().unwrap_or(StatusCode::OK)
 }
@@ -428,7 +429,7 @@ pub(crate) const fn readiness(is_ready: bool) -> StatusCode {
     }
 }
 
-/// A failure that is answered without a body (http-api 1.12).
+/// A failure that is answered without a body (agents.md 1.11).
 pub(crate) const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 /// Counted and logged, not sent: the client did not wait for the answer.

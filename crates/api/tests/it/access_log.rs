@@ -1,4 +1,4 @@
-//! What the log tells about requests (http-api 3.5), and what it never tells.
+//! What the log tells about requests (agents.md 9.2), and what it never tells.
 
 use std::{
     collections::BTreeMap,
@@ -83,7 +83,7 @@ fn secret(token: &str) -> String {
 }
 
 #[actix_rt::test]
-async fn access_and_error_lines_have_the_contracts_members_and_no_secret() {
+async fn access_and_error_lines_have_their_members_and_no_secret() {
     let lines = lines();
     let house = House::new().await;
     let face = house.agents().await;

@@ -1,4 +1,4 @@
-//! ACK: acknowledgements (http-api 5.5).
+//! ACK cases: acknowledgements.
 
 use fleet::{
     ActionId, AgentId, PageRequest, RawJson, Timestamp, actions,

@@ -1,4 +1,4 @@
-//! The operators' API: keys, tokens, agents, actions, TLS (data-model 7.3).
+//! The operators' API: keys, tokens, agents, actions, TLS (data.md 9.1).
 
 use actix_web::{http::Method, test::TestRequest};
 use serde_json::{Value, json};

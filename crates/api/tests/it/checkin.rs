@@ -1,4 +1,4 @@
-//! CHK: check-ins (http-api 5.4).
+//! CHK cases: check-ins.
 
 use std::io::{Read as _, Write as _};
 

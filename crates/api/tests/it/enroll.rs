@@ -1,4 +1,4 @@
-//! ENR: enrolment (http-api 5.3).
+//! ENR cases: enrolment.
 
 use actix_web::http::StatusCode;
 use fleet::{AgentId, KeyId, Timestamp, agents, policies};

@@ -1,4 +1,4 @@
-//! GEN: routing, request ids, versions, authentication (http-api 5.1).
+//! GEN cases: routing, request ids, versions, authentication.
 
 use actix_web::{
     http::Method,
@@ -258,7 +258,7 @@ async fn gen_30_the_key_is_judged_before_the_user_agent() {
 }
 
 #[actix_rt::test]
-async fn row_21_a_panic_is_500_without_a_body_and_the_server_goes_on() {
+async fn a_panic_is_500_without_a_body_and_the_server_goes_on() {
     let house = House::new().await;
     let api = house.api(AgentOptions::default());
     let app = actix_web::App::new()
@@ -283,7 +283,7 @@ async fn row_21_a_panic_is_500_without_a_body_and_the_server_goes_on() {
 }
 
 #[actix_rt::test]
-async fn row_19_a_fault_inside_is_not_told_and_503_names_a_wait() {
+async fn a_fault_inside_is_not_told_and_503_names_a_wait() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;

@@ -45,7 +45,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Asserts a contract error.
+    /// Asserts an error body.
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, name: &str) -> String {
         let body = self.json();

@@ -1,4 +1,4 @@
-//! GEN-21 to 23 and time-outs: what a listener refuses (http-api 1.11).
+//! GEN-21 to 23 and time-outs: what a listener refuses (agents.md 1.10).
 
 use std::{pin::Pin, time::Duration};
 

@@ -1,4 +1,4 @@
-//! STA: `GET /api/status` (http-api 5.2).
+//! STA cases: `GET /api/status`.
 
 use actix_web::test::TestRequest;
 use api::{AgentOptions, Identity};

@@ -1,4 +1,4 @@
-//! A record as a line: ECS JSON for programs, or a short form for people (http-api 3.5).
+//! A record as a line: ECS JSON for programs, or a short form for people (agents.md 9.2).
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Log files with rotation: `PATH/NAME-YYYYMMDD.ndjson`, then `-YYYYMMDD-1.ndjson`, … (http-api 3.2).
+//! Log files with rotation: `PATH/NAME-YYYYMMDD.ndjson`, then `-YYYYMMDD-1.ndjson`, … (agents.md 9.5).
 
 use std::{
     fs::{self, File, OpenOptions},

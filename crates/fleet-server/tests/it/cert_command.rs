@@ -1,4 +1,4 @@
-//! `fleet-server cert`, and what the start says about certificates (tls-reload R29, R36).
+//! `fleet-server cert`, and what the start says about certificates (reload.md 7.1, 8.4).
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -59,7 +59,7 @@ fn r36_check_says_what_the_server_would_do() {
         "{code} {out}"
     );
     let (code, _) = check_pair(at, &good, &["--strict"]);
-    assert_eq!(code, 2, "R36");
+    assert_eq!(code, 2, "reload.md 8.4");
 
     // An error counts more than a warning, also with --strict, and both are told.
     PairFiles::create(at, &good).break_pair(&ca.issue(&["localhost"]));
@@ -85,7 +85,7 @@ fn r36_check_says_what_the_server_would_do() {
     }
 }
 
-/// R19: a running server refuses both as long as what it serves is valid.
+/// reload.md 5.3: a running server refuses both as long as what it serves is valid.
 #[test]
 fn r36_check_refuses_what_a_running_server_would_refuse() {
     let ca = CertificateAuthority::new("ca");
@@ -262,7 +262,7 @@ fn refused(certificate: &Path, key: &Path) -> String {
     assert_eq!(code, 1, "{err}");
     assert!(
         err.contains("error: ") && err.contains("\nhint: "),
-        "R29: reason and remedy: {err}"
+        "reload.md 7.1: reason and remedy: {err}"
     );
     err
 }

@@ -1,4 +1,4 @@
-//! What log and probes tell of reloads (tls-reload R30, R34, R35).
+//! What log and probes tell of reloads (reload.md 7.2, 8.2, 8.3).
 
 use std::{fs, path::Path, time::Instant};
 
@@ -40,7 +40,7 @@ async fn get(scene: &Scene, path: &str) -> test_support::Response {
     http.request(&Request::get(path)).await.unwrap()
 }
 
-/// R35: what is degraded is seen, and changes no status.
+/// reload.md 8.3: what is degraded is seen, and changes no status.
 async fn is_in_service(scene: &Scene, ca: &CertificateAuthority) {
     for path in ["/livez", "/readyz", "/readyz?verbose"] {
         assert_eq!(get(scene, path).await.status, 200, "{path}");
@@ -77,7 +77,7 @@ async fn r35_a_failed_reload_is_degraded_and_stays_in_service() {
     );
     is_in_service(&scene, &ca).await;
 
-    // R34
+    // reload.md 8.2
     for (field, value) in [
         ("event.action", "tls-reload"),
         ("event.outcome", "failure"),
@@ -121,7 +121,7 @@ async fn t11_r35_an_expired_or_ending_certificate_is_degraded_and_served() {
         assert_eq!(get(&scene, "/readyz").await.status, 200);
         let level = scene.server.wait_for_log(said).level().to_owned();
         let expected = if ends.is_negative() { "error" } else { "warn" };
-        assert_eq!(level, expected, "R19, R35");
+        assert_eq!(level, expected, "reload.md 5.3, 8.3");
     }
 }
 

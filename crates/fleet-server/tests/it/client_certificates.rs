@@ -1,5 +1,5 @@
 //! Client certificates at the real listeners: who is let in, and how that changes while the server runs
-//! (tls-reload R22 to R25, T60, T61).
+//! (reload.md 5.6 to 6.3, T60, T61).
 
 use std::{fs, path::PathBuf};
 
@@ -227,7 +227,7 @@ async fn t60_a_removed_client_ca_ends_sessions_and_leaves_connections() {
             running
                 .request(&Request::get("/api/status"))
                 .await
-                .expect("running connections stay (R24)");
+                .expect("running connections stay (reload.md 6.2)");
         }
     }
 }
@@ -259,7 +259,7 @@ async fn t61_a_revoked_client_is_refused_at_its_next_handshake() {
         running
             .request(&Request::get("/api/status"))
             .await
-            .expect("running connections stay (R24)");
+            .expect("running connections stay (reload.md 6.2)");
     }
     // Taken off the list again.
     gate.replace("clients.crl", &friends.revoke(&[]));
@@ -268,7 +268,7 @@ async fn t61_a_revoked_client_is_refused_at_its_next_handshake() {
     }
 }
 
-/// R22: a list that is rubbish refuses the whole set: whoever was revoked stays so.
+/// reload.md 5.6: a list that is rubbish refuses the whole set: whoever was revoked stays so.
 #[actix_rt::test]
 async fn t55_a_broken_list_changes_nothing() {
     let friends = CertificateAuthority::new("friends");

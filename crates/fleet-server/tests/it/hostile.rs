@@ -1,4 +1,4 @@
-//! Bad input: the contract's answer, nothing stored, the process alive.
+//! Bad input: the answer of agents.md 1.12, nothing stored, the process alive.
 
 use std::time::Duration;
 

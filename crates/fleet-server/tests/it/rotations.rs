@@ -30,7 +30,7 @@ struct Load {
 
 #[actix_rt::test]
 async fn t21_to_t38_t57_every_writer_under_handshakes() {
-    // Room for a busy machine; the long run holds the contract's 100 ms.
+    // Room for a busy machine; the long run holds the promised 100 ms.
     rotate(5, Duration::from_millis(50), Duration::from_secs(3)).await;
 }
 

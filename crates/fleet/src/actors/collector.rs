@@ -1,4 +1,4 @@
-//! `Collector` owns the calendar of what is cleaned up: expired actions (data-model 3.8), first about 10 seconds
+//! `Collector` owns the calendar of what is cleaned up: expired actions (data.md 7.5), first about 10 seconds
 //! after the start, then each `cleanup_interval`, in bounded batches.
 //!
 //! In: its own clock, or somebody who wants it now. Out: removals in the store.

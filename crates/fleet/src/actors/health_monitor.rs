@@ -1,5 +1,5 @@
 //! `HealthMonitor` owns the state that `/api/status` shows and the gauges that are counted from the store
-//! (http-api 4.3 stand-alone; data-model 3.7).
+//! (agents.md 3.2, data.md 7.4).
 //!
 //! In: what the store says every 5 seconds, faults that other actors tell. Out: the state, which anybody reads
 //! without asking the actor. Every 15 seconds, or when somebody asks, it counts agents.

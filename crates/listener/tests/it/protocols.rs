@@ -50,7 +50,7 @@ async fn ac_04_alpn_chooses_between_h2_and_http1() {
 }
 
 #[actix_rt::test]
-async fn h2_carries_bodies_both_ways_and_many_streams() {
+async fn http2_carries_bodies_both_ways_and_many_streams() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut client = Http2::open(tls(server.port, &identity.roots, &["h2"]).await.unwrap()).await;
@@ -71,7 +71,7 @@ async fn h2_carries_bodies_both_ways_and_many_streams() {
 
 /// curl up to 7.88 takes a reset behind a complete answer for a failure.
 #[actix_rt::test]
-async fn h2_an_answer_before_the_end_of_the_request_is_no_reset() {
+async fn http2_an_answer_before_the_end_of_the_request_is_no_reset() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut client = Http2::open(tls(server.port, &identity.roots, &["h2"]).await.unwrap()).await;
@@ -108,7 +108,7 @@ async fn bodies_of_every_size_arrive_whole() {
 }
 
 #[actix_rt::test]
-async fn h2_heads_above_the_limit_are_refused() {
+async fn http2_heads_above_the_limit_are_refused() {
     let identity = identity();
     let mut endpoint = identity.endpoint();
     endpoint.limits = Limits {

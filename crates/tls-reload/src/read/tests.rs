@@ -1,4 +1,5 @@
-//! R13, R14: whatever a writer does between any two steps of the reader, what is read is one state of the disk.
+//! reload.md 4.1, 4.2: whatever a writer does between any two steps of the reader, what is read is one state of the
+//! disk.
 //!
 //! A writer is a list of steps, each atomic for the file system. The case runs any number of them at any point
 //! of the reader's work, in any order that keeps a writer's own, and remembers what the paths led to after

@@ -206,7 +206,7 @@ impl CertReloader {
         self.follow(ctx);
     }
 
-    /// The safety poll (R4).
+    /// The safety poll (reload.md 2.4).
     fn poll(&mut self, ctx: &mut Context<Self>) {
         self.check_expiry(ctx);
         if let Some(failure) = self.signals.take_failure() {
@@ -222,7 +222,7 @@ impl CertReloader {
             return;
         }
         self.watch_job(ctx);
-        // While a failed watcher rests, only its own timer makes a new one (R7).
+        // While a failed watcher rests, only its own timer makes a new one (reload.md 2.7).
         let arm = if self.watch_timer.is_some() {
             Arm::Nothing
         } else {
@@ -306,7 +306,7 @@ impl CertReloader {
         });
     }
 
-    /// R6, R7: the poll goes on alone, and the watcher is built anew after a while.
+    /// reload.md 2.6, 2.7: the poll goes on alone, and the watcher is built anew after a while.
     fn watch_failed(&mut self, ctx: &mut Context<Self>, failure: WatchFailure) {
         self.shared.metrics.watch_failed(failure);
         let cause = format!("watch {}", failure.as_str());
@@ -403,7 +403,7 @@ impl CertReloader {
         }
         self.read_next(ctx);
         self.follow(ctx);
-        // R3: links may lead elsewhere now, and what happened since the read is seen.
+        // reload.md 2.3: links may lead elsewhere now, and what happened since the read is seen.
         self.look(ctx, Arm::All);
     }
 
@@ -445,7 +445,7 @@ impl CertReloader {
         if !is_same || is_asked {
             self.shared.metrics.refused(rejected.reason());
         }
-        // R30: one line for one cause and one state of the disk.
+        // reload.md 7.2: one line for one cause and one state of the disk.
         let cause = format!("{} {:?} {}", failure.0, failure.1, served.info().fingerprint());
         self.last_failure = Some(failure);
         let wait = self.course.refused(Instant::now(), picture, is_same, trigger);
@@ -499,7 +499,7 @@ impl CertReloader {
         let info = served.info();
         for crossing in self.expiry.crossed(info, now) {
             self.shared.metrics.expiry_crossed();
-            // R34: one event, one line. A leaf that had ended when it was loaded was told then.
+            // reload.md 8.2: one event, one line. A leaf that had ended when it was loaded was told then.
             let is_told = |warning: &Warning| matches!(warning, Warning::Expired { file, .. } if *file == crossing.file);
             if crossing.threshold.is_zero() && served.warnings().iter().any(is_told) {
                 continue;

@@ -1,6 +1,6 @@
-//! What the actor does next, as a pure function of the time and of what it is told (R9 to R11): when a burst is
-//! over, when a retry is due, whether a job may start. Files, timers and mailboxes are the actor's; a test runs
-//! this against a simulated disk and clock.
+//! What the actor does next, as a pure function of the time and of what it is told (reload.md 3.1 to 3.3): when a
+//! burst is over, when a retry is due, whether a job may start. Files, timers and mailboxes are the actor's; a test
+//! runs this against a simulated disk and clock.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! The blocking half of the reloader: looking at the disk, reading a set, arming the watch. Runs off the event
-//! loops (R16); one job at a time.
+//! loops (reload.md 4.4); one job at a time.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

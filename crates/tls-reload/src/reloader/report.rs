@@ -1,4 +1,5 @@
-//! How an attempt is told: state, metrics, log line and answer, from one place so that they agree (R33 to R35).
+//! How an attempt is told: state, metrics, log line and answer, from one place so that they agree
+//! (reload.md 8.1 to 8.3).
 
 use std::time::SystemTime;
 
@@ -83,7 +84,7 @@ pub(super) fn swapped(
     outcome(ReloadResult::Success, next.info(), message)
 }
 
-/// R12: nothing to do.
+/// reload.md 3.4: nothing to do.
 pub(super) fn unchanged(served: &Generation, trigger: Trigger) -> ReloadOutcome {
     let message = format!("still {}", serving(served.info()));
     let fields = [
@@ -96,7 +97,7 @@ pub(super) fn unchanged(served: &Generation, trigger: Trigger) -> ReloadOutcome 
     outcome(ReloadResult::Unchanged, served.info(), message)
 }
 
-/// The set was refused. Logged only if `is_news` (R30).
+/// The set was refused. Logged only if `is_news` (reload.md 7.2).
 pub(super) fn refused(
     rejected: &Rejected,
     served: &Generation,
@@ -161,7 +162,7 @@ pub(super) fn remember(state: &mut ReloadState, outcome: &ReloadOutcome, trigger
     }
 }
 
-/// R35.
+/// reload.md 8.3.
 pub(super) fn judge_health(state: &mut ReloadState, expiry: &Expiry, now: SystemTime) {
     let stuck = state.stuck_since.map(stuck);
     let failed = state.failure.as_ref().map(|failure| failure.message.clone());
@@ -204,7 +205,7 @@ pub(super) fn files(settings: &Settings) -> String {
 }
 
 /// Warnings that the last generation did not have. An expired leaf is an error for whoever operates this, and so is
-/// one that is not valid yet where it replaces an expired one (R19: nothing else lets it be taken).
+/// one that is not valid yet where it replaces an expired one (reload.md 5.3: nothing else lets it be taken).
 fn log_warnings(generation: &Generation, old: Option<&Generation>) {
     for warning in generation.warnings() {
         if old.is_some_and(|old| old.warnings().contains(warning)) {

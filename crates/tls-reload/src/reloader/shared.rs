@@ -28,7 +28,7 @@ impl Shared {
         self.settings.paths()
     }
 
-    /// R31: counted and told; the next actor starts from what is served.
+    /// reload.md 7.3: counted and told; the next actor starts from what is served.
     pub(super) fn reloader_panicked(&self) {
         self.metrics.restarted();
         self.served

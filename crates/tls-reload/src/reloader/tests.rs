@@ -1,4 +1,4 @@
-//! R31: the actor panics, and nobody but the counter notices.
+//! reload.md 7.3: the actor panics, and nobody but the counter notices.
 
 use std::fs;
 use std::path::Path;
@@ -118,7 +118,7 @@ async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
     assert!(!state.healthy, "{state:?}");
     let told = state.degraded.clone().unwrap();
     assert!(told.contains("has not answered since"), "{told}");
-    // R34: one error line says so, and which files are meant.
+    // reload.md 8.2: one error line says so, and which files are meant.
     let mut lines = records::about(&directory.path().display().to_string());
     lines.retain(|line| line.field("event.reason") == Some("stuck"));
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -367,7 +367,7 @@ async fn t78_r32_shutdown_is_quick_whatever_happens() {
         lag.take();
         let began = Instant::now();
         site.handle.shutdown().await;
-        // R32; what the machine itself withheld from every thread is nobody's delay.
+        // reload.md 7.4; what the machine itself withheld from every thread is nobody's delay.
         let took = began.elapsed();
         let net = took.saturating_sub(lag.take() * 3);
         assert!(net <= Duration::from_millis(100), "{case}: {net:?} of {took:?}");
@@ -392,7 +392,7 @@ async fn t78_r32_shutdown_is_quick_whatever_happens() {
     }
 }
 
-/// R8: reading is no event.
+/// reload.md 2.8: reading is no event.
 #[test]
 fn r08_own_reads_trigger_nothing() {
     let root = Authority::new("root");

@@ -105,7 +105,7 @@ async fn r20_what_clients_refuse_about_a_chain_is_a_warning_and_they_do_refuse_i
         let state = site.state();
         assert!(
             state.degraded.as_ref().is_some_and(|why| why.contains("tls.crt")),
-            "R35: {state:?}"
+            "reload.md 8.3: {state:?}"
         );
         let lines = records::about(&site.root.path().display().to_string());
         let told = lines

@@ -1,5 +1,5 @@
-//! What happens to files and directories while a set is served (R5, R15, R30): things in place of other things,
-//! rights that come and go, sizes no list has, and sources that never change at all.
+//! What happens to files and directories while a set is served (reload.md 2.5, 4.3, 7.2): things in place of other
+//! things, rights that come and go, sizes no list has, and sources that never change at all.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -83,7 +83,7 @@ fn t48_permissions_flip_and_flip() {
     });
 }
 
-/// R15: a list may be large, but not larger than 64 MiB. The file has no bytes: its size is enough.
+/// reload.md 4.3: a list may be large, but not larger than 64 MiB. The file has no bytes: its size is enough.
 #[test]
 fn t55_r15_a_list_of_more_than_64_mebibytes() {
     let ca = Authority::new("clients");

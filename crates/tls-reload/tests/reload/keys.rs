@@ -1,4 +1,4 @@
-//! T13, T14, R17, R18: which keys are read, and what is said of the others.
+//! T13, T14, reload.md 5.1, 5.2: which keys are read, and what is said of the others.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ fn t13_r15_a_file_of_many_keys_is_refused_before_any_is_opened() {
     );
 }
 
-/// R16: on one thread with the actor, a read of half a second holds nobody up.
+/// reload.md 4.4: on one thread with the actor, a read of half a second holds nobody up.
 #[test]
 fn r16_a_long_read_leaves_the_event_loop_free() {
     let (root, mut settings, pair) = good();

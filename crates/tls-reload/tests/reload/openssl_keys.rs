@@ -1,4 +1,4 @@
-//! R18: every private key form that OpenSSL 1.1 and 3 write is served, or refused with what to do.
+//! reload.md 5.2: every private key form that OpenSSL 1.1 and 3 write is served, or refused with what to do.
 
 use std::fs;
 use std::path::{Path, PathBuf};

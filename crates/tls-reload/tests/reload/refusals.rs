@@ -49,7 +49,7 @@ impl Watched {
         }
     }
 
-    /// Waits for the refusal and checks everything the contract says of it.
+    /// Waits for the refusal and checks everything that must be told of it.
     pub(crate) fn refused(&self, reason: FailureReason, words: &str) -> std::sync::Arc<ReloadState> {
         let state = self.site.wait("the refusal", |state| {
             state
@@ -62,7 +62,7 @@ impl Watched {
         assert!(failure.message.contains("still serving"), "{failure:?}");
         assert!(!failure.hint.is_empty());
         assert_eq!(state.generation.fingerprint(), self.a.fingerprint, "A stays");
-        assert!(!state.healthy, "R35");
+        assert!(!state.healthy, "reload.md 8.3");
         // Two retries later it is still one failure, and one line.
         let retried = self.site.wait("retries", |state| {
             state.attempts.back().is_some_and(|last| last.times >= 2)
@@ -81,7 +81,7 @@ impl Watched {
             .iter()
             .filter(|line| line.field("event.outcome") == Some("failure"))
             .collect();
-        assert_eq!(lines.len(), 1, "R30: {lines:#?}");
+        assert_eq!(lines.len(), 1, "reload.md 7.2: {lines:#?}");
         assert_eq!(lines[0].level, log::Level::Error);
         assert_eq!(lines[0].field("event.reason"), Some(reason.as_str()));
         state
@@ -111,7 +111,8 @@ fn t41_mismatched() {
     watched.heals();
 }
 
-/// R30: a line for each cause and state of the disk. The words of two mismatches are the same, the keys are not.
+/// reload.md 7.2: a line for each cause and state of the disk. The words of two mismatches are the same, the keys are
+/// not.
 #[test]
 fn r30_another_bad_state_is_another_line() {
     let watched = Watched::new();

@@ -140,7 +140,7 @@ async fn rotate(rotations: usize, debounce: Duration, allowed: Duration) {
         let done = load.stop().await;
         for (kind, own) in done.by_kind.iter().enumerate() {
             assert!(own.shakes > 0, "clients of kind {kind} did nothing");
-            // Tickets and sessions were used, not only offered (R26).
+            // Tickets and sessions were used, not only offered (reload.md 6.4).
             assert!(own.resumed > 0, "clients of kind {kind} never resumed");
         }
         println!(

@@ -87,7 +87,7 @@ fn t02_a_mismatched_pair_names_both_files() {
     let started = Reloader::new(settings).spawn_system();
     assert!(
         matches!(started, Err(StartError::Rejected(_))),
-        "R29: the start is refused"
+        "reload.md 7.1: the start is refused"
     );
 }
 
@@ -114,7 +114,7 @@ fn t05_r05_missing_file_and_missing_parent() {
     let path = root.path().join("no/such/tls.crt");
     settings.pairs[0].certificate = PemSource::Path(path);
     let Some(LoadError::NotFound { missing, .. }) = refused(&settings).first().cloned() else {
-        panic!("R5")
+        panic!("reload.md 2.5")
     };
     assert_eq!(
         missing,
@@ -275,7 +275,7 @@ async fn t11_expired_leaf_is_served_with_an_error_unless_refused() {
         .into_iter()
         .filter(|line| line.level == log::Level::Error)
         .collect();
-    // R34: the load says it, and the look at what remains of the leaf's life does not say it again.
+    // reload.md 8.2: the load says it, and the look at what remains of the leaf's life does not say it again.
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].message.contains("expired"), "{errors:?}");
 }

@@ -33,7 +33,7 @@ async fn reload(site: &Site) {
     );
 }
 
-/// R26: with tickets in hand, a new leaf of the same trust resumes.
+/// reload.md 6.4: with tickets in hand, a new leaf of the same trust resumes.
 #[tokio::test]
 async fn t59_r26_resumption_survives_a_leaf_change() {
     let root = Authority::new("root");
@@ -92,8 +92,8 @@ async fn t60_r25_a_removed_client_ca_ends_its_sessions() {
         assert_eq!(site.state().generation.client_authorities.len(), 1);
         let seen = shake(&resolver, &staying, "localhost")
             .await
-            .expect("R25: no error");
-        assert_eq!(seen.kind, HandshakeKind::Full, "R25: judged again");
+            .expect("reload.md 6.3: no error");
+        assert_eq!(seen.kind, HandshakeKind::Full, "reload.md 6.3: judged again");
         refusal(shake(&resolver, &leaving, "localhost").await);
         refusal(shake(&resolver, &client(&root, version, None), "localhost").await);
     }
@@ -150,7 +150,7 @@ async fn t61_a_revoked_client_is_refused_at_its_next_handshake() {
 }
 
 #[tokio::test]
-async fn contract_2_a_client_ca_without_a_list_is_accepted_with_a_warning() {
+async fn a_client_ca_without_a_list_is_accepted_with_a_warning() {
     let (root, one, two) = (
         Authority::new("root"),
         Authority::new("one"),
@@ -415,7 +415,8 @@ async fn t65_a_handshake_begun_before_the_swap_ends_with_the_old_pair() {
     assert_eq!(next.fingerprint, b.fingerprint);
 }
 
-/// R28: what one listener serves before and after, the other serves in between, while generations come and go.
+/// reload.md 6.6: what one listener serves before and after, the other serves in between, while generations come and
+/// go.
 #[tokio::test]
 async fn t63_r28_two_listeners_serve_the_same_generation() {
     let root = Authority::new("root");
@@ -474,7 +475,7 @@ async fn a_new_intermediate_with_the_same_leaf_counts() {
     assert_eq!((seen.fingerprint, seen.chain), (leaf.fingerprint, 2));
 }
 
-/// R24 and T58's heart: an established connection outlives any number of generations.
+/// reload.md 6.2 and T58's heart: an established connection outlives any number of generations.
 #[tokio::test]
 async fn t58_r24_running_connections_stay() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,4 @@
-//! R33 to R35 and T79, T80: what is told agrees with what is served, and tells no secret.
+//! reload.md 8.1 to 8.3 and T79, T80: what is told agrees with what is served, and tells no secret.
 
 use std::fs;
 use std::time::Duration;
@@ -363,7 +363,7 @@ async fn t80_no_secret_is_told() {
     assert!(!told.contains(&raw));
 }
 
-/// R34: one event is one line, whatever a certificate says about itself.
+/// reload.md 8.2: one event is one line, whatever a certificate says about itself.
 #[test]
 fn r34_a_certificate_writes_no_lines_of_its_own() {
     let forged = Authority::new("ca\nerror: \u{1b}[31mforged");

@@ -1,4 +1,5 @@
-//! The watch fails: limits, panics, overflows, silence (T69, T71, R2, R7). The poll and a new watcher take over.
+//! The watch fails: limits, panics, overflows, silence (T69, T71, reload.md 2.2, 2.7). The poll and a new watcher
+//! take over.
 
 use std::path::Path;
 use std::process::Command;
@@ -89,9 +90,9 @@ fn poll_only(factory: WatcherFactory) {
             .watch_problem
             .as_ref()
             .is_some_and(|why| why.contains("fs.inotify.max_user_watches")),
-        "R6: {state:?}"
+        "reload.md 2.6: {state:?}"
     );
-    assert!(state.healthy, "R6: a warning");
+    assert!(state.healthy, "reload.md 2.6: a warning");
     write(site.root.path(), &b);
     let last = Instant::now();
     let took = site.wait_served(&b) - last;
@@ -104,7 +105,7 @@ fn poll_only(factory: WatcherFactory) {
     );
 }
 
-/// T69: the limit is reached while a watcher runs. The one that is given up then did not die (R6, R33).
+/// T69: the limit is reached while a watcher runs. The one that is given up then did not die (reload.md 2.6, 8.1).
 #[test]
 fn t69_r06_the_limit_is_reached_later() {
     struct Full(Box<dyn DirectoryWatcher>, Arc<AtomicBool>);
@@ -220,7 +221,7 @@ fn t71_the_watchers_thread_panics_and_is_replaced() {
     assert!(site.state().watch_problem.is_none());
 }
 
-/// R7: tries again after 1, 2, … seconds, until it works.
+/// reload.md 2.7: tries again after 1, 2, … seconds, until it works.
 #[test]
 fn r07_a_watcher_that_fails_at_first() {
     let root = Authority::new("root");

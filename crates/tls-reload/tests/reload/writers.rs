@@ -16,7 +16,7 @@ use crate::authority::{Authority, Pair};
 use crate::mounts::{bind, in_a_mount_namespace, unmount};
 use crate::site::{DEBOUNCE, LIMIT, Site, by_events, directory, replace, settings, write};
 
-/// Room for a busy machine; the torture run holds the contract's 100 ms.
+/// Room for a busy machine; the torture run holds the promised 100 ms.
 const SLACK: Duration = Duration::from_millis(1500);
 
 /// B is served not before its quiet time and not long after it.
@@ -113,7 +113,7 @@ fn t23_rename_with_a_gap_longer_than_the_debounce() {
     replace(&site.path("tls.crt"), &b.certificate);
     let state = site.wait("the half pair is refused", |state| state.failure.is_some());
     assert_eq!(state.generation.fingerprint(), a.fingerprint, "A stays");
-    assert!(state.pending_retry.is_some(), "R11");
+    assert!(state.pending_retry.is_some(), "reload.md 3.3");
     replace(&site.path("tls.key"), &b.key);
     let last = Instant::now();
     let took = site.wait_served(&b) - last;
@@ -201,7 +201,7 @@ fn t26_r01_certbot_links() {
     assert_eq!(
         site.state().watched_directories.len(),
         2,
-        "R1: the links' and the files' directories"
+        "reload.md 2.1: the links' and the files' directories"
     );
     bring(&b, 2);
     in_time(&site, &b, Instant::now());
@@ -221,12 +221,12 @@ fn t27_r03_a_parent_link_is_swapped() {
     symlink("two", site.path("next")).expect("link");
     fs::rename(site.path("next"), site.path("current")).expect("rename");
     in_time(&site, &b, Instant::now());
-    // R3: the watch follows.
+    // reload.md 2.3: the watch follows.
     write(&site.path("two"), &a);
     in_time(&site, &a, Instant::now());
 }
 
-/// R4: no link and no watched directory is touched; only the poll can see it.
+/// reload.md 2.4: no link and no watched directory is touched; only the poll can see it.
 #[test]
 fn r04_a_directory_above_is_swapped() {
     let (a, b) = two();
@@ -392,7 +392,7 @@ fn t34_t35_r12_touched_or_chmodded_is_unchanged() {
         site.wait("unchanged", |state| unchanged(state) == round + 1);
     }
     let state = site.state();
-    assert_eq!(state.generation.number, 1, "R12: no reload");
+    assert_eq!(state.generation.number, 1, "reload.md 3.4: no reload");
     assert!(state.healthy);
 }
 
@@ -470,7 +470,7 @@ fn t40_a_burst_that_never_ends_is_served_at_the_ceiling() {
     );
 }
 
-/// §2: without any event, the quiet time counts from the file's own time.
+/// reload.md 1.4: without any event, the quiet time counts from the file's own time.
 #[test]
 fn a_change_found_by_the_poll_is_not_made_to_wait_twice() {
     let (a, b) = two();

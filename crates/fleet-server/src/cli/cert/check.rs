@@ -147,7 +147,8 @@ fn checked(name: &'static str, settings: &Settings, client: Option<&Client<'_>>)
         }
         Err(rejected) => (None, rejected.findings.clone()),
     };
-    // A running server refuses a leaf outside its time, and a start that serves it would not be called well (R19).
+    // A running server refuses a leaf outside its time, and a start that serves it would not be called well
+    // (reload.md 5.3).
     let is_error =
         |warning: &Warning| matches!(warning, Warning::Expired { .. } | Warning::NotYetValid { .. });
     let (severe, mild): (Vec<_>, Vec<_>) = findings.warnings.into_iter().partition(is_error);

@@ -110,7 +110,7 @@ impl World {
                 }
             }
             Job::Read(read, trigger) => {
-                // R14: it read a whole state, or none.
+                // reload.md 4.2: it read a whole state, or none.
                 let read = read.filter(|read| *read == self.disk);
                 self.has_unsettled |= read.is_none();
                 match read {
@@ -325,7 +325,7 @@ proptest! {
         prop_assert!(world.reads <= 4 * case.writes.len() + 3 * case.asked.len() + 12, "{} reads", world.reads);
     }
 
-    /// Events dropped, too: then the poll does it (R4); what could not be read in peace waits for its retry.
+    /// Events dropped, too: then the poll does it (reload.md 2.4); what could not be read in peace waits for its retry.
     #[test]
     fn r04_r11_the_poll_finds_what_events_did_not_tell(case in cases(true)) {
         let (world, last) = run(&case, true);

@@ -1,17 +1,15 @@
 //! API keys as agents and operators present them: base64 of `id:secret`.
-//!
-//! A secret has 256 random bits, so a salted SHA-256 is enough to store it: there is nothing to guess, and a
-//! slow derivation would cost every request.
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use sha2::{Digest as _, Sha256};
-use store::{KeyHash, KeyId};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::FleetError;
+use crate::{KeyId, Result, StoreError};
 
 /// A text that is never shown; wiped on drop, compared in constant time.
 #[derive(Clone)]
@@ -53,7 +51,7 @@ pub struct ApiKey {
     secret: Secret,
 }
 
-/// Why a text is no key.
+/// Why a text is not an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not standard padded base64, or not UTF-8 inside.
@@ -69,7 +67,7 @@ impl ApiKey {
     ///
     /// # Errors
     /// The text has another form.
-    pub fn from_token(text: &str) -> Result<Self, TokenError> {
+    pub fn from_token(text: &str) -> std::result::Result<Self, TokenError> {
         let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| TokenError::NotText)?);
         let pair = std::str::from_utf8(&bytes).map_err(|_| TokenError::NotText)?;
         let (id, secret) = pair.split_once(':').ok_or(TokenError::NotOnePair)?;
@@ -88,16 +86,20 @@ impl ApiKey {
         STANDARD.encode(Zeroizing::new(format!("{}:{}", self.id, self.secret.reveal())).as_bytes())
     }
 
-    /// Makes a key: 120 random bits of id, 256 of secret.
+    /// Makes a key: 120 random bits of id, 256 of secret. For engines that issue keys, and for a key that has to lie
+    /// in a file before the store adopts it.
     ///
     /// # Errors
-    /// The operating system has no random numbers.
-    pub fn generate() -> Result<Self, FleetError> {
-        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    /// [`StoreError::Unavailable`]: the operating system has no random numbers.
+    pub fn generate() -> Result<Self> {
         let mut id = [0; 15];
         let mut secret = Zeroizing::new([0; 32]);
-        random(&mut id)?;
-        random(secret.as_mut_slice())?;
+        getrandom::fill(&mut id)
+            .and_then(|()| getrandom::fill(secret.as_mut_slice()))
+            .map_err(|error| StoreError::Unavailable {
+                reason: format!("no random numbers: {error}"),
+                retry_after: std::time::Duration::from_secs(1),
+            })?;
         Ok(Self {
             id: URL_SAFE_NO_PAD.encode(id).into(),
             secret: URL_SAFE_NO_PAD.encode(secret.as_slice()).into(),
@@ -109,40 +111,6 @@ impl ApiKey {
     pub fn secret(&self) -> &Secret {
         &self.secret
     }
-
-    /// A fresh salted hash of the secret half, to be stored.
-    ///
-    /// # Errors
-    /// The operating system has no random numbers.
-    pub fn hash(&self) -> Result<KeyHash, FleetError> {
-        let mut salt = [0; 16];
-        random(&mut salt)?;
-        Ok(KeyHash {
-            salt,
-            digest: self.digest(&salt),
-        })
-    }
-
-    /// Whether the secret half is the stored one, in constant time.
-    #[must_use]
-    pub fn matches(&self, hash: &KeyHash) -> bool {
-        self.digest(&hash.salt).ct_eq(&hash.digest).into()
-    }
-
-    fn digest(&self, salt: &[u8; 16]) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(salt)
-            .chain_update(self.secret.reveal())
-            .finalize()
-            .into()
-    }
-}
-
-/// Fills `bytes` from the operating system.
-pub(crate) fn random(bytes: &mut [u8]) -> Result<(), FleetError> {
-    getrandom::fill(bytes).map_err(|error| FleetError::NoRandomness {
-        reason: error.to_string(),
-    })
 }
 
 #[cfg(test)]
@@ -150,14 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b_a_made_key_round_trips_and_matches_only_itself() {
+    fn b_a_made_key_round_trips_and_is_not_shown() {
         let key = ApiKey::generate().unwrap();
-        let hash = key.hash().unwrap();
-        let same = ApiKey::from_token(&key.to_token()).unwrap();
-        assert_eq!(same, key);
-        assert!(same.matches(&hash));
-        assert!(!ApiKey::generate().unwrap().matches(&hash));
-        assert_ne!(hash, key.hash().unwrap(), "each hash has its own salt");
+        assert_eq!(ApiKey::from_token(&key.to_token()).unwrap(), key);
+        assert_ne!(ApiKey::generate().unwrap(), key);
         assert!(!format!("{key:?}").contains(key.secret().reveal()));
     }
 
