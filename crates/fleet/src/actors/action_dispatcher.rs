@@ -38,8 +38,6 @@ struct AgentChanged(AgentId);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Anything;
-
-/// The actor.
 pub(crate) struct ActionDispatcher {
     exit: Exit,
     store: Arc<dyn Store>,

@@ -85,8 +85,6 @@ struct Revised(PolicyId, Version);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Changed(PolicyId, Option<Version>);
-
-/// The actor.
 pub(crate) struct PolicyMonitor {
     exit: Exit,
     store: Arc<dyn Store>,
