@@ -180,8 +180,6 @@ impl<'a, const N: usize> Object<'a, N> {
             })
             .transpose()
     }
-
-    /// Text.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, JsonError> {
         self.typed(name, "a string")
     }

@@ -1,6 +1,6 @@
 //! Acknowledgements, event by event (agents.md 7.2). Repeats are harmless.
 
-use store::{ActionId, ActionResult, Agent, Inserted, PolicyId, RawJson, Timestamp};
+use store::{ActionId, ActionResult, Agent, PolicyId, RawJson, Timestamp, UpgradeChange, UpgradeEnd};
 
 use crate::{
     Fleet, FleetError,
@@ -8,32 +8,26 @@ use crate::{
         ActionKind,
         ack::{self, Effect},
     },
+    upgrades,
 };
 
 /// One event of an ack request.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 8.7")]
 pub struct AckEvent {
-    /// Which action.
     pub action_id: String,
     /// Who says so; may be empty.
     pub agent_id: String,
-    /// The agent's time.
     pub timestamp: Option<String>,
     /// Present (even empty): it failed.
     pub error: Option<String>,
     /// UPGRADE only: whether a failed one is tried again.
     pub retries: Option<bool>,
-    /// REQUEST_DIAGNOSTICS only.
     pub data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_input_type: Option<String>,
-    /// INPUT_ACTION only.
     pub action_data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_response: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub started_at: Option<String>,
-    /// INPUT_ACTION only.
     pub completed_at: Option<String>,
 }
 
@@ -77,22 +71,67 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         };
         outcomes.push(outcome);
     }
-    if !revisions.is_empty() {
-        let stored = confirm(fleet, &agent, &revisions, now).await;
+    if let Some(highest) = revisions.iter().max() {
+        let stored = confirm(fleet, &agent, *highest, &revisions, now).await;
         fail(&mut outcomes, &policy_events, stored);
+        fleet.actors.health_monitor.recount();
     }
     if !ending_events.is_empty() {
-        let stored = fleet
-            .store
-            .unenroll(&agent.id, None, now)
-            .await
-            .map_err(FleetError::from);
+        let stored = fleet.store.unenroll(&agent.id, None, now).await;
         if stored.is_ok() {
             log::info!("event.action" = "unenroll", "fleet.agent.id":% = agent.id; "agent unenrolled");
         }
         fail(&mut outcomes, &ending_events, stored);
     }
     outcomes
+}
+
+/// Stores the newest of the revisions that the agent says it runs, of those that exist.
+async fn confirm(
+    fleet: &Fleet,
+    agent: &Agent,
+    highest: i64,
+    revisions: &[i64],
+    now: Timestamp,
+) -> Result<(), FleetError> {
+    let stored = agent.policy_revision.unwrap_or(0);
+    let newest = newest(fleet, &agent.policy, highest.max(stored)).await?;
+    if highest > newest {
+        log::warn!(
+            "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy, "fleet.revision_idx" = highest;
+            "revision {highest} was acknowledged, but the newest is {newest}: ignored"
+        );
+    }
+    let existing = revisions.iter().copied().filter(|revision| *revision <= newest);
+    match existing.max() {
+        // What is stored was lost with a restore.
+        Some(revision) if stored > newest => {
+            fleet
+                .store
+                .report_policy(&agent.id, &agent.policy, revision, now)
+                .await?;
+        }
+        Some(revision) if revision > stored => {
+            fleet
+                .store
+                .confirm_policy(&agent.id, &agent.policy, revision, now)
+                .await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The policy's newest revision, looked up in the store if one above the known is in question: another server may have
+/// made it. Of a policy that does not exist, whatever is said is taken.
+async fn newest(fleet: &Fleet, policy: &PolicyId, asked: i64) -> Result<i64, FleetError> {
+    if let Ok(Some(known)) = fleet.actors.policy_monitor.latest(policy).await
+        && asked <= known.revision
+    {
+        return Ok(known.revision);
+    }
+    let stored = fleet.store.policy(policy).await?;
+    Ok(stored.map_or(i64::MAX, |policy| policy.revision))
 }
 
 enum Applied {
@@ -107,13 +146,14 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         return Ok(Applied::Unknown);
     };
     let kind = ActionKind::named(&action.kind);
-    let effect = kind.map_or(Effect::None, |kind| Effect::of(kind, agent, &event));
+    let effect = kind.map_or(Effect::None, |kind| Effect::of(kind, &event));
     let timestamp = event.timestamp.clone().filter(|t| Timestamp::parse(t).is_some());
     let result = ActionResult {
-        action: id,
+        action: id.clone(),
         agent: agent.id.clone(),
         timestamp: timestamp.unwrap_or_else(|| now.to_seconds_text()),
         received_at: now,
+        outcome: ack::outcome(kind, &event),
         error: event.error.clone(),
         namespaces: action.namespaces,
         details: kind.and_then(|kind| ack::details(kind, event)),
@@ -121,10 +161,17 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
     let inserted = fleet.store.insert_result(result).await;
     match effect {
         Effect::None => drop(inserted?),
-        // A repeat changes nothing, unless the first one came no further than its result.
-        Effect::Upgrade(change) => {
-            if inserted? == Inserted::New || agent.upgrade_started_at.is_some() {
-                fleet.store.change_upgrade(&agent.id, change, now).await?;
+        Effect::EndsUpgrade => {
+            inserted?;
+            if agent.upgrade_started_at.is_some() {
+                let upgrades = fleet.store.addressed_actions(&agent.id, action.kind.as_str());
+                if upgrades::is_current(agent, &id, &upgrades.await?) {
+                    let change = UpgradeChange {
+                        end: Some(UpgradeEnd::Missed),
+                        ..UpgradeChange::default()
+                    };
+                    fleet.store.change_upgrade(&agent.id, change, now).await?;
+                }
             }
         }
         Effect::EndsAgent => {
@@ -138,49 +185,10 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
     Ok(Applied::Done)
 }
 
-/// Stores the newest of the revisions that the agent says it runs, of those that were ever made.
-async fn confirm(fleet: &Fleet, agent: &Agent, revisions: &[i64], now: Timestamp) -> Result<(), FleetError> {
-    let newest = match fleet.actors.policy_monitor.latest(&agent.policy).await {
-        Ok(newest) => newest.map_or(0, |policy| policy.revision),
-        // Nobody knows which is the newest; the agent got this one from somewhere.
-        Err(FleetError::UndeliverablePolicy { .. }) => i64::MAX,
-        Err(error) => return Err(error),
+fn fail<E: Into<FleetError>>(outcomes: &mut [AckOutcome], places: &[usize], stored: Result<(), E>) {
+    let Err(error) = stored.map_err(Into::into) else {
+        return;
     };
-    if let Some(unmade) = revisions.iter().find(|revision| **revision > newest) {
-        log::warn!(
-            "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy, "fleet.revision_idx" = *unmade;
-            "an agent acknowledged a revision above the newest, {newest}: nothing is stored of it"
-        );
-    }
-    let Some(revision) = revisions
-        .iter()
-        .copied()
-        .filter(|revision| *revision <= newest)
-        .max()
-    else {
-        return Ok(());
-    };
-    match agent.policy_revision.unwrap_or(0) {
-        // Of a time before a restore: the agent runs a revision that exists now.
-        stored if stored > newest => {
-            fleet
-                .store
-                .report_policy(&agent.id, &agent.policy, revision, now)
-                .await?;
-        }
-        stored if revision > stored => {
-            fleet
-                .store
-                .confirm_policy(&agent.id, &agent.policy, revision, now)
-                .await?;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn fail(outcomes: &mut [AckOutcome], places: &[usize], stored: Result<(), FleetError>) {
-    let Err(error) = stored else { return };
     for place in places {
         if let Some(outcome) = outcomes.get_mut(*place) {
             *outcome = AckOutcome::Failed(error.clone());
