@@ -69,7 +69,7 @@ pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Opti
         Some(sent) => sent,
         None => RawJson::parse("[]".to_owned()).ok()?,
     };
-    // A list of another shape is no reason to refuse a check-in (CHK-47).
+    // A list of another shape does not refuse a check-in (CHK-47).
     if let Err(error) = sent.read::<Vec<Rollback>>() {
         log::warn!("rollback list of a check-in ignored: {error}");
         return None;

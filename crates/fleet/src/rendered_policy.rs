@@ -32,7 +32,7 @@ impl RenderedPolicy {
         let mut policy: Map<String, Value> = stored
             .data
             .read()
-            .map_err(|error| undeliverable(format!("it is no object ({error})")))?;
+            .map_err(|error| undeliverable(format!("it is not an object ({error})")))?;
         policy.remove("secret_references");
         if let Some(Value::Array(paths)) = policy.get_mut("secret_paths") {
             // An entry without a dot crashes the agent (agents.md 6.5).
@@ -86,7 +86,7 @@ pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
     };
     for (name, output) in outputs {
         let Value::Object(output) = output else {
-            return Err(format!("output {name} is no object"));
+            return Err(format!("output {name} is not an object"));
         };
         match output.get("type").and_then(Value::as_str) {
             Some("elasticsearch" | "logstash" | "kafka" | REMOTE) => {}

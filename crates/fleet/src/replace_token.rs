@@ -40,7 +40,7 @@ fn derive(token: &Secret, salt: &[u8], iterations: u32, length: usize) -> Vec<u8
     key
 }
 
-/// Iterations, salt and key, with bounds so that a damaged record can not keep a core busy for minutes.
+/// Iterations, salt and key, with bounds so that a damaged record cannot keep a core busy for minutes.
 fn parse(hash: &str) -> Option<(u32, Vec<u8>, Vec<u8>)> {
     let mut parts = hash.split('$');
     let (Some(""), Some("pbkdf2-sha512")) = (parts.next(), parts.next()) else {

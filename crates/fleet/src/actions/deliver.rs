@@ -52,7 +52,7 @@ impl Delivery {
     }
 }
 
-/// Whether an agent would drop the action without a word, for the list holds one of its type: it waits for the next
+/// Whether an agent would drop the action in silence, as the list holds one of its type: it waits for the next
 /// check-in.
 fn is_second(action: &DeliveredAction, before: &[DeliveredAction]) -> bool {
     let comes_once = match action.kind {
