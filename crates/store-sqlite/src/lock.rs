@@ -22,7 +22,7 @@ pub(super) struct DirectoryLock {
 impl DirectoryLock {
     /// Takes the lock and writes this process's id into the file.
     pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join("fleet.lock");
+        let path = directory.join(NAME);
         let fails = |source: io::Error| OpenError::NotWritable {
             path: path.clone(),
             source,
@@ -57,9 +57,28 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// The process that has the store in this directory open, if one has.
+///
+/// # Errors
+/// The lock file cannot be read.
+pub fn holder_of(directory: &Path) -> io::Result<Option<u32>> {
+    let mut file = match File::open(directory.join(NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(holder(&mut file)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The pid in the file. `None` if its holder has not come to write it yet.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
+
+const NAME: &str = "fleet.lock";
