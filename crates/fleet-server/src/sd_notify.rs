@@ -51,6 +51,11 @@ impl ServiceManager {
         self.send("STOPPING=1");
     }
 
+    /// Another process serves in this one's place.
+    pub(crate) fn main_process(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}"));
+    }
+
     /// The event loop turns.
     pub(crate) fn alive(&self) {
         self.send("WATCHDOG=1");

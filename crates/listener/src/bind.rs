@@ -11,7 +11,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{endpoint::Endpoint, passed::PassedSockets};
+use crate::{
+    endpoint::Endpoint,
+    passed::{PassError, PassedSockets},
+};
 
 /// Sockets that listen for one endpoint; connections queue in the kernel until a server takes them.
 pub struct Bound {
@@ -34,6 +37,21 @@ impl Bound {
     /// `HOST:PORT` with the host as configured and the real port.
     pub fn display_address(&self) -> String {
         display_address(&self.endpoint.host, self.port)
+    }
+
+    /// Adds second handles of the sockets to `passed`, under the endpoint's name.
+    ///
+    /// # Errors
+    /// The process has no file descriptors left.
+    pub fn share(&self, passed: &mut PassedSockets) -> Result<(), PassError> {
+        self.sockets.iter().try_for_each(|socket| {
+            let name = &self.endpoint.name;
+            let duplicate = socket.try_clone().map_err(|source| PassError::Unusable {
+                name: name.clone(),
+                source,
+            })?;
+            passed.add(name, duplicate)
+        })
     }
 
     /// The socket addresses, one for each address of the host.

@@ -27,7 +27,6 @@ pub(super) fn migrate(
     path: &Path,
     migrations: &[Migration],
 ) -> Result<(), OpenError> {
-    let fails = |error: rusqlite::Error| refused(path, &error);
     let ours = newest(migrations);
     let Found { done, is_new } = examine(connection, path, migrations)?;
     if done < migrations.len() && !is_new {
