@@ -5,6 +5,7 @@
 //! machine: the URLs of the listeners, and the host that agents are told if the plan names none.
 
 use std::{
+    cell::OnceCell,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -66,6 +67,8 @@ pub(crate) struct Prepared {
     admin_tls: Option<ListenerTls>,
     /// Second handles of all listening sockets, so that they outlive a [`Running`].
     sockets: PassedSockets,
+    /// What the first start found or made; a later one does not depend on the files any more.
+    secrets: OnceCell<Secrets>,
 }
 
 /// The listeners of a plan, bound.
@@ -104,6 +107,7 @@ pub(crate) async fn prepare(plan: Plan, mut passed: PassedSockets) -> Result<Pre
         agents_tls,
         admin_tls,
         sockets: PassedSockets::default(),
+        secrets: OnceCell::new(),
     };
     let listeners = prepared.bind(&mut passed)?;
     passed.all_taken(listeners.all().map(Bound::endpoint))?;
@@ -143,6 +147,17 @@ impl Prepared {
     /// Stops watching the certificates.
     pub(crate) async fn shutdown(&self) {
         self.tls.shutdown().await;
+    }
+
+    fn first_start(&self, store_is_new: bool) -> FirstStart {
+        let plan = &self.plan;
+        FirstStart {
+            admin_key: plan.bootstrap.admin_key.clone(),
+            bootstraps: plan.bootstrap.is_enabled,
+            preset_token: plan.bootstrap.preset_token.clone(),
+            made_token: first_start::made_token(&plan.data),
+            store_is_new,
+        }
     }
 
     fn bind(&self, passed: &mut PassedSockets) -> Result<Listeners> {
@@ -215,14 +230,16 @@ impl Prepared {
                 .push(url(agents_scheme, &host_name(), external.port()));
         }
         let fleet = Fleet::start(Arc::clone(&store), settings, &mut registry).await?;
-        let first_start = FirstStart {
-            admin_key: plan.bootstrap.admin_key.clone(),
-            bootstraps: plan.bootstrap.is_enabled,
-            preset_token: plan.bootstrap.preset_token.clone(),
-            made_token: first_start::made_token(&plan.data),
-            store_is_new,
+        let secrets = match self.secrets.get() {
+            Some(secrets) => secrets.clone(),
+            None => {
+                let secrets = self
+                    .first_start(store_is_new)
+                    .ensure(&fleet, Timestamp::now())
+                    .await?;
+                self.secrets.get_or_init(|| secrets).clone()
+            }
         };
-        let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
 
         let http_metrics = HttpMetrics::register(&mut registry);
         let listener_metrics = ListenerMetrics::register(&mut registry);
