@@ -96,8 +96,11 @@ async fn poll(mut agent: SimulatedAgent, outcome: Rc<Outcome>) {
 
 async fn ask(client: HttpClient, outcome: Rc<Outcome>, is_kept: bool) {
     let mut kept = None;
+    // Below the server's limit of the route.
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
     let status = Request::get("/api/status");
     while !outcome.is_over.get() {
+        pace.tick().await;
         let since = Instant::now();
         let is_reused = kept.is_some();
         let asked: io::Result<_> = async {
