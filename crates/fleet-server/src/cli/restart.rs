@@ -48,8 +48,7 @@ pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
                 PATIENCE.as_secs()
             );
         }
-        let is_gone =
-            store_sqlite::holder_of(&data)?.is_none() && rustix::process::test_kill_process(process).is_err();
+        let is_gone = rustix::process::test_kill_process(process).is_err();
         if is_gone && RestartOutcome::read(&data)? == before {
             bail!("the server ended instead; its log says why");
         }
