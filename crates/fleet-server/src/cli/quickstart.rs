@@ -31,7 +31,7 @@ use crate::{
 /// # Errors
 /// The configuration is wrong, the server could not start, or did not stop in good order.
 pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    lifecycle::process(async |beginning| begin(global, beginning, out).await)
+    lifecycle::process(async |beginning| Box::pin(begin(global, beginning, out)).await)
 }
 
 async fn begin(global: &GlobalArgs, beginning: &mut Beginning, out: &mut dyn Write) -> Result<Exit> {
@@ -43,7 +43,7 @@ async fn begin(global: &GlobalArgs, beginning: &mut Beginning, out: &mut dyn Wri
     let own = is_untouched(&first, &guess).then_some(&ca);
     let (config, notices) = global.load_with(global.files.clone(), below(own))?;
     let logs = begin_log(&config, &notices)?;
-    let outcome = serve(&config, &ca, beginning, out).await;
+    let outcome = Box::pin(serve(&config, &ca, beginning, out)).await;
     if !logs.is_stderr() {
         // Otherwise `main` says it there, in words for people.
         log_end(&outcome);
