@@ -1,7 +1,8 @@
 //! The service around an application that every request of every protocol passes.
 //!
-//! It counts the request as active until its response has left, answers 431 to a head above the limit, and turns a panic of a handler into an empty 500 (agents.md 1.11)
-//! while the connection and the worker go on. The application's errors become responses here.
+//! It counts the request as active until its response has left, answers 431 to a head above the limit, and turns a
+//! panic of a handler into an empty 500 (agents.md 1.11) while the connection and the worker go on. The application's
+//! errors become responses here.
 
 use std::{
     any::Any,

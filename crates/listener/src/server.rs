@@ -227,7 +227,9 @@ impl ServerHandle {
     /// `grace` for what is in flight, then cuts what is left. Calling it again only waits for the end.
     pub async fn drain(&self, grace: Duration) -> Drained {
         let running = &*self.running;
-        running.server.pause().await;
+        if !running.shutdown.is_draining() {
+            running.server.pause().await;
+        }
         running.sender.drain();
         // A worker that is stopped resets what was accepted for it and what it has not taken yet. actix-server does not
         // tell when all is taken; it is a turn of each worker's event loop.

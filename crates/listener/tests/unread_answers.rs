@@ -1,4 +1,4 @@
-//! A2: clients that send requests and do not read the answers cost a bounded amount of memory, and no time.
+//! Clients that send requests and do not read the answers cost a bounded amount of memory, and no time.
 //!
 //! A binary of its own: it measures its process, in which nothing else may run.
 #![expect(clippy::unwrap_used, reason = "a test fails where a step fails")]
@@ -38,7 +38,7 @@ fn resident_kib() -> u64 {
 }
 
 #[actix_rt::test]
-async fn a02_requests_whose_answers_are_not_read_cost_nothing() {
+async fn requests_whose_answers_are_not_read_cost_nothing() {
     let bound = bind(
         &Endpoint::new("agents", "127.0.0.1", 0),
         &mut PassedSockets::default(),

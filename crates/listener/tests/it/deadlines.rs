@@ -91,7 +91,7 @@ async fn the_head_deadline_does_not_touch_a_long_poll() {
 }
 
 #[actix_rt::test]
-async fn a09_a_connection_that_is_used_now_and_then_is_kept() {
+async fn a_connection_that_is_used_now_and_then_is_kept() {
     let timeouts = Timeouts {
         read_header: Duration::from_millis(300),
         idle: Duration::from_secs(60),

@@ -100,7 +100,7 @@ async fn what_does_not_end_within_the_grace_is_cut() {
 }
 
 #[actix_rt::test]
-async fn a17_silent_connections_do_not_hold_a_drain() {
+async fn silent_connections_do_not_hold_a_drain() {
     let identity = identity();
     let secure = start(identity.endpoint()).await;
     let plain = start(Endpoint::new("admin", "127.0.0.1", 0)).await;
@@ -128,7 +128,7 @@ async fn a17_silent_connections_do_not_hold_a_drain() {
 }
 
 #[actix_rt::test]
-async fn a08_a_request_that_comes_while_the_server_stops_is_answered_and_told_to_close() {
+async fn a_request_that_comes_while_the_server_stops_is_answered_and_told_to_close() {
     let identity = identity();
     let secure = start(identity.endpoint()).await;
     let plain = start(Endpoint::new("admin", "127.0.0.1", 0)).await;

@@ -23,7 +23,7 @@ fn client_hello(roots: &rustls::RootCertStore) -> Vec<u8> {
 }
 
 #[actix_rt::test]
-async fn a03_handshakes_that_stall_do_not_hold_up_others() {
+async fn handshakes_that_stall_do_not_hold_up_others() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let hello = client_hello(&identity.roots);
@@ -57,7 +57,7 @@ async fn a03_handshakes_that_stall_do_not_hold_up_others() {
 }
 
 #[actix_rt::test]
-async fn a10_a_refusal_before_the_body_keeps_the_connection() {
+async fn a_refusal_before_the_body_keeps_the_connection() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
@@ -88,7 +88,7 @@ async fn a10_a_refusal_before_the_body_keeps_the_connection() {
 }
 
 #[actix_rt::test]
-async fn a12_a_client_that_goes_is_noticed_behind_what_it_sent_early() {
+async fn a_client_that_goes_is_noticed_behind_what_it_sent_early() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let early = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3000);
@@ -143,7 +143,7 @@ fn wait_head() -> Vec<u8> {
 const END_HEADERS: u8 = 4;
 
 #[actix_rt::test]
-async fn a01_floods_of_frames_end_their_connection_and_others_do_not_notice() {
+async fn floods_of_frames_end_their_connection_and_others_do_not_notice() {
     const FLOOD: usize = 200_000;
     let identity = identity();
     let server = start(identity.endpoint()).await;
@@ -219,7 +219,7 @@ async fn a01_floods_of_frames_end_their_connection_and_others_do_not_notice() {
 }
 
 #[actix_rt::test]
-async fn a15_a_window_that_opens_byte_by_byte_does_not_hold_a_response() {
+async fn a_window_that_opens_byte_by_byte_does_not_hold_a_response() {
     let identity = identity();
     let mut endpoint = identity.endpoint();
     endpoint.timeouts.write = Duration::from_millis(800);
