@@ -10,12 +10,12 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 use fleet::Timestamp;
 use listener::PassedSockets;
+use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::{Interval, interval};
 
 use crate::{
     plan::Plan,
     restart_outcome::RestartOutcome,
-    sd_notify::ServiceManager,
     server::{self, Prepared, Running},
     signals::{Request, Signals},
     succession::{self, Predecessor, Successor},
@@ -71,7 +71,6 @@ pub(crate) async fn run(
     beginning: &mut Beginning,
     on_ready: impl FnOnce(&Running, bool) -> Result<()>,
 ) -> Result<()> {
-    let manager = ServiceManager::from_environment();
     let Beginning {
         signals,
         sockets,
@@ -100,16 +99,18 @@ pub(crate) async fn run(
         log::warn!("error.message":% = error; "the server that this process replaces ended early: {error}");
     }
     let mut service = Service {
-        beat: manager.watchdog().map(interval),
-        manager,
+        // Half of the manager's limit, so that one late beat does not end the server.
+        beat: watchdog_enabled()
+            .filter(|limit| !limit.is_zero())
+            .map(|limit| interval(limit / 2)),
         signals,
     };
-    service.manager.ready("serving");
+    tell(&READY);
     loop {
         match service.serve(&running).await? {
             End::Stop(signal) => {
                 log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping");
-                service.manager.stopping();
+                tell(&[NotifyState::Stopping]);
                 prepared.release_sockets();
                 running.stop(asked_again(service.signals)).await?;
                 break;
@@ -119,7 +120,7 @@ pub(crate) async fn run(
                 Place::Kept => {}
                 Place::Returned => {
                     running = Box::pin(prepared.start()).await?;
-                    service.manager.ready("serving");
+                    tell(&READY);
                 }
             },
         }
@@ -147,7 +148,6 @@ enum Place {
 
 /// The outside that a running server answers to.
 struct Service<'a> {
-    manager: ServiceManager,
     beat: Option<Interval>,
     signals: &'a mut Signals,
 }
@@ -162,7 +162,7 @@ impl Service<'_> {
             let request = tokio::select! {
                 request = self.signals.next() => request,
                 () = tick(&mut self.beat) => {
-                    self.manager.alive();
+                    tell(&[NotifyState::Watchdog]);
                     continue;
                 }
                 () = running.ended() => {
@@ -172,7 +172,7 @@ impl Service<'_> {
                 () = ended(&mut reload) => {
                     reload = std::mem::take(&mut again).then(|| Box::pin(running.reload_certificates()));
                     if reload.is_none() {
-                        self.manager.ready("serving");
+                        tell(&READY);
                     }
                     continue;
                 }
@@ -181,7 +181,7 @@ impl Service<'_> {
                 // One that runs may have read before the change that this request is about.
                 Request::Reload if reload.is_some() => again = true,
                 Request::Reload => {
-                    self.manager.reloading();
+                    reloading();
                     reload = Some(Box::pin(running.reload_certificates()));
                 }
                 Request::Restart => return Ok(End::Restart),
@@ -224,7 +224,7 @@ impl Service<'_> {
         match self.beside(successor.take_over()).await {
             Ok(Ok(pid)) => {
                 let gap = since.elapsed();
-                self.manager.main_process(pid);
+                tell(&[NotifyState::MainPid(pid)]);
                 if let Err(error) = successor.serve().await {
                     log::warn!("process.pid" = pid, "error.message":% = error; "the new process cannot be told that it serves: {error}");
                 }
@@ -233,7 +233,7 @@ impl Service<'_> {
                     "gap_ms" = gap.as_millis() as u64;
                     "process {pid} serves now; connections waited {} ms at most", gap.as_millis()
                 );
-                told(data, Some(pid), Some(gap), None);
+                keep_outcome(data, Some(pid), Some(gap), None);
                 Ok(Place::Given)
             }
             Ok(Err(error)) => {
@@ -250,7 +250,7 @@ impl Service<'_> {
 
     async fn stop_instead(&mut self, running: &Running, signal: &'static str) -> Result<Place> {
         log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping instead of restarting");
-        self.manager.stopping();
+        tell(&[NotifyState::Stopping]);
         running.stop(asked_again(self.signals)).await?;
         Ok(Place::Given)
     }
@@ -261,7 +261,7 @@ impl Service<'_> {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                () = tick(&mut self.beat) => self.manager.alive(),
+                () = tick(&mut self.beat) => tell(&[NotifyState::Watchdog]),
                 signal = stop(self.signals) => return Err(signal),
             }
         }
@@ -273,10 +273,10 @@ fn kept(data: &Path, error: &anyhow::Error) {
         "event.action" = "restart", "event.outcome" = "failure", "error.message":% = format!("{error:#}");
         "the restart failed, and this process goes on serving: {error:#}"
     );
-    told(data, None, None, Some(format!("{error:#}")));
+    keep_outcome(data, None, None, Some(format!("{error:#}")));
 }
 
-fn told(data: &Path, to: Option<u32>, gap: Option<Duration>, error: Option<String>) {
+fn keep_outcome(data: &Path, to: Option<u32>, gap: Option<Duration>, error: Option<String>) {
     let outcome = RestartOutcome {
         at: Timestamp::now().to_string(),
         from: std::process::id(),
@@ -296,6 +296,23 @@ async fn stop(signals: &mut Signals) -> &'static str {
         if let Request::Stop(signal) = signals.next().await {
             return signal;
         }
+    }
+}
+
+const READY: [NotifyState<'_>; 2] = [NotifyState::Ready, NotifyState::Status("serving")];
+
+fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        // Without the time a manager that waits for it would end the service.
+        Err(error) => log::warn!("cannot tell the service manager of a reload: {error}"),
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = notify(state) {
+        log::warn!("cannot tell the service manager: {error}");
     }
 }
 
