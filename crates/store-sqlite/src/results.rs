@@ -38,18 +38,21 @@ pub(super) fn insert(unit: &Unit<'_>, result: &ActionResult) -> Outcome<Inserted
 pub(super) fn page(
     connection: &Connection,
     action: &ActionId,
-    page: PageRequest,
+    request: &PageRequest,
 ) -> Outcome<Page<ActionResult>> {
+    let (offset, after) = pages::start::<[i64; 1]>(request)?;
     let snapshot = connection.unchecked_transaction()?;
     let total = snapshot
         .prepare_cached("SELECT count(*) FROM action_result WHERE action = ?1")?
         .query_row(params![action], |row| count(row, 0))?;
+    let mut last: i64 = 0;
     let items = snapshot
         .prepare_cached(
-            "SELECT action, agent, timestamp, received_at, error, namespaces, details FROM action_result
-             WHERE action = ?1 ORDER BY number LIMIT ?2 OFFSET ?3",
+            "SELECT action, agent, timestamp, received_at, error, namespaces, details, number FROM action_result
+             WHERE action = ?1 AND number > ?4 ORDER BY number LIMIT ?2 OFFSET ?3",
         )?
-        .query_map(params![action, page.limit, pages::offset(page)], |row| {
+        .query_map(params![action, request.limit, offset, after.map_or(0, |[last]| last)], |row| {
+            last = row.read(7)?;
             Ok(ActionResult {
                 action: row.read(0)?,
                 agent: row.read(1)?,
@@ -61,7 +64,7 @@ pub(super) fn page(
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { items, total })
+    Ok(pages::page(request, items, total, |_| [last])?)
 }
 
 /// O13.
