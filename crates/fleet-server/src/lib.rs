@@ -5,14 +5,14 @@
 pub(crate) mod build;
 pub mod cli;
 pub mod client;
-pub mod config;
 pub(crate) mod data_directory;
 pub(crate) mod first_start;
 pub(crate) mod lifecycle;
 pub(crate) mod local_ca;
 pub(crate) mod logging;
 pub(crate) mod own_server;
-pub(crate) mod plan;
+pub(crate) mod pem_file;
+mod plan;
 pub(crate) mod planning;
 pub(crate) mod private_file;
 pub(crate) mod quickstart_facts;

@@ -1,4 +1,4 @@
-//! Who is it? Keys are verified on every request, so a revocation counts at once (data-model 5.2, store O3).
+//! Authentication. Keys are verified on every request, so a revocation counts at once (agents.md 2.2, O3).
 
 use store::{Agent, AgentId, KeyOwner, Verification};
 

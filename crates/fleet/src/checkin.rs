@@ -1,4 +1,4 @@
-//! Check-in: record what the agent says, then answer at once or wait for a change (http-api 2.3, data-model 6.7).
+//! Check-in: record what the agent says, then answer at once or wait for a change (agents.md 5.2).
 //!
 //! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
 //! drops the wait (its client is gone) unsubscribes at once.
@@ -24,7 +24,7 @@ use crate::{
     waiters::Subscription,
 };
 
-/// What an agent sends at check-in (http-api 2.3).
+/// What an agent sends at check-in (agents.md 5.1).
 #[derive(Clone, Debug, Default)]
 pub struct CheckinRequest {
     /// Required, not empty.
@@ -160,7 +160,7 @@ pub async fn begin(
     let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
-        // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
+        // Agents write `DEGRADED` in capitals (agents.md 5.1); the state is computed from lower case.
         status: Some(status.to_ascii_lowercase()),
         message: Some(request.message.unwrap_or_default()),
         version: (agent.version != version).then(|| version.to_owned()),
@@ -328,7 +328,7 @@ impl Waiting {
         let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        // The token moves past them, so they must not vanish: they fail visibly (§6 row 8).
+        // The token moves past them, so they must not vanish: they fail visibly (agents.md 6.4).
         for refused in delivery.refused {
             self.refuse(refused, now).await?;
         }
@@ -374,7 +374,7 @@ fn is_news(agent: &Agent, (policy, revision): &(PolicyId, i64)) -> bool {
         || (*policy == agent.policy && agent.policy_revision != Some(*revision))
 }
 
-/// The revision that the agent counts as having (http-api 2.3.5).
+/// The revision that the agent counts as having (agents.md 5.6).
 fn subscribed_revision(
     agent: &Agent,
     reported: Option<&(PolicyId, i64)>,

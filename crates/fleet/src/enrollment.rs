@@ -1,4 +1,4 @@
-//! Enrolment: a token admits, one store transaction makes agent and access key (data-model 5.5, 5.6).
+//! Enrolment: a token admits, one store transaction makes agent and access key (data.md 4.1 and 4.2).
 
 use serde_json::{Map, Value, json};
 pub use store::Enrolled;
@@ -25,7 +25,7 @@ impl Admission {
     }
 }
 
-/// What an agent sends to enrol (http-api 2.2).
+/// What an agent sends to enrol (agents.md 4.1).
 #[derive(Clone, Debug, Default)]
 pub struct EnrollRequest {
     /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
@@ -87,7 +87,7 @@ pub async fn admit(fleet: &Fleet, key: &ApiKey) -> Result<Admission, FleetError>
 ///
 /// # Errors
 /// A refused request, a refused replacement, a race with another enrolment, or the store's fault. Nothing is
-/// stored then, and an agent that was to be replaced keeps its key (§6 row 13).
+/// stored then, and an agent that was to be replaced keeps its key (data.md 4.1).
 pub async fn enroll(
     fleet: &Fleet,
     admission: Admission,

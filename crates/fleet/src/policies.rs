@@ -1,4 +1,4 @@
-//! Policies as operators keep them: settings in, a full policy revision out (data-model 4.1, 7.3).
+//! Policies as operators keep them: settings in, a full policy revision out (data.md 8.1 and 9.3).
 
 use std::{sync::Arc, time::Duration};
 

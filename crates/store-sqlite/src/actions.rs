@@ -54,7 +54,7 @@ fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<()> {
         targets,
     ])?;
     let sequence = unit.last_insert_rowid();
-    // Without an end it is never delivered (data-model 1.3), so it needs no place in a queue.
+    // Without an end it is never delivered (data.md 1.3), so it needs no place in a queue.
     if action.is_deliverable && action.expiration.is_some() {
         enqueue(unit, sequence, &action.agents)?;
     }

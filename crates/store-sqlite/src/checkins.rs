@@ -62,7 +62,7 @@ fn large_fields(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
         .execute(params![record.agent, record.components, record.rollbacks])?;
     }
     if record.clears_audit && agents::activity(unit, &record.agent)? == Some(true) {
-        // Not for an agent that was unenrolled while the record waited: that date is no leftover.
+        // Not for an agent that was unenrolled while the record waited: that date is not a leftover.
         unit.prepare_cached("UPDATE presence SET audit_reason = NULL WHERE agent = ?1")?
             .execute(params![record.agent])?;
         unit.prepare_cached("UPDATE agent SET audit_time = NULL, unenrolled_at = NULL WHERE id = ?1")?

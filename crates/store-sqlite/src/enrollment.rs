@@ -90,7 +90,7 @@ fn add(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {
     Ok(())
 }
 
-/// data-model 5.6: the record keeps `enrolled_at`, type, positions, replace token and enrollment id.
+/// data.md 4.2: the record keeps `enrolled_at`, type, positions, replace token and enrollment id.
 fn take_over(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {
     let NewAgent {
         id,

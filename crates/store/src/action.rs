@@ -2,7 +2,7 @@
 
 use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, Timestamp};
 
-/// An action document to be appended (data-model 1.3).
+/// An action document to be appended (data.md 1.3).
 #[derive(Clone, Debug)]
 pub struct NewAction {
     /// Unique document id: the ack token.
@@ -23,7 +23,7 @@ pub struct NewAction {
     pub data: Option<RawJson>,
     /// `created_at` for the agent.
     pub at: Timestamp,
-    /// After this it is never delivered. Without it neither (data-model 1.3).
+    /// After this it is never delivered. Without it neither (data.md 1.3).
     pub expiration: Option<Timestamp>,
     /// Earliest execution.
     pub start_time: Option<Timestamp>,
@@ -41,7 +41,7 @@ pub struct NewAction {
     pub traceparent: Option<String>,
 }
 
-/// What appending an action changes in the records of its targets (data-model 7.3).
+/// What appending an action changes in the records of its targets (data.md 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentMark {
     /// `unenrollment_started_at` := the action's time.
@@ -126,7 +126,7 @@ pub struct PendingAction {
     pub targets: u32,
 }
 
-/// An agent's answer to an action (data-model 1.4).
+/// An agent's answer to an action (data.md 1.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionResult {
     /// The action.

@@ -29,7 +29,7 @@ pub struct Enrolled {
     pub access_key: ApiKey,
 }
 
-/// What an enrolment replaces, as the caller saw it (data-model 5.5).
+/// What an enrolment replaces, as the caller saw it (data.md 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replacement {
     /// Nothing.
@@ -38,7 +38,7 @@ pub enum Replacement {
     /// that is no longer so.
     Remove(AgentId),
     /// Takes over this active agent if its access key is still the named one: the old key dies, the record
-    /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data-model 5.6).
+    /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data.md 4.2).
     TakeOver {
         /// The agent.
         agent: AgentId,
@@ -121,7 +121,7 @@ pub struct Agent {
     pub last_checkin_message: Option<String>,
     /// Position of the last action that it confirmed through an ack token.
     pub action_position: Option<Position>,
-    /// Upgrade details as stored (http-api 2.3.4).
+    /// Upgrade details as stored (agents.md 5.5).
     pub upgrade_details: Option<RawJson>,
     /// An upgrade runs since.
     pub upgrade_started_at: Option<Timestamp>,
@@ -141,7 +141,7 @@ pub struct Agent {
     pub audit: Option<AuditMark>,
 }
 
-/// What the audit endpoint reported (http-api 2.5).
+/// What the audit endpoint reported (data.md 1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditMark {
     /// `uninstall`, `orphaned`, `key_revoked`, `migrated`.
@@ -150,7 +150,7 @@ pub struct AuditMark {
     pub time: String,
 }
 
-/// Part of an agent that is not healthy (data-model 6.6).
+/// Part of an agent that is not healthy (data.md 6.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnhealthyReason {
@@ -189,7 +189,7 @@ pub struct CheckinRecord {
     pub clears_audit: bool,
 }
 
-/// A change of an agent's upgrade fields (data-model 6.5).
+/// A change of an agent's upgrade fields (data.md 6.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpgradeChange {
     /// Stores the details; at `UPG_WATCHING` the attempts end.

@@ -66,7 +66,7 @@ pub trait Agents: Send + Sync + 'static {
     /// Document: the record first, which alone shuts the agent out, then its keys; a repeat ends them.
     async fn unenroll(&self, agent: &AgentId, reason: Option<&str>, at: Timestamp) -> Result<()>;
 
-    /// Stores who reported the agent as uninstalled or orphaned (http-api 2.5). One document.
+    /// Stores who reported the agent as uninstalled or orphaned (data.md 1.1). One document.
     async fn mark_audit(&self, agent: &AgentId, mark: AuditMark, at: Timestamp) -> Result<()>;
 
     /// O8: assigns the agents to another policy; their confirmed revision is cleared. Unknown and inactive

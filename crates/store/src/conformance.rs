@@ -1,5 +1,5 @@
-//! The conformance suite that every engine passes: one function for each case of the store contract
-//! (S1…), over `dyn Store` alone.
+//! The conformance suite that every engine passes: one function for each case S1… of docs/protocol/data.md,
+//! over `dyn Store` alone.
 //!
 //! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite), which is told its class, and a
 //! [`Bench`], which opens an empty store and can restart it. A case that holds in one class only says so by its name
@@ -75,7 +75,7 @@ macro_rules! conformance_suite {
             o_basics_agents_are_found_by_all_their_names
             s01_one_enrollment_id_admits_one_agent
             s02_replacing_kills_the_old_key_in_the_same_unit
-            s02b_taking_over_keeps_what_the_contract_keeps
+            s02b_what_taking_over_keeps
             s03_a_revoked_key_is_dead_within_a_second
             s04_the_newest_checkin_stays
             s05_a_position_never_goes_back

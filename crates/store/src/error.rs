@@ -32,7 +32,7 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
-    /// A reader of the change feed fell behind what is kept (O23): it reads everything anew and goes on from
+    /// A reader of the change feed fell behind what is kept (O23): it reads everything again and goes on from
     /// [`crate::Feed::last_change`], taken before that.
     #[error("older changes of {kind} are no longer kept")]
     Trimmed {

@@ -56,7 +56,7 @@ pub trait Feed: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::StoreError::Trimmed`]: changes after `after` are no longer kept; the reader takes
-    /// [`Feed::last_change`], reads everything of this kind anew, and goes on from there.
+    /// [`Feed::last_change`], reads everything of this kind again, and goes on from there.
     async fn changes(&self, kind: ChangeKind, after: &Cursor, limit: u32, wait: Duration) -> Result<Changes>;
 
     /// O23: behind the newest committed change of this kind, where a new reader starts.

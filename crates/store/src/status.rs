@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Agent, PolicyId, Timestamp};
 
-/// Computed state of an agent: the first that fits (data-model 6.1).
+/// Computed state of an agent: the first that fits (data.md 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentStatus {

@@ -1,9 +1,9 @@
 //! `ActionDispatcher` owns the schedule by which waiting polls are told of actions: one after the other, paced by
-//! `action_limit`. A told poll asks the store for what is pending, so there is one path for live and pending actions
-//! (§9 row 9); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned are
-//! told at once.
+//! `action_limit`. A woken poll asks the store for what is pending, so there is one path for live and pending actions
+//! (data.md 7.2); the agent itself keeps to an action's start time. Polls whose agent was unenrolled or reassigned
+//! are told at once.
 //!
-//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only who waits is scheduled.
+//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only waiting agents are scheduled.
 //! Mailbox: 16; full, the follower waits and the feed keeps. A restart has every poll look for itself.
 
 use std::{sync::Arc, time::Duration};

@@ -1,10 +1,10 @@
 //! `CheckinWriter` owns the check-in records that the store does not have yet: merged per agent, one batch each 10
-//! seconds and at the stop, never on the request path (data-model 3.6, store O4). Waiting agents get their last
+//! seconds and at the stop, never on the request path (data.md 7.3, O4). Waiting agents get their last
 //! check-in renewed here too, so that a poll needs no timer of its own.
 //!
-//! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the store.
-//! Mailbox: 16,384. Who finds it full waits, no longer than its poll may take: a refusal costs an agent a minute or
-//! two. A record is taken once it is in the map; if the map has its fill of bytes, the answer is `Busy`.
+//! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the
+//! store. Mailbox: 16,384. Who finds it full waits, no longer than its poll may take: a refusal costs an agent a
+//! minute or two. A record is taken once it is in the map; if the map has its fill of bytes, the answer is `Busy`.
 //! A batch that fails is kept and written with the next one unless newer records say otherwise.
 //! A restart takes over the whole map, with a batch that was under way. What was still in the mailbox was not
 //! acknowledged: its senders get an error.

@@ -1,6 +1,6 @@
-//! The store's change feed of one kind, with the patience that a follower needs: it never ends and never runs hot.
+//! The store's change feed of one kind, for a follower: it pauses after a fault instead of ending or spinning.
 //!
-//! It begins, and begins anew after a restart, where the feed stands then, and says first that anything may have
+//! It begins, also after a restart, where the feed stands then, and says first that anything may have
 //! changed before: so no follower has to keep its place.
 
 use std::{sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ impl Feed {
         }
     }
 
-    /// The news since the last call, waiting at most `wait` for some. A fault is a pause and no news.
+    /// The news since the last call, waiting at most `wait` for some. After a fault it pauses and has no news.
     pub(super) async fn next(&mut self, wait: Duration) -> News {
         match self.read(wait).await {
             Ok(news) => {
@@ -62,7 +62,7 @@ impl Feed {
                 Ok(News::Changes(changes.ids))
             }
             Err(error @ StoreError::Trimmed { .. }) => {
-                log::warn!("{error}: everything is looked at anew");
+                log::warn!("{error}: everything is read again");
                 self.after = None;
                 Ok(News::Changes(Vec::new()))
             }

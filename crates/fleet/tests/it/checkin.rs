@@ -349,7 +349,7 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
     assert_eq!(
         (stored.upgrade_details, stored.upgraded_at),
         (None, None),
-        "F15: a failure is no success"
+        "F15: a failure is not a success"
     );
     let watching = details(&action.action, "UPG_WATCHING", json!({}));
     drop(house.poll(&agent.id, with_token(watching)).await);

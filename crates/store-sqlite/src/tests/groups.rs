@@ -100,7 +100,7 @@ async fn a_refused_or_panicking_job_does_not_undo_its_neighbours() {
     assert_eq!(changes.ids, ["a"]);
     let health = store.health().await;
     assert_eq!((health.writable, health.reason), (true, None));
-    // A panic of the first of a group, and of a reader, is no different.
+    // A panic of the first of a group, and of a reader, makes no difference.
     let alone = store
         .write(|_| -> super::super::fault::Outcome<()> { panic!("on purpose") })
         .await;

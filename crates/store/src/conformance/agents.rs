@@ -130,8 +130,8 @@ pub async fn s02_replacing_kills_the_old_key_in_the_same_unit(bench: &mut impl B
     assert_eq!((agent.last_checkin, agent.unenrolled_at), (None, None));
 }
 
-/// S2, data-model 5.6.
-pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Bench) {
+/// S2b, data.md 4.2.
+pub async fn s02b_what_taking_over_keeps(bench: &mut impl Bench) {
     let store = bench.store();
     let mut first = enrollment_with_id("a", "e");
     first.agent.replace_token = Some("hash".to_owned());

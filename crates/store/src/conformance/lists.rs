@@ -448,7 +448,7 @@ fn order(one: &Agent, other: &Agent, query: &AgentQuery) -> std::cmp::Ordering {
     }
 }
 
-/// The definition, with the timeouts of the sample policies.
+/// data.md 6.1 as it is defined, with the timeouts of the sample policies.
 fn expected_status(agent: &Agent, now: Timestamp) -> AgentStatus {
     let timeout = inactivity_timeout(&agent.policy, |policy| {
         let place = policy.as_str().strip_prefix("policy-")?.parse::<usize>().ok()?;

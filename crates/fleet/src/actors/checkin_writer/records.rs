@@ -90,7 +90,7 @@ impl Layer {
     }
 }
 
-/// Lays the newer record over the earlier one (§6 row 10: nothing of the earlier is forgotten).
+/// Lays the newer record over the earlier one (data.md 7.3: nothing of the earlier is forgotten).
 fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
     record.at = record.at.max(newer.at);
     record.status = newer.status.or(record.status.take());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn row_10_later_records_add_to_earlier_ones() {
+    fn later_records_add_to_earlier_ones() {
         let mut records = Records::default();
         let mut first = record("a", 1);
         first.version = Some("9.0.1".into());
