@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use configuration::{Config, Overlay, PathOrPem};
 use sha2::{Digest as _, Sha256};
 
-use tls_reload::PemSource;
+use tls_reload::{ClientAuth, PemSource};
 
 use super::{
     Exit, GlobalArgs,
@@ -119,6 +119,9 @@ fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {
         ca_sha256,
         certificate: certificate.map(text),
         key: key.map(text),
+        needs_client_certificate: state
+            .as_ref()
+            .is_some_and(|state| state.generation.client_authentication == ClientAuth::Required),
         policy_id: enrollment.map(|(policy, _)| policy.clone()),
         enrollment_token: enrollment.map(|(_, token)| token.to_token()),
         admin_api_key: Some(running.secrets.admin_key.to_token()),

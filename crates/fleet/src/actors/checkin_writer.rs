@@ -1,5 +1,5 @@
 //! `CheckinWriter` owns the check-in records that the store does not have yet: merged per agent, one batch each 10
-//! seconds and at the stop, never on the request path (data.md 7.3, O4). Waiting agents get their last
+//! seconds, at the stop, and when somebody reads agents; never on a check-in's path (data.md 7.3, O4). Waiting agents get their last
 //! check-in renewed here too, so that a poll needs no timer of its own.
 //!
 //! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the
@@ -18,7 +18,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    MessageResult, WrapFuture as _,
+    MessageResult, ResponseFuture, WrapFuture as _,
 };
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
@@ -26,6 +26,7 @@ use prometheus_client::{
 };
 use store::{AgentId, CheckinRecord, Store, StoreError, Timestamp};
 use supervise::{Exit, Stop};
+use tokio::sync::oneshot;
 
 use super::{Handle, Parts, health_monitor::FaultReporter};
 use crate::{FleetError, waiters::Waiters};
@@ -35,6 +36,7 @@ use records::Records;
 pub(crate) struct Checkins {
     pub(super) actor: Handle<CheckinWriter>,
     taken: Counter,
+    published: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Checkins {
@@ -61,6 +63,23 @@ impl Checkins {
         self.actor.ask(Pending(agents), deadline).await
     }
 
+    /// Has what is pending written, so that whoever reads the store next sees it. At most once a second, however many
+    /// ask; what cannot be written soon stays pending, and the reader sees what is stored.
+    pub(crate) async fn publish(&self) {
+        let now = tokio::time::Instant::now();
+        let is_due = {
+            let mut last = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = last.is_none_or(|last| now >= last + LEAST_PAUSE);
+            if is_due {
+                *last = Some(now);
+            }
+            is_due
+        };
+        if is_due && let Err(error) = self.actor.ask(Publish, now + LEAST_PAUSE).await {
+            log::debug!("pending check-ins not written for a reader: {error}");
+        }
+    }
+
     /// Ends the actor; what is pending is written before.
     pub(crate) async fn stop(&self) {
         self.actor.stop().await;
@@ -77,6 +96,11 @@ struct Record(CheckinRecord);
 #[rtype(result = "Vec<CheckinRecord>")]
 struct Pending(Vec<AgentId>);
 
+/// Asks that what is pending be written; answered when it is, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Publish;
+
 /// The actor.
 pub(crate) struct CheckinWriter {
     exit: Exit,
@@ -87,6 +111,9 @@ pub(crate) struct CheckinWriter {
     records: Records,
     /// Where the records go if the actor panics, and where the next one finds them.
     left: Arc<Mutex<Records>>,
+    /// Wait for the batch that begins next, and for the one under way.
+    asked: Vec<oneshot::Sender<()>>,
+    served: Vec<oneshot::Sender<()>>,
     is_stopping: bool,
     faults: FaultReporter,
     metrics: Metrics,
@@ -118,12 +145,18 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
             flush_every,
             records,
             left: Arc::clone(&left),
+            asked: Vec::new(),
+            served: Vec::new(),
             is_stopping: false,
             faults: FaultReporter::new(NAME, health.clone()),
             metrics: metrics.clone(),
         }
     });
-    Checkins { actor, taken }
+    Checkins {
+        actor,
+        taken,
+        published: Mutex::default(),
+    }
 }
 
 impl Metrics {
@@ -181,6 +214,17 @@ impl Handler<Pending> for CheckinWriter {
     }
 }
 
+impl Handler<Publish> for CheckinWriter {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Publish, ctx: &mut Self::Context) -> Self::Result {
+        let (written, is_written) = oneshot::channel();
+        self.asked.push(written);
+        self.write(ctx);
+        Box::pin(async move { drop(is_written.await) })
+    }
+}
+
 impl Handler<Stop> for CheckinWriter {
     type Result = ();
 
@@ -217,6 +261,7 @@ impl CheckinWriter {
     fn write(&mut self, ctx: &mut Context<Self>) {
         if let Some(batch) = self.records.begin_batch() {
             self.show();
+            self.served = std::mem::take(&mut self.asked);
             let (store, began) = (Arc::clone(&self.store), Instant::now());
             let writing = async move { store.record_checkins(batch).await };
             ctx.spawn(
@@ -224,23 +269,28 @@ impl CheckinWriter {
                     .into_actor(self)
                     .map(move |outcome, this, ctx| this.settle(outcome, began.elapsed(), ctx)),
             );
-        } else if self.is_stopping && !self.records.is_writing() {
-            self.end(ctx);
+        } else if !self.records.is_writing() {
+            self.asked.clear();
+            if self.is_stopping {
+                self.end(ctx);
+            }
         }
     }
 
     fn settle(&mut self, outcome: Result<(), StoreError>, took: Duration, ctx: &mut Context<Self>) {
+        self.served.clear();
         match outcome {
             Ok(()) => {
                 self.records.written();
                 self.metrics.flush_duration.observe(took.as_secs_f64());
                 self.faults.well();
-                if self.is_stopping {
+                if self.is_stopping || !self.asked.is_empty() {
                     self.write(ctx);
                 }
             }
             Err(error) => {
                 self.records.put_back();
+                self.asked.clear();
                 self.show();
                 let kept = self.records.len();
                 if self.is_stopping {
@@ -285,6 +335,8 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
 
 const NAME: &str = "checkin_writer";
 const MAILBOX: usize = 16_384;
+/// Between two writes for readers.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// For an answer from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For agents, when records wait in masses.

@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, task::block_in_place};
 use super::{Bench, samples::*};
 use crate::{
     AgentId, AgentMark, AgentQuery, AgentStatus, AuditMark, CheckinRecord, PolicyId, Store, Timestamp,
-    UpgradeChange, inactivity_timeout,
+    UpgradeChange, UpgradeEnd, inactivity_timeout,
 };
 
 /// Policies with their inactivity timeouts in seconds; the last one does not exist.
@@ -43,7 +43,7 @@ struct Life {
 #[derive(Clone, Debug)]
 enum Step {
     Mark(AgentMark),
-    Upgrade(UpgradeChange),
+    Upgrade(UpgradeEnd),
     Audit(&'static str),
     Reassign(&'static str),
     Unenroll,
@@ -72,8 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         Just(Step::Mark(AgentMark::UpgradeStarted)),
         Just(Step::Mark(AgentMark::UnenrollmentStarted)),
-        Just(Step::Upgrade(UpgradeChange::Completed { ends_attempts: true })),
-        Just(Step::Upgrade(UpgradeChange::Ended { clears_details: true })),
+        select(vec![UpgradeEnd::Reached, UpgradeEnd::Missed]).prop_map(Step::Upgrade),
         select(vec!["uninstall", "orphaned", "key_revoked"]).prop_map(Step::Audit),
         policy_name().prop_map(Step::Reassign),
         Just(Step::Unenroll),
@@ -120,7 +119,13 @@ async fn live(store: &dyn Store, id: &AgentId, life: &Life) {
                 one.mark = Some(mark);
                 store.append_actions(vec![one]).await.unwrap();
             }
-            Step::Upgrade(change) => store.change_upgrade(id, change, time(0)).await.unwrap(),
+            Step::Upgrade(end) => {
+                let change = UpgradeChange {
+                    end: Some(end),
+                    ..UpgradeChange::default()
+                };
+                store.change_upgrade(id, change, time(0)).await.unwrap();
+            }
             Step::Audit(reason) => {
                 let mark = AuditMark {
                     reason: reason.to_owned(),
