@@ -13,28 +13,21 @@ use crate::{
 
 /// One event of an ack request.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 8.7")]
 pub struct AckEvent {
-    /// Which action.
     pub action_id: String,
     /// Who says so; may be empty.
     pub agent_id: String,
-    /// The agent's time.
     pub timestamp: Option<String>,
     /// Present (even empty): it failed.
     pub error: Option<String>,
     /// UPGRADE only: whether a failed one is tried again.
     pub retries: Option<bool>,
-    /// REQUEST_DIAGNOSTICS only.
     pub data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_input_type: Option<String>,
-    /// INPUT_ACTION only.
     pub action_data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_response: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub started_at: Option<String>,
-    /// INPUT_ACTION only.
     pub completed_at: Option<String>,
 }
 

@@ -27,26 +27,20 @@ use crate::{
 
 /// What an agent sends at check-in (agents.md 5.1).
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 5.1")]
 pub struct CheckinRequest {
     /// Required, not empty.
     pub status: Option<String>,
-    /// Human text.
     pub message: Option<String>,
     /// Token of the last delivered actions.
     pub ack_token: Option<String>,
-    /// Full metadata.
     pub local_metadata: Option<RawJson>,
-    /// Component states.
     pub components: Option<RawJson>,
     /// The client's own time-out.
     pub poll_timeout: Option<Duration>,
-    /// State of an upgrade.
     pub upgrade_details: Option<RawJson>,
-    /// `upgrade.rollbacks`.
     pub rollbacks: Option<RawJson>,
-    /// Policy that it runs.
     pub agent_policy_id: Option<String>,
-    /// Revision that it runs.
     pub policy_revision_idx: Option<i64>,
 }
 

@@ -27,8 +27,8 @@ impl Admission {
 
 /// What an agent sends to enrol (agents.md 4.1).
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 4.1")]
 pub struct EnrollRequest {
-    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
     pub kind: String,
     /// Wanted id.
     pub id: Option<String>,
@@ -36,9 +36,7 @@ pub struct EnrollRequest {
     pub replace_token: Option<Secret>,
     /// Idempotency key.
     pub enrollment_id: Option<String>,
-    /// `metadata.local`.
     pub local_metadata: Option<RawJson>,
-    /// `metadata.tags`.
     pub tags: Vec<String>,
 }
 
