@@ -51,9 +51,9 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
-    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId,
-    PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError,
-    Timestamp, TokenError, TokenId, Total, UnhealthyReason,
+    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PagePosition, PageRequest,
+    PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts,
+    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason,
 };
 
 pub use actors::health_monitor::{Health, HealthState};

@@ -94,20 +94,23 @@ pub(super) fn page(
             "SELECT action, agent, timestamp, received_at, error, namespaces, details, outcome, number
              FROM action_result WHERE action = ?1 AND number > ?4 ORDER BY number LIMIT ?2 OFFSET ?3",
         )?
-        .query_map(params![action, request.limit, offset, after.map_or(0, |[last]| last)], |row| {
-            last = row.read(8)?;
-            let error: Option<String> = row.read(4)?;
-            Ok(ActionResult {
-                action: row.read(0)?,
-                agent: row.read(1)?,
-                timestamp: row.read(2)?,
-                received_at: row.read(3)?,
-                outcome: outcome(row.read(7)?, error.is_some()),
-                error,
-                namespaces: row.read(5)?,
-                details: row.read(6)?,
-            })
-        })?
+        .query_map(
+            params![action, request.limit, offset, after.map_or(0, |[last]| last)],
+            |row| {
+                last = row.read(8)?;
+                let error: Option<String> = row.read(4)?;
+                Ok(ActionResult {
+                    action: row.read(0)?,
+                    agent: row.read(1)?,
+                    timestamp: row.read(2)?,
+                    received_at: row.read(3)?,
+                    outcome: outcome(row.read(7)?, error.is_some()),
+                    error,
+                    namespaces: row.read(5)?,
+                    details: row.read(6)?,
+                })
+            },
+        )?
         .collect::<rusqlite::Result<_>>()?;
     Ok(pages::page(request, items, total, |_| [last])?)
 }

@@ -37,8 +37,8 @@ pub use action::{
 };
 pub use actions::Actions;
 pub use agent::{
-    Agent, AgentQuery, AgentSort, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment,
-    NewAgent, Replacement, SortOrder, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
+    Agent, AgentQuery, AgentSort, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment, NewAgent,
+    Replacement, SortOrder, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};

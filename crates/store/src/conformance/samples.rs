@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    ActionDocId, ActionOutcome, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled, Enrollment,
-    EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken, PagePosition,
-    PageRequest, PageStart, Pending, PolicyId, PolicyRevision, RawJson, Replacement, StatusReport, Store,
-    Timestamp, Total, Verification,
+    ActionDocId, ActionOutcome, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled,
+    Enrollment, EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken,
+    PagePosition, PageRequest, PageStart, Pending, PolicyId, PolicyRevision, RawJson, Replacement,
+    StatusReport, Store, Timestamp, Total, Verification,
 };
 
 /// A time `seconds` after the suite's beginning.
