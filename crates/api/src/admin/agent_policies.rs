@@ -113,7 +113,10 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 }
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let parameters = Query::read(&call.query, &["page", "perPage", "full", "noAgentCount"])?;
+    let parameters = Query::read(
+        &call.query,
+        &["page", "perPage", "searchAfter", "full", "noAgentCount"],
+    )?;
     let paging = parameters.page()?;
     let page = policies::list(&state.fleet, paging.request()).await?;
     ok(&paging.envelope(page, |summary| summary_item(&summary)))

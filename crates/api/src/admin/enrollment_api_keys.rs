@@ -7,7 +7,11 @@ use actix_web::HttpResponse;
 use fleet::{ApiKey, EnrollmentToken, PolicyId, Timestamp, TokenId, tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, Done, One, ok, query::Query, time};
+use super::{
+    AdminState, Done, One, ok,
+    query::{PAGING, Query},
+    time,
+};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Deserialize)]
@@ -68,7 +72,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
 }
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let paging = Query::read(&call.query, &["page", "perPage"])?.page()?;
+    let paging = Query::read(&call.query, &PAGING)?.page()?;
     let page = tokens::list(&state.fleet, paging.request()).await?;
     ok(&paging.envelope(page, |token| Item::new(token, None)))
 }
