@@ -30,8 +30,9 @@ lint: ## formatting and lints, as CI sees them
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: reference
-reference: ## write fleet-server.reference.yml again from the declarations
+reference: ## write fleet-server.reference.yml and docs/CONFIGURATION.md anew from the declarations
 	$(CARGO) run -q --locked -p fleet-server -- config reference
+	$(CARGO) run -q --locked -p fleet-server -- config reference --format markdown
 
 .PHONY: deny
 deny: ## licences, bans, sources and advisories of the dependencies

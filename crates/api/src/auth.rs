@@ -8,11 +8,11 @@ use fleet::{ApiKey, TokenError};
 pub(crate) enum AuthorizationError {
     /// There is no header.
     Missing,
-    /// There are several lines, or it is no `ApiKey …`.
+    /// There are several lines, or the line does not begin with `ApiKey `.
     Malformed,
-    /// The token is no base64 of UTF-8 text.
+    /// The token is not base64 of UTF-8 text.
     NotBase64,
-    /// The token is no `id:key`.
+    /// The token is not one `id:key` pair.
     NotOnePair,
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum BodyError {
     TooLarge { limit: usize },
     /// It inflates to more than allowed.
     InflatesTooLarge { limit: usize },
-    /// It is no gzip although it says so.
+    /// It is not gzip although its header says so.
     NotGzip(String),
     /// It did not arrive in time.
     Late,

@@ -46,7 +46,7 @@ impl ResponseCompression {
         if body.len() <= INLINE_BYTES {
             return self.compressed(body);
         }
-        // The pool is closed only at the end of the process; then the answer is of no use either.
+        // The pool is closed only at the end of the process; then nobody reads the answer either.
         web::block(move || self.compressed(body))
             .await
             .unwrap_or_default()
@@ -83,7 +83,7 @@ pub(crate) fn accepts_gzip(value: &str) -> bool {
     gzip.or(any).unwrap_or(false)
 }
 
-/// `q=0`, `q=0.000`; what is no number counts as zero, so that nothing is compressed on a misunderstanding.
+/// `q=0`, `q=0.000`; a value that is not a number counts as zero, so that nothing is compressed on a misunderstanding.
 fn is_zero_quality(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else {
         return false;
@@ -100,7 +100,7 @@ fn is_zero_quality(parameter: &str) -> bool {
 /// Why a compressed body could not be inflated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InflateError {
-    /// It is no gzip, or cut short.
+    /// It is not gzip, or it is cut short.
     Malformed(String),
     /// It inflates to more than is allowed.
     TooLarge { limit: usize },

@@ -1,6 +1,6 @@
 //! The one table from a cause to what a client is told: status, name, message, log level (agents.md 1.12).
 //!
-//! Both faces use it. Agents get the original's error names; operators get Kibana's form, in which `error` is
+//! Both APIs use it. Agents get the original's error names; operators get Kibana's form, in which `error` is
 //! the status's own name. Causes inside the server are logged and never shown: the client gets a general
 //! sentence with the request id. The rows are in `table`.
 
@@ -34,7 +34,7 @@ pub(crate) enum ApiError {
     Fleet(FleetError),
     /// No usable key was presented.
     Authorization(AuthorizationError),
-    /// The agent is none, or of another time.
+    /// The `User-Agent` is not an agent's, or its version is not accepted.
     UserAgent(UserAgentError),
     /// Another version of the API was asked for.
     ApiVersion {
@@ -50,9 +50,9 @@ pub(crate) enum ApiError {
     HeaderRepeated { name: &'static str, count: usize },
     /// The body did not arrive as it should.
     Body { what: &'static str, cause: BodyError },
-    /// The body can not be read.
+    /// The body cannot be read.
     Json { what: &'static str, cause: JsonError },
-    /// The body says something that can not be; the text says what.
+    /// The body says something that is not allowed; the text says what.
     Invalid(Cow<'static, str>),
     /// A limit of the listener.
     Refused(Refusal),
@@ -60,7 +60,7 @@ pub(crate) enum ApiError {
     NotFound { what: &'static str, id: String },
     /// The route exists, the method does not.
     Method { allowed: String },
-    /// Something in this crate is not as it must be; the text is for the log.
+    /// A defect of this crate; the text is for the log.
     Broken(Cow<'static, str>),
 }
 

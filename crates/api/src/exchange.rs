@@ -216,7 +216,7 @@ impl Exchange {
     /// agents.md 9.2: at info only what was no success.
     fn log_access(&self, status: u16, note: &Note, bytes: u64) {
         let is_success = (200..300).contains(&status);
-        // A client that goes away is ordinary: ten thousand of them after a network fault are no news each.
+        // A client that goes away is ordinary: ten thousand of them after a network fault are not worth a line each.
         let level = if is_success || status == CLIENT_GONE {
             Level::Debug
         } else {

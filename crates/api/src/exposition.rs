@@ -1,4 +1,5 @@
-//! The two text forms of the metrics: Prometheus 0.0.4, which everything reads, and OpenMetrics for who asks.
+//! The two text forms of the metrics: Prometheus 0.0.4, which everything reads, and OpenMetrics for clients that
+//! accept it.
 //!
 //! The metrics library writes OpenMetrics only. Both forms have the same samples; they differ in how a family is
 //! announced: OpenMetrics names a counter without `_total` and an info without `_info`, has units and an end.
@@ -18,7 +19,7 @@ pub(crate) enum Exposition {
 }
 
 impl Exposition {
-    /// What the client accepts. Who accepts both, as Prometheus does, prefers `OpenMetrics`.
+    /// What the client accepts. A client that accepts both, as Prometheus does, gets `OpenMetrics`.
     pub(crate) fn accepted(headers: &HeaderMap) -> Self {
         let names_it = |value: &str| {
             value.split(',').any(|part| {
@@ -45,7 +46,7 @@ impl Exposition {
     /// All metrics of the registry.
     ///
     /// # Errors
-    /// A metric of ours can not write itself.
+    /// A metric cannot be encoded.
     pub(crate) fn write(self, registry: &Registry) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, registry)?;

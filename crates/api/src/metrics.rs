@@ -1,4 +1,4 @@
-//! What is counted at the HTTP faces. The parent passes the prefix `fleet_server`.
+//! What is counted for HTTP requests. The parent passes the prefix `fleet_server`.
 
 use std::{
     collections::BTreeMap,

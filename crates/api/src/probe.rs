@@ -169,7 +169,7 @@ async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResp
     match form.write(&state.registry) {
         Ok(text) => HttpResponse::Ok().content_type(form.content_type()).body(text),
         Err(error) => {
-            log::error!("error.message" = error.to_string(); "The metrics can not be written");
+            log::error!("error.message" = error.to_string(); "The metrics cannot be written");
             HttpResponse::new(FAILED)
         }
     }
@@ -195,7 +195,7 @@ async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> Htt
     let is_ready = conditions.iter().all(|(_, holds)| *holds);
     let mut text = String::new();
     for (name, holds) in conditions {
-        // A failure is told in any case; what is well only to those who ask.
+        // Failures are always shown, the rest only with `?verbose`.
         if query.verbose.is_some() || !holds {
             text.push_str(if holds { "[+] " } else { "[-] " });
             text.push_str(name);

@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-/// A route of the agents' API as limits and metrics know it, or one of the other faces.
+/// A route of the agents' API as limits and metrics know it, or one of the other APIs.
 ///
 /// Routes that this version does not serve have their place here all the same, so that limits and dashboards
 /// keep their names when they come.

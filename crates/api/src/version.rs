@@ -39,7 +39,7 @@ impl fmt::Display for Version {
 /// Why an agent's `User-Agent` was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserAgentError {
-    /// It is no agent's.
+    /// It does not have the form of an agent's.
     Invalid,
     /// The agent is too old or newer than the server.
     Unsupported,
@@ -104,7 +104,7 @@ fn is_build_metadata(text: &str) -> bool {
 /// Why an `Elastic-Api-Version` was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiVersionError {
-    /// It is no date.
+    /// It is not a date.
     Format,
     /// It is a date, but no version of this API.
     Unsupported,

@@ -1,9 +1,9 @@
-//! What this build is.
+//! Version, commit and time of this build.
 
 /// Our own version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit, if the build was told.
+/// The commit, if the build set it.
 #[must_use]
 pub(crate) const fn commit() -> &'static str {
     match option_env!("FLEET_SERVER_COMMIT") {
@@ -12,7 +12,7 @@ pub(crate) const fn commit() -> &'static str {
     }
 }
 
-/// When it was built (RFC 3339), if the build was told.
+/// When it was built (RFC 3339), if the build set it.
 #[must_use]
 pub(crate) const fn time() -> &'static str {
     match option_env!("FLEET_SERVER_BUILD_TIME") {

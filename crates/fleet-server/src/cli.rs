@@ -16,11 +16,9 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use configuration::{Config, Notice, Overlay, Sources, load};
 
-use crate::{
-    build,
-    config::{Config, Notice, Overlay, Sources, load},
-};
+use crate::build;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use configuration::Config;
 use rustls::{
     CertificateError, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -24,7 +25,6 @@ use ureq::{
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Config,
     own_server::{Fixed, OwnServer},
     private_file,
     quickstart_facts::QuickstartFacts,

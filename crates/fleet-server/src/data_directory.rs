@@ -11,7 +11,7 @@ use crate::private_file;
 /// Makes the directory (0700) if it is missing.
 ///
 /// # Errors
-/// It can not be made or written to.
+/// It cannot be made or written to.
 pub(crate) fn ensure(path: &Path) -> Result<()> {
     let made = private_file::ensure_directory(path)
         .and_then(|()| access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from));

@@ -5,7 +5,6 @@
 pub(crate) mod build;
 pub mod cli;
 pub mod client;
-pub mod config;
 pub(crate) mod data_directory;
 pub(crate) mod first_start;
 pub(crate) mod lifecycle;

@@ -45,7 +45,7 @@ impl LocalCa {
     /// host's name and the loopback addresses, which is renewed from its last 30 days on.
     ///
     /// # Errors
-    /// A file that can not be read or written, or half of a pair: a CA certificate without its key.
+    /// A file that cannot be read or written, or half of a pair: a CA certificate without its key.
     pub(crate) fn ensure(&self, host_name: &str, now: OffsetDateTime) -> Result<()> {
         if let Some(dir) = self.ca_file.parent() {
             private_file::ensure_directory(dir)

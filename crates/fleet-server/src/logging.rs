@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use env_logger::{Builder, Target, WriteStyle};
 
-use crate::config::logging::Logging;
+use configuration::Logging;
 use files::RotatingFiles;
 pub(crate) use tls_peers::register as register_peer_warnings;
 
@@ -49,7 +49,7 @@ impl Logs {
 pub(crate) fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {
-        true => config.level.0,
+        true => config.level,
         false => log::LevelFilter::Off,
     };
     builder.filter_level(level).write_style(WriteStyle::Never);

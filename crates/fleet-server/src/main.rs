@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nowhere is left to report a closed output to. Help is no error; a wrong option is 1, as every error.
+            // Nowhere is left to report a closed output to. Help is not an error; a wrong option exits with 1.
             let _ = error.print();
             return if error.use_stderr() {
                 ExitCode::FAILURE

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use configuration::Config;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tls_reload::{PemSource, Settings};
 use ureq::{
@@ -24,7 +25,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::{config::Config, planning, server::reachable};
+use crate::{planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]

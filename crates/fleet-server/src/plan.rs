@@ -1,4 +1,4 @@
-//! What the server is told to be: plain values, decided, nothing to be checked again.
+//! What a server is started with: plain values, decided, nothing to be checked again.
 //!
 //! The configuration layer makes it from files and flags; `server` carries it out.
 

@@ -4,15 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use api::{AgentOptions, Identity, ResponseCompression, Route, RouteLimits};
+use configuration::{Config, Effective, Limit, Ssl};
 use fleet::{Pace, ReplaceTokenHashing, StaticToken};
 
 use crate::{
     build,
-    config::{
-        Config,
-        limits::{InFlight, Rate},
-        ssl::Ssl,
-    },
     plan::{AdminPlan, AgentsPlan, BootstrapPlan, Plan},
 };
 
@@ -83,8 +79,8 @@ fn domain(config: &Config) -> fleet::Settings {
         checkin_jitter: times.checkin_jitter,
         checkin_max_poll: times.checkin_max_poll,
         checkin_timestamp: times.checkin_timestamp,
-        policy_pace: pace(server.limits.policy_limit.rate()),
-        action_pace: pace(server.limits.action_limit.rate()),
+        policy_pace: pace(server.limits.of(Limit::Policy)),
+        action_pace: pace(server.limits.of(Limit::Action)),
         ignores_reported_policy: server.feature_flags.ignore_checkin_policy_id,
         replace_token: ReplaceTokenHashing {
             iterations: server.pdkdf2.iterations,
@@ -114,23 +110,13 @@ fn domain(config: &Config) -> fleet::Settings {
 fn agent_options(config: &Config) -> AgentOptions {
     let server = config.server();
     let limits = &server.limits;
-    macro_rules! of {
-        ($bucket:expr) => {
-            route(
-                $bucket.rate(),
-                $bucket.in_flight(),
-                $bucket.body_limit(),
-                $bucket.decompressed_limit(),
-            )
-        };
-    }
     AgentOptions {
         limits: api::Limits::default()
             .with_max_connections(limits.connections())
-            .with(Route::Status, of!(limits.status_limit))
-            .with(Route::Enroll, of!(limits.enroll_limit))
-            .with(Route::Checkin, of!(limits.checkin_limit))
-            .with(Route::Acks, of!(limits.ack_limit)),
+            .with(Route::Status, route(limits.of(Limit::Status)))
+            .with(Route::Enroll, route(limits.of(Limit::Enroll)))
+            .with(Route::Checkin, route(limits.of(Limit::Checkin)))
+            .with(Route::Acks, route(limits.of(Limit::Ack))),
         compression: ResponseCompression {
             level: u32::try_from(server.compression_level).unwrap_or(DEFAULT_COMPRESSION),
             threshold: usize_of(server.compression_threshold),
@@ -144,36 +130,21 @@ fn agent_options(config: &Config) -> AgentOptions {
     }
 }
 
-fn route(
-    rate: Option<Rate>,
-    in_flight: InFlight,
-    body: Option<u64>,
-    decompressed: Option<u64>,
-) -> RouteLimits {
+fn route(limit: Effective) -> RouteLimits {
     RouteLimits {
-        interval: rate.map(|rate| rate.interval),
-        burst: rate.map_or(1, |rate| rate.burst),
-        in_flight: match in_flight {
-            InFlight::Unlimited => None,
-            InFlight::AtMost(max) => Some(max),
-            InFlight::None => Some(0),
-        },
-        body_bytes: body.map(usize_of),
-        decompressed_bytes: decompressed.map(usize_of),
+        interval: limit.interval,
+        burst: limit.burst,
+        in_flight: limit.in_flight,
+        body_bytes: limit.body.map(usize_of),
+        decompressed_bytes: limit.decompressed.map(usize_of),
     }
 }
 
-fn pace(rate: Option<Rate>) -> Pace {
-    rate.map_or(
-        Pace {
-            interval: Duration::ZERO,
-            burst: 1,
-        },
-        |rate| Pace {
-            interval: rate.interval,
-            burst: rate.burst,
-        },
-    )
+fn pace(limit: Effective) -> Pace {
+    Pace {
+        interval: limit.interval.unwrap_or(Duration::ZERO),
+        burst: limit.burst,
+    }
 }
 
 fn tls(section: &str, ssl: &Ssl) -> Result<tls_reload::Settings> {
@@ -194,7 +165,7 @@ const DEFAULT_COMPRESSION: u32 = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, load};
+    use configuration::{Sources, load};
 
     fn planned(flags: &[&str]) -> Plan {
         let sources = Sources {

@@ -10,7 +10,7 @@ use std::{
 /// Creates the directory (0700) with its parents if it is missing.
 ///
 /// # Errors
-/// The operating system's, when it can not be made.
+/// The operating system's, when it cannot be made.
 pub(crate) fn ensure_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

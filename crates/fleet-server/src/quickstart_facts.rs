@@ -38,7 +38,7 @@ impl QuickstartFacts {
     /// Reads the file, or `None` if there is none.
     ///
     /// # Errors
-    /// It can not be read, or is not what quickstart writes.
+    /// It cannot be read, or is not what quickstart writes.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
         let Some(text) = private_file::read_text(path, 64 * 1024)? else {
             return Ok(None);
@@ -49,7 +49,7 @@ impl QuickstartFacts {
     /// Writes the file.
     ///
     /// # Errors
-    /// It can not be written.
+    /// It cannot be written.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');

@@ -1,4 +1,4 @@
-//! The certificate that a server shows: one handshake, and nothing asked after it.
+//! The certificate that a server shows: one handshake, no request.
 
 use std::{
     fmt,
@@ -33,7 +33,7 @@ impl ServedLeaf {
     /// Asks `host`:`port`, each step within `timeout`. Without roots the certificate is shown and not judged.
     ///
     /// # Errors
-    /// No connection, no handshake, or a certificate that is none.
+    /// No connection, no handshake, or a certificate that cannot be read.
     pub(crate) fn ask(
         host: &str,
         port: u16,
@@ -42,7 +42,7 @@ impl ServedLeaf {
         timeout: Duration,
     ) -> Result<Self> {
         let name =
-            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host name"))?;
+            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a host name"))?;
         let mut connection = ClientConnection::new(Arc::new(client_config(roots, identity)?), name)?;
         let mut socket = connect(host, port, timeout)?;
         connection
@@ -54,7 +54,7 @@ impl ServedLeaf {
             .context("the server showed no certificate")?;
         let served = Self::of(leaf);
         connection.send_close_notify();
-        // The certificate is here: how the server takes the farewell changes nothing.
+        // The certificate is here: how the server closes the connection does not matter.
         let _ = connection.complete_io(&mut socket);
         served
     }

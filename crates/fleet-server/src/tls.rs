@@ -32,7 +32,7 @@ impl TlsSets {
     /// Loads a set and begins to watch it.
     ///
     /// # Errors
-    /// The set can not be served: file, reason and remedy (reload.md 7.1).
+    /// The set cannot be served: file, reason and remedy (reload.md 7.1).
     pub(crate) async fn add(
         &mut self,
         name: &'static str,
@@ -74,7 +74,7 @@ impl TlsSets {
     }
 }
 
-/// What is said to who will not wait for a disk that does not answer. The reload goes on.
+/// The answer when the disk does not respond in time. The reload goes on.
 fn still_reading(handle: &ReloadHandle) -> ReloadOutcome {
     let state = handle.state();
     ReloadOutcome {
@@ -89,7 +89,7 @@ fn still_reading(handle: &ReloadHandle) -> ReloadOutcome {
     }
 }
 
-/// Within it a reload has ended, unless the disk is ill.
+/// A reload ends within this time unless the disk does not respond.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Acknowledgements, event by event (http-api 2.4, data-model 6.3). Repeats are harmless.
+//! Acknowledgements, event by event (agents.md 7.2). Repeats are harmless.
 
 use store::{ActionId, ActionResult, Agent, Inserted, PolicyId, RawJson, Timestamp};
 
@@ -146,7 +146,8 @@ fn fail<T>(outcomes: &mut [AckOutcome], places: &[usize], stored: store::Result<
     }
 }
 
-/// The revision in `policy:ID:REVISION[:COORDINATOR]`, if it is for this policy. The id may hold colons (§6 row 30).
+/// The revision in `policy:ID:REVISION[:COORDINATOR]`, if it is for this policy. The id may hold colons
+/// (agents.md 7.3).
 fn revision_of(action_id: &str, policy: &PolicyId) -> Option<i64> {
     let rest = action_id
         .strip_prefix("policy:")?

@@ -1,4 +1,4 @@
-//! Actions as operators post them: checked like an agent would read them, then appended (data-model 7.3).
+//! Actions as operators post them: checked like an agent would read them, then appended (agents.md 6.4, data.md 9.3).
 //!
 //! What differs by type is in the rooms below, one for each question: what must be given (`check`), how it is
 //! delivered (`deliver`), what an acknowledgement changes (`ack`).
@@ -12,7 +12,7 @@ use std::{collections::HashSet, time::Duration};
 
 use store::{
     Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, NewAction, Page, PageRequest,
-    RawJson, Timestamp,
+    RawJson, StoreError, Timestamp,
 };
 
 pub use deliver::DeliveredAction;
@@ -86,10 +86,9 @@ pub async fn post(
     }
     namespaces.sort_unstable();
     namespaces.dedup();
-    let action = ActionId::from(uuid::Uuid::new_v4().to_string());
     let new = NewAction {
         doc: ActionDocId::from(uuid::Uuid::new_v4().to_string()),
-        action: action.clone(),
+        action: ActionId::from(uuid::Uuid::new_v4().to_string()),
         is_deliverable: true,
         agents: targets,
         mark: draft.kind.mark(),
@@ -107,16 +106,15 @@ pub async fn post(
         kind: draft.kind.as_str().to_owned(),
     };
     let count = new.agents.len();
-    fleet.store.append_actions(vec![new]).await?;
+    let written = fleet.store.append_actions(vec![new]).await?;
+    let action = written.into_iter().next().ok_or_else(|| StoreError::Corrupt {
+        detail: "an appended action was not answered".to_owned(),
+    })?;
     log::info!(
-        "event.action" = "action-post", "fleet.action.id":% = action, "fleet.action.type" = draft.kind.as_str(),
-        "agents" = count; "action posted"
+        "event.action" = "action-post", "fleet.action.id":% = action.action,
+        "fleet.action.type" = action.kind.as_str(), "agents" = count; "action posted"
     );
-    fleet
-        .store
-        .action(&action)
-        .await?
-        .ok_or(FleetError::UnknownAction { action })
+    Ok(action)
 }
 
 /// Each target once, in the order given.

@@ -1,6 +1,6 @@
 //! Long-lived state with one owner each.
 //!
-//! An actor is a file in here and a line in the list below. What the rest of the domain holds of it (its face) is
+//! An actor is a file in here and a line in the list below. The handle that the rest of the domain holds is
 //! made by `start` in its file and ends in good order with `stop`. Nothing outside sees an actor's state.
 
 pub(crate) mod action_dispatcher;

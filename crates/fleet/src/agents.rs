@@ -1,4 +1,4 @@
-//! Agents as operators look at them and end them (data-model 7.3).
+//! Agents as operators look at them and end them (data.md 9.2).
 
 use store::{AgentId, AgentQuery, Page, PageRequest, StatusCounts, StatusReport, StoreError, Timestamp};
 

@@ -1,15 +1,19 @@
-//! Who is it? Keys are read on every request, so a revocation counts at once (data-model 5.2, store O3).
+//! Authentication. Keys are verified on every request, so a revocation counts at once (agents.md 2.2, O3).
 
-use store::{Agent, AgentId, KeyKind, KeyRecord};
+use store::{Agent, AgentId, KeyOwner, Verification};
 
 use crate::{ApiKey, Fleet, FleetError};
 
-/// What the key opens, if it is good.
+/// Whose key this is, if it is good.
 ///
 /// # Errors
 /// [`FleetError::UnknownKey`], [`FleetError::KeyRevoked`], or the store's fault.
-pub async fn authenticate(fleet: &Fleet, key: &ApiKey) -> Result<KeyKind, FleetError> {
-    verify(fleet, key).await.map(|record| record.kind)
+pub async fn authenticate(fleet: &Fleet, key: &ApiKey) -> Result<KeyOwner, FleetError> {
+    match fleet.store.verify(key).await? {
+        Verification::Active(owner) => Ok(owner),
+        Verification::Revoked(_) => Err(FleetError::KeyRevoked),
+        Verification::Unknown => Err(FleetError::UnknownKey),
+    }
 }
 
 /// The active agent with this id whose key this is.
@@ -18,25 +22,26 @@ pub async fn authenticate(fleet: &Fleet, key: &ApiKey) -> Result<KeyKind, FleetE
 /// A bad key; [`FleetError::UnknownAgent`] (B4), [`FleetError::WrongIdentity`], [`FleetError::AgentInactive`]
 /// (B3), told apart from the store's fault (B5).
 pub async fn authenticate_agent(fleet: &Fleet, key: &ApiKey, id: &AgentId) -> Result<Agent, FleetError> {
-    let record = fleet.store.key(&key.id).await?.ok_or(FleetError::UnknownKey)?;
-    if !key.matches(&record.hash) {
-        return Err(FleetError::UnknownKey);
-    }
+    let (owner, is_revoked) = match fleet.store.verify(key).await? {
+        Verification::Active(owner) => (owner, false),
+        Verification::Revoked(owner) => (owner, true),
+        Verification::Unknown => return Err(FleetError::UnknownKey),
+    };
     // The agent before the key's state: unenrolment kills both, and "inactive" says more than "revoked".
     let agent = fleet.store.agent(id).await?;
-    match (record.kind, agent) {
-        (KeyKind::Access(owner), Some(agent)) if owner == *id && agent.access_key == key.id => {
+    match (owner, agent) {
+        (KeyOwner::Agent(owner), Some(agent)) if owner == *id && agent.access_key == key.id => {
             if !agent.is_active {
                 return Err(FleetError::AgentInactive { agent: id.clone() });
             }
-            if record.active {
-                Ok(agent)
-            } else {
+            if is_revoked {
                 Err(FleetError::KeyRevoked)
+            } else {
+                Ok(agent)
             }
         }
-        _ if !record.active => Err(FleetError::KeyRevoked),
-        (KeyKind::Access(_), None) => Err(FleetError::UnknownAgent { agent: id.clone() }),
+        _ if is_revoked => Err(FleetError::KeyRevoked),
+        (KeyOwner::Agent(_), None) => Err(FleetError::UnknownAgent { agent: id.clone() }),
         _ => Err(FleetError::WrongIdentity { agent: id.clone() }),
     }
 }
@@ -47,19 +52,7 @@ pub async fn authenticate_agent(fleet: &Fleet, key: &ApiKey, id: &AgentId) -> Re
 /// A bad key, or [`FleetError::NotAnOperatorKey`].
 pub async fn authenticate_operator(fleet: &Fleet, key: &ApiKey) -> Result<(), FleetError> {
     match authenticate(fleet, key).await? {
-        KeyKind::Admin => Ok(()),
-        _ => Err(FleetError::NotAnOperatorKey),
+        KeyOwner::Operator => Ok(()),
+        KeyOwner::Token(_) | KeyOwner::Agent(_) => Err(FleetError::NotAnOperatorKey),
     }
-}
-
-/// The key's record, if the secret fits and it is active.
-pub(crate) async fn verify(fleet: &Fleet, key: &ApiKey) -> Result<KeyRecord, FleetError> {
-    let record = fleet.store.key(&key.id).await?.ok_or(FleetError::UnknownKey)?;
-    if !key.matches(&record.hash) {
-        return Err(FleetError::UnknownKey);
-    }
-    if !record.active {
-        return Err(FleetError::KeyRevoked);
-    }
-    Ok(record)
 }

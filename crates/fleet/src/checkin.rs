@@ -1,4 +1,4 @@
-//! Check-in: record what the agent says, then answer at once or wait for a change (http-api 2.3, data-model 6.7).
+//! Check-in: record what the agent says, then answer at once or wait for a change (agents.md 5.2).
 //!
 //! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
 //! drops the wait (its client is gone) unsubscribes at once.
@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PolicyId, RawJson, Sequence,
-    Timestamp,
+    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PendingAction, PolicyId, Position,
+    RawJson, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -17,13 +17,14 @@ use crate::{
         DeliveredAction,
         deliver::{Delivery, Refused},
     },
-    credentials, diff, poll_time,
+    diff, poll_time,
+    randomness::random,
     rendered_policy::RenderedPolicy,
     upgrades,
     waiters::Subscription,
 };
 
-/// What an agent sends at check-in (http-api 2.3).
+/// What an agent sends at check-in (agents.md 5.1).
 #[derive(Clone, Debug, Default)]
 pub struct CheckinRequest {
     /// Required, not empty.
@@ -84,7 +85,7 @@ pub struct Waiting {
     fleet: Arc<Fleet>,
     subscription: Subscription,
     agent: AgentId,
-    position: Option<Sequence>,
+    position: Option<Position>,
     policy: PolicyId,
     revision: i64,
     /// The pair that the agent reported, if it did.
@@ -97,7 +98,8 @@ pub struct Waiting {
 /// Stores what the check-in says and looks for what is due. `spent` is the time since the request began.
 ///
 /// # Errors
-/// A request that breaks the contract, or the store's fault; nothing is stored then.
+/// A request that breaks the contract: nothing is stored then. Or the store's fault: what was stored before it stays,
+/// and the agent says everything again.
 pub async fn begin(
     fleet: &Arc<Fleet>,
     agent: Agent,
@@ -111,12 +113,9 @@ pub async fn begin(
     };
     let local_metadata = diff::metadata(agent.local_metadata.as_ref(), request.local_metadata)?;
     let components = diff::components(agent.components.as_ref(), request.components)?;
-    let wait = poll_time::wait(request.poll_timeout, spent, random()?, &fleet.settings);
+    let wait = poll_time::wait(request.poll_timeout, spent, chance()?, &fleet.settings);
     let upgrade = upgrade_change(fleet, &agent, request.upgrade_details.as_ref()).await?;
-    let confirmed = match request.ack_token.filter(|token| !token.is_empty()) {
-        Some(token) => fleet.store.position_of(&ActionDocId::from(token)).await?,
-        None => None,
-    };
+    let token = request.ack_token.filter(|token| !token.is_empty());
     let reported = match (request.agent_policy_id, request.policy_revision_idx) {
         (Some(policy), Some(revision)) if !fleet.settings.ignores_reported_policy && revision >= 0 => {
             Some((PolicyId::from(policy), revision))
@@ -142,6 +141,17 @@ pub async fn begin(
     let subscription = fleet
         .waiters
         .subscribe(agent.id.clone(), agent.policy.clone(), revision, now);
+    // After the subscription: an action that comes later wakes the poll (M3).
+    let due = fleet
+        .store
+        .pending_actions(
+            &agent.id,
+            token.map(ActionDocId::from).as_ref(),
+            agent.action_position.as_ref(),
+            now,
+            MAX_ACTIONS,
+        )
+        .await?;
     let (components, unhealthy_reason) = match components {
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
@@ -150,14 +160,19 @@ pub async fn begin(
     let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
-        // Agents write `DEGRADED` in capitals (agent-client 3.2); the state is computed from lower case.
+        // Agents write `DEGRADED` in capitals (agents.md 5.1); the state is computed from lower case.
         status: Some(status.to_ascii_lowercase()),
         message: Some(request.message.unwrap_or_default()),
         version: (agent.version != version).then(|| version.to_owned()),
         local_metadata,
         components,
         unhealthy_reason,
-        position: confirmed,
+        positions: due
+            .position
+            .clone()
+            .filter(|position| agent.action_position.as_ref() != Some(position))
+            .into_iter()
+            .collect(),
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
     };
@@ -169,15 +184,14 @@ pub async fn begin(
         fleet: Arc::clone(fleet),
         subscription,
         agent: agent.id,
-        // A token never takes the agent back behind what it has confirmed: it would run actions twice.
-        position: confirmed.max(agent.action_position),
+        position: due.position,
         policy: agent.policy,
         revision,
         reported,
         deadline,
         offer_again: None,
     };
-    if let Some(reply) = waiting.due_actions().await? {
+    if let Some(reply) = waiting.list(due.actions, now).await? {
         return Ok(Begun::Reply(reply));
     }
     // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
@@ -295,17 +309,26 @@ impl Waiting {
     }
 
     /// Everything due after the agent's position, in one list.
-    async fn due_actions(&mut self) -> Result<Option<CheckinReply>, FleetError> {
+    async fn due_actions(&self) -> Result<Option<CheckinReply>, FleetError> {
         let now = Timestamp::now();
         let pending = self
             .fleet
             .store
-            .pending_actions(&self.agent, self.position, now, MAX_ACTIONS)
+            .pending_actions(&self.agent, None, self.position.as_ref(), now, MAX_ACTIONS)
             .await?;
+        self.list(pending.actions, now).await
+    }
+
+    /// The reply with these actions, if there are any.
+    async fn list(
+        &self,
+        pending: Vec<PendingAction>,
+        now: Timestamp,
+    ) -> Result<Option<CheckinReply>, FleetError> {
         let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        // The token moves past them, so they must not vanish: they fail visibly (§6 row 8).
+        // The token moves past them, so they must not vanish: they fail visibly (agents.md 6.4).
         for refused in delivery.refused {
             self.refuse(refused, now).await?;
         }
@@ -351,7 +374,7 @@ fn is_news(agent: &Agent, (policy, revision): &(PolicyId, i64)) -> bool {
         || (*policy == agent.policy && agent.policy_revision != Some(*revision))
 }
 
-/// The revision that the agent counts as having (http-api 2.3.5).
+/// The revision that the agent counts as having (agents.md 5.6).
 fn subscribed_revision(
     agent: &Agent,
     reported: Option<&(PolicyId, i64)>,
@@ -384,9 +407,10 @@ async fn upgrade_change(
     details.change(agent)
 }
 
-fn random() -> Result<f64, FleetError> {
+/// From 0 to 1.
+fn chance() -> Result<f64, FleetError> {
     let mut bytes = [0; 4];
-    credentials::random(&mut bytes)?;
+    random(&mut bytes)?;
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 

@@ -1,5 +1,6 @@
-//! What is handed to agents is counted here, and which revision an agent was given last is kept, so that an agent that rejects a policy does not get it again every
-//! second for ever (agent-client 10). Memory only, bounded; losing it costs one early repeat.
+//! What is handed to agents is counted here, and which revision an agent was given last is kept, so that an agent
+//! that rejects a policy does not get it again every second for ever (agents.md 5.7). Memory only, bounded; losing it
+//! costs one early repeat.
 
 use std::{
     collections::HashMap,

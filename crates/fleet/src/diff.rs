@@ -1,4 +1,4 @@
-//! What a check-in changes in the agent's record (http-api 2.3.3, data-model 6.6). Pure.
+//! What a check-in changes in the agent's record (agents.md 5.4, data.md 6.5). Pure.
 //!
 //! An idle agent sends its whole state every few minutes, units in random order: none of that may cause a write.
 
@@ -69,7 +69,7 @@ pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Opti
         Some(sent) => sent,
         None => RawJson::parse("[]".to_owned()).ok()?,
     };
-    // A list of another shape is no reason to refuse a check-in (CHK-47).
+    // A list of another shape does not refuse a check-in (CHK-47).
     if let Err(error) = sent.read::<Vec<Rollback>>() {
         log::warn!("rollback list of a check-in ignored: {error}");
         return None;

@@ -1,9 +1,10 @@
-//! Enrolment: a token admits, one store transaction makes agent and access key (data-model 5.5, 5.6).
+//! Enrolment: a token admits, one store transaction makes agent and access key (data.md 4.1 and 4.2).
 
 use serde_json::{Map, Value, json};
+pub use store::Enrolled;
 use store::{
-    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyKind, NewAgent, NewKey, PolicyId, RawJson, Replacement,
-    StoreError, Timestamp,
+    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyOwner, KeyPurpose, NewAgent, PolicyId, RawJson,
+    Replacement, StoreError, Timestamp,
 };
 
 use crate::{ApiKey, Fleet, FleetError, Secret, auth, ids, replace_token};
@@ -24,7 +25,7 @@ impl Admission {
     }
 }
 
-/// What an agent sends to enrol (http-api 2.2).
+/// What an agent sends to enrol (agents.md 4.1).
 #[derive(Clone, Debug, Default)]
 pub struct EnrollRequest {
     /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
@@ -39,15 +40,6 @@ pub struct EnrollRequest {
     pub local_metadata: Option<RawJson>,
     /// `metadata.tags`.
     pub tags: Vec<String>,
-}
-
-/// An enrolled agent; the key is known only now.
-#[derive(Clone, Debug)]
-pub struct Enrolled {
-    /// The agent as stored.
-    pub agent: Agent,
-    /// Its access key.
-    pub access_key: ApiKey,
 }
 
 /// Whether the token admits agents, and into which policy.
@@ -73,8 +65,7 @@ pub async fn admit(fleet: &Fleet, key: &ApiKey) -> Result<Admission, FleetError>
             token_key: None,
         });
     }
-    let record = auth::verify(fleet, key).await?;
-    let KeyKind::Enrollment(_) = record.kind else {
+    let KeyOwner::Token(_) = auth::authenticate(fleet, key).await? else {
         return Err(FleetError::NotAnEnrollmentToken);
     };
     let token = fleet
@@ -96,7 +87,7 @@ pub async fn admit(fleet: &Fleet, key: &ApiKey) -> Result<Admission, FleetError>
 ///
 /// # Errors
 /// A refused request, a refused replacement, a race with another enrolment, or the store's fault. Nothing is
-/// stored then, and an agent that was to be replaced keeps its key (§6 row 13).
+/// stored then, and an agent that was to be replaced keeps its key (data.md 4.1).
 pub async fn enroll(
     fleet: &Fleet,
     admission: Admission,
@@ -141,7 +132,6 @@ pub async fn enroll(
         Some(token) => Some(replace_token::hash(token, fleet.settings.replace_token).await?),
         None => None,
     };
-    let access_key = ApiKey::generate()?;
     let agent = NewAgent {
         id: id.clone(),
         kind: request.kind,
@@ -158,32 +148,29 @@ pub async fn enroll(
         replace_token: hash,
         at: now,
     };
-    let key = NewKey {
-        id: access_key.id.clone(),
-        hash: access_key.hash()?,
-        kind: KeyKind::Access(id.clone()),
+    let purpose = KeyPurpose {
         name: id.to_string(),
         metadata: raw(
             &json!({"agent_id": id, "managed": true, "managed_by": "fleet-server", "type": "access"}),
         ),
-        at: now,
     };
     let enrollment = store::Enrollment {
         agent,
-        key,
+        purpose,
         admitted_by: admission.token_key,
         replaces,
     };
-    let agent = fleet
+    let enrolled = fleet
         .store
         .enroll(enrollment)
         .await
         .map_err(|error| refused(error, &id))?;
+    let agent = &enrolled.agent;
     log::info!(
         "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
         "fleet.access.apikey.id":% = agent.access_key; "agent enrolled"
     );
-    Ok(Enrolled { agent, access_key })
+    Ok(enrolled)
 }
 
 /// The agent of an earlier try with this idempotency key, and the key if it is free for the new one.

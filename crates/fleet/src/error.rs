@@ -76,7 +76,7 @@ pub enum FleetError {
         /// The parser's word.
         reason: String,
     },
-    /// `upgrade_details` break a rule of http-api 2.3.4.
+    /// `upgrade_details` break a rule of agents.md 5.5.
     #[error("invalid upgrade details: {reason}")]
     InvalidUpgradeDetails {
         /// Which.

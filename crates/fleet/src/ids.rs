@@ -1,4 +1,4 @@
-//! Which ids are accepted. Agents put ids into paths without escaping them (agent-client 1.2).
+//! Which ids are accepted. Agents put ids into paths without escaping them (agents.md 4.3).
 
 use store::{AgentId, EnrollmentId, PolicyId};
 
@@ -13,7 +13,7 @@ pub(crate) fn agent_id(text: &str) -> Result<AgentId, FleetError> {
         .ok_or(FleetError::InvalidId { what: "the agent id" })
 }
 
-/// A policy id from outside; `base#suffix` is one (data-model A2).
+/// A policy id from outside; `base#suffix` is one (A2).
 pub(crate) fn policy_id(text: &str) -> Result<PolicyId, FleetError> {
     is_usable(text)
         .then(|| PolicyId::from(text))
@@ -31,7 +31,7 @@ pub(crate) fn enrollment_id(text: &str) -> Result<EnrollmentId, FleetError> {
         })
 }
 
-/// The policy id without its last `#…` (data-model 1.2, ENR-04).
+/// The policy id without its last `#…` (data.md 1.2, ENR-04).
 pub(crate) fn policy_base(policy: &PolicyId) -> PolicyId {
     policy
         .as_str()

@@ -17,7 +17,6 @@ mod actors;
 pub mod agents;
 pub mod auth;
 pub mod checkin;
-mod credentials;
 mod deliveries;
 mod diff;
 pub mod enrollment;
@@ -27,6 +26,7 @@ mod off_the_loop;
 pub mod operators;
 pub mod policies;
 mod poll_time;
+mod randomness;
 mod rendered_policy;
 mod replace_token;
 mod settings;
@@ -39,12 +39,12 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionId, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort, AgentStatus,
-    AuditMark, EnrollmentToken, KeyId, KeyKind, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary,
-    RawJson, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenId, UnhealthyReason,
+    ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PageRequest, PolicyId, PolicyRevision,
+    PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp,
+    TokenError, TokenId, UnhealthyReason,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
-pub use credentials::{ApiKey, Secret, TokenError};
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};

@@ -1,4 +1,4 @@
-//! Work that takes long, on a thread that may be blocked.
+//! Long work, on a thread that may block.
 
 use crate::FleetError;
 

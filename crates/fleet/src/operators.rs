@@ -1,6 +1,6 @@
 //! The operator's key for the admin API.
 
-use store::{Conflict, KeyKind, NewKey, StoreError, Timestamp};
+use store::{Conflict, KeyOwner, KeyPurpose, StoreError, Timestamp};
 
 use crate::{ApiKey, Fleet, FleetError, auth};
 
@@ -14,24 +14,21 @@ pub async fn ensure_key(
     existing: Option<ApiKey>,
     now: Timestamp,
 ) -> Result<ApiKey, FleetError> {
-    let key = match existing {
-        Some(key) => key,
-        None => ApiKey::generate()?,
-    };
-    let new = NewKey {
-        id: key.id.clone(),
-        hash: key.hash()?,
-        kind: KeyKind::Admin,
+    let purpose = KeyPurpose {
         name: "admin".to_owned(),
         metadata: None,
-        at: now,
     };
-    match fleet.store.create_key(new).await {
-        Ok(()) => Ok(key),
-        Err(StoreError::Conflict(Conflict::IdTaken(_))) => {
-            auth::authenticate_operator(fleet, &key).await?;
-            Ok(key)
-        }
-        Err(other) => Err(other.into()),
+    let Some(key) = existing else {
+        return Ok(fleet.store.issue(KeyOwner::Operator, purpose, now).await?);
+    };
+    match fleet
+        .store
+        .adopt_key(&key, KeyOwner::Operator, purpose, now)
+        .await
+    {
+        Ok(()) => {}
+        Err(StoreError::Conflict(Conflict::IdTaken(_))) => auth::authenticate_operator(fleet, &key).await?,
+        Err(other) => return Err(other.into()),
     }
+    Ok(key)
 }

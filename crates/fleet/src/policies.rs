@@ -1,4 +1,4 @@
-//! Policies as operators keep them: settings in, a full policy revision out (data-model 4.1, 7.3).
+//! Policies as operators keep them: settings in, a full policy revision out (data.md 8.1 and 9.3).
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,29 +52,26 @@ pub async fn create(
         Some(id) => ids::policy_id(id)?,
         None => PolicyId::from(uuid::Uuid::new_v4().to_string()),
     };
-    let key = ApiKey::generate()?;
-    let revision = create_with_token(fleet, id, settings, key.clone(), now).await?;
+    let token_name = format!("{} token", settings.name);
+    let revision = create_first(fleet, &id, settings, now).await?;
+    let (_, key) = tokens::create(fleet, &id, Some(&token_name), None, now).await?;
     Ok((revision, key))
 }
 
-async fn create_with_token(
+async fn create_first(
     fleet: &Fleet,
-    id: PolicyId,
+    id: &PolicyId,
     settings: PolicySettings,
-    key: ApiKey,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
-    let token_name = format!("{} token", settings.name);
-    let revision = append(fleet, &id, None, || Ok(settings), now)
+    append(fleet, id, None, || Ok(settings), now)
         .await
         .map_err(|error| match error {
             FleetError::Store(StoreError::Conflict(Conflict::Revision { policy, .. })) => {
                 FleetError::PolicyExists { policy }
             }
             other => other,
-        })?;
-    tokens::create_with(fleet, &id, &token_name, None, key, now).await?;
-    Ok(revision)
+        })
 }
 
 /// Lays the given members over the policy's settings; always revision + 1, also without a visible change.
@@ -183,27 +180,25 @@ pub async fn bootstrap(
     token: ApiKey,
     now: Timestamp,
 ) -> Result<Option<PolicyRevision>, FleetError> {
-    if any(fleet).await? {
-        let default = PolicyId::from(DEFAULT_POLICY);
-        let no_tokens = tokens::list(fleet, PageRequest { offset: 0, limit: 1 })
-            .await?
-            .total
-            == 0;
+    let default = PolicyId::from(DEFAULT_POLICY);
+    let policy = if any(fleet).await? {
+        let one = PageRequest { offset: 0, limit: 1 };
+        let has_tokens = !tokens::list(fleet, one).await?.items.is_empty();
         // A first start that ended between policy and token is made whole.
-        if no_tokens && let Some(policy) = fleet.store.policy(&default).await? {
-            tokens::create_with(fleet, &default, "Default policy token", None, token, now).await?;
-            return Ok(Some(policy));
+        match fleet.store.policy(&default).await? {
+            Some(policy) if !has_tokens => policy,
+            _ => return Ok(None),
         }
-        return Ok(None);
-    }
-    let settings = PolicySettings {
-        name: "Default policy".to_owned(),
-        namespace: "default".to_owned(),
-        ..PolicySettings::default()
+    } else {
+        let settings = PolicySettings {
+            name: "Default policy".to_owned(),
+            namespace: "default".to_owned(),
+            ..PolicySettings::default()
+        };
+        create_first(fleet, &default, settings, now).await?
     };
-    create_with_token(fleet, PolicyId::from(DEFAULT_POLICY), settings, token, now)
-        .await
-        .map(Some)
+    tokens::adopt_as(fleet, &default, "Default policy token", &token, now).await?;
+    Ok(Some(policy))
 }
 
 async fn append(

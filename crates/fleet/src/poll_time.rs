@@ -1,4 +1,4 @@
-//! How long a poll waits (http-api 2.3.2).
+//! How long a poll waits (agents.md 5.3).
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub struct RenderedPolicy {
 }
 
 impl RenderedPolicy {
-    /// Renders a stored revision (http-api 2.3.8, data-model 4.2, 4.3).
+    /// Renders a stored revision (agents.md 6.5).
     ///
     /// # Errors
     /// [`FleetError::UndeliverablePolicy`]: no agent could run it.
@@ -32,10 +32,10 @@ impl RenderedPolicy {
         let mut policy: Map<String, Value> = stored
             .data
             .read()
-            .map_err(|error| undeliverable(format!("it is no object ({error})")))?;
+            .map_err(|error| undeliverable(format!("it is not an object ({error})")))?;
         policy.remove("secret_references");
         if let Some(Value::Array(paths)) = policy.get_mut("secret_paths") {
-            // An entry without a dot crashes the agent (agent-client 5.1).
+            // An entry without a dot crashes the agent (agents.md 6.5).
             paths.retain(|path| path.as_str().is_some_and(|path| path.contains('.')));
         }
         policy.insert("id".into(), stored.policy.as_str().into());
@@ -86,7 +86,7 @@ pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
     };
     for (name, output) in outputs {
         let Value::Object(output) = output else {
-            return Err(format!("output {name} is no object"));
+            return Err(format!("output {name} is not an object"));
         };
         match output.get("type").and_then(Value::as_str) {
             Some("elasticsearch" | "logstash" | "kafka" | REMOTE) => {}
@@ -141,7 +141,10 @@ mod tests {
         let policy =
             rendered(r#"{"outputs":{"default":{"type":"logstash"}},"inputs":[{"big":9007199254740993}]}"#);
         assert_eq!((&policy["id"], &policy["revision"]), (&json!("p:1"), &json!(3)));
-        assert_eq!(policy["inputs"][0]["big"], 9_007_199_254_740_993_u64, "§6 row 27");
+        assert_eq!(
+            policy["inputs"][0]["big"], 9_007_199_254_740_993_u64,
+            "agents.md 1.6"
+        );
     }
 
     #[test]

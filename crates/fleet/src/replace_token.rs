@@ -1,4 +1,4 @@
-//! Hashes of replace tokens: `$pbkdf2-sha512$ITERATIONS$SALT$KEY` (data-model 5.6).
+//! Hashes of replace tokens: `$pbkdf2-sha512$ITERATIONS$SALT$KEY` (data.md 4.3).
 //!
 //! A person may choose the token, so it is derived slowly, on a thread of its own.
 
@@ -7,10 +7,7 @@ use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 
 use crate::{
-    FleetError,
-    credentials::{Secret, random},
-    off_the_loop::off_the_loop,
-    settings::ReplaceTokenHashing,
+    FleetError, Secret, off_the_loop::off_the_loop, randomness::random, settings::ReplaceTokenHashing,
 };
 
 /// Hashes a token for the store.
@@ -43,7 +40,7 @@ fn derive(token: &Secret, salt: &[u8], iterations: u32, length: usize) -> Vec<u8
     key
 }
 
-/// Iterations, salt and key, with bounds so that a damaged record can not keep a core busy for minutes.
+/// Iterations, salt and key, with bounds so that a damaged record cannot keep a core busy for minutes.
 fn parse(hash: &str) -> Option<(u32, Vec<u8>, Vec<u8>)> {
     let mut parts = hash.split('$');
     let (Some(""), Some("pbkdf2-sha512")) = (parts.next(), parts.next()) else {
@@ -73,7 +70,7 @@ mod tests {
     };
 
     #[actix_rt::test]
-    async fn a9_hash_has_the_contract_form_and_fits_only_its_token() {
+    async fn a9_a_hash_has_its_form_and_fits_only_its_token() {
         let hash = hash(Secret::from("t".to_owned()), QUICK).await.unwrap();
         assert!(hash.starts_with("$pbkdf2-sha512$1000$"), "{hash}");
         assert!(fits(Secret::from("t".to_owned()), hash.clone()).await.unwrap());

@@ -1,10 +1,10 @@
-//! What the configuration decides about the domain. Defaults are those of the original (http-api 3.3, 3.4).
+//! What the configuration decides about the domain. Defaults are those of the original (agents.md 5.3 and 9.4).
 
 use std::time::Duration;
 
 use store::PolicyId;
 
-use crate::credentials::Secret;
+use crate::Secret;
 
 /// Settings of the domain.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Settings {
     pub checkin_max_poll: Duration,
     /// How often a waiting agent's last check-in is renewed.
     pub checkin_timestamp: Duration,
-    /// How often check-in records are written: what a kill may lose of them (data-model 7.2).
+    /// How often check-in records are written: what a kill may lose of them (data.md 3.2).
     pub checkin_flush: Duration,
     /// How fast a policy change is handed to waiting agents.
     pub policy_pace: Pace,
@@ -96,7 +96,7 @@ impl Default for ReplaceTokenHashing {
     }
 }
 
-/// An enrollment token from the configuration (data-model 4.9).
+/// An enrollment token from the configuration (agents.md 4.4).
 #[derive(Clone, Debug)]
 pub struct StaticToken {
     /// The secret half; the id half is arbitrary.

@@ -1,8 +1,8 @@
-//! Enrollment tokens as operators hand them out. Only a hash is stored: the text is known at creation alone.
+//! Enrollment tokens as operators hand them out. Their text is known at creation alone.
 
 use serde_json::json;
 use store::{
-    Conflict, EnrollmentToken, KeyKind, NewKey, NewToken, Page, PageRequest, PolicyId, RawJson, StoreError,
+    Conflict, EnrollmentToken, KeyPurpose, NewToken, Page, PageRequest, PolicyId, RawJson, StoreError,
     Timestamp, TokenId,
 };
 
@@ -19,12 +19,17 @@ pub async fn create(
     expires_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(EnrollmentToken, ApiKey), FleetError> {
-    let key = ApiKey::generate()?;
     let name = name
         .map(str::trim)
         .filter(|name| !name.is_empty())
         .unwrap_or("token");
-    let token = create_with(fleet, policy, name, expires_at, key.clone(), now).await?;
+    let new = new(policy, name, expires_at, now);
+    let (token, key) = fleet
+        .store
+        .create_token(new)
+        .await
+        .map_err(|error| refused(error, policy))?;
+    made(&token);
     Ok((token, key))
 }
 
@@ -39,7 +44,7 @@ pub async fn adopt(
     key: ApiKey,
     now: Timestamp,
 ) -> Result<EnrollmentToken, FleetError> {
-    create_with(fleet, policy, "preset token", None, key, now)
+    adopt_as(fleet, policy, "preset token", &key, now)
         .await
         .map_err(|error| match error {
             // The token's own id is random: it is the key's that is taken.
@@ -49,43 +54,53 @@ pub async fn adopt(
 }
 
 /// Stores a token whose key is given.
-pub(crate) async fn create_with(
+pub(crate) async fn adopt_as(
     fleet: &Fleet,
     policy: &PolicyId,
     name: &str,
-    expires_at: Option<Timestamp>,
-    key: ApiKey,
+    key: &ApiKey,
     now: Timestamp,
 ) -> Result<EnrollmentToken, FleetError> {
+    let token = fleet
+        .store
+        .adopt_token(new(policy, name, None, now), key)
+        .await
+        .map_err(|error| refused(error, policy))?;
+    made(&token);
+    Ok(token)
+}
+
+fn new(policy: &PolicyId, name: &str, expires_at: Option<Timestamp>, now: Timestamp) -> NewToken {
     let id = TokenId::from(uuid::Uuid::new_v4().to_string());
     let metadata = json!({"managed_by": "fleet", "managed": true, "type": "enroll", "policy_id": policy});
-    let new = NewToken {
-        id: id.clone(),
-        key: NewKey {
-            id: key.id.clone(),
-            hash: key.hash()?,
-            kind: KeyKind::Enrollment(id.clone()),
+    NewToken {
+        purpose: KeyPurpose {
             name: format!("{name} ({id})"),
             metadata: RawJson::from_value(&metadata).ok(),
-            at: now,
         },
+        id,
         name: name.to_owned(),
         policy: policy.clone(),
         namespaces: Vec::new(),
         expires_at,
         at: now,
-    };
-    let token = fleet.store.create_token(new).await.map_err(|error| match error {
+    }
+}
+
+fn refused(error: StoreError, policy: &PolicyId) -> FleetError {
+    match error {
         StoreError::NotFound { .. } => FleetError::UnknownPolicy {
             policy: policy.clone(),
         },
         other => FleetError::Store(other),
-    })?;
+    }
+}
+
+fn made(token: &EnrollmentToken) {
     log::info!(
-        "event.action" = "token-create", "fleet.policy.id":% = policy, "fleet.enroll.apikey.id":% = token.key;
-        "enrollment token made"
+        "event.action" = "token-create", "fleet.policy.id":% = token.policy,
+        "fleet.enroll.apikey.id":% = token.key; "enrollment token made"
     );
-    Ok(token)
 }
 
 /// The token's record.

@@ -1,4 +1,4 @@
-//! Upgrade details at check-in and upgrade acknowledgements (http-api 2.3.4, 2.4.3; data-model 6.5). Pure.
+//! Upgrade details at check-in and upgrade acknowledgements (agents.md 5.5 and 7.4, data.md 6.4). Pure.
 
 use serde_json::{Map, Value, json};
 use store::{Agent, RawJson, Timestamp, UpgradeChange};
@@ -79,7 +79,7 @@ pub(crate) fn acknowledged(agent: &Agent, is_error: bool, retries: bool) -> Opti
         (true, false) => Some(UpgradeChange::Ended {
             clears_details: false,
         }),
-        // The 9.6 agent acks a failed upgrade without an error (agent-client 10).
+        // The 9.6 agent acks a failed upgrade without an error (agents.md 7.4).
         (false, _) if state(agent).as_deref() == Some("UPG_FAILED") => Some(UpgradeChange::Ended {
             clears_details: false,
         }),

@@ -1,4 +1,4 @@
-//! Who waits, and how one change reaches all of them.
+//! The registry of waiting polls, and how one change reaches all of them.
 //!
 //! One entry per open poll, a few dozen bytes. An entry belongs to its poll, not to its agent: two overlapping
 //! polls of one agent do not disturb each other (C26), and dropping the poll removes exactly its entry. Order

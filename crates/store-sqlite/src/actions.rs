@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use store::{
-    Action, ActionDocId, ActionId, AgentId, AgentMark, ChangeKind, Conflict, NewAction, PendingAction,
-    Sequence, StoreError, Timestamp,
+    Action, ActionDocId, ActionId, AgentId, AgentMark, ChangeKind, Conflict, NewAction, Pending,
+    PendingAction, Position, StoreError, Timestamp,
 };
 
 use super::{
@@ -13,15 +13,15 @@ use super::{
 };
 
 /// O9: all of them in one unit.
-pub(super) fn append(unit: &Unit<'_>, actions: &[NewAction]) -> Outcome<Vec<Sequence>> {
-    actions.iter().map(|action| append_one(unit, action)).collect()
+pub(super) fn append(unit: &Unit<'_>, actions: Vec<NewAction>) -> Outcome<Vec<Action>> {
+    actions
+        .into_iter()
+        .map(|action| append_one(unit, &action).map(|()| action.into()))
+        .collect()
 }
 
-fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<Sequence> {
-    if unit
-        .prepare_cached("SELECT 1 FROM action WHERE doc = ?1")?
-        .exists(params![action.doc])?
-    {
+fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<()> {
+    if sequence_of(unit, &action.doc)?.is_some() {
         return Err(Conflict::IdTaken(format!("action document {}", action.doc)).into());
     }
     let count = u32::try_from(action.agents.len()).map_err(|_| StoreError::Invalid {
@@ -54,18 +54,17 @@ fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<Sequence> {
         targets,
     ])?;
     let sequence = unit.last_insert_rowid();
-    // Without an end it is never delivered (data-model 1.3), so it needs no place in a queue.
+    // Without an end it is never delivered (data.md 1.3), so it needs no place in a queue.
     if action.is_deliverable && action.expiration.is_some() {
         enqueue(unit, sequence, &action.agents)?;
     }
     if let Some(mark) = action.mark {
         mark_targets(unit, mark, &action.agents, action.at)?;
     }
-    unit.announce(ChangeKind::Action, action.doc.as_str())?;
-    Ok(sequence)
+    unit.announce(ChangeKind::Action, action.doc.as_str())
 }
 
-fn enqueue(unit: &Unit<'_>, sequence: Sequence, agents: &[AgentId]) -> Outcome<()> {
+fn enqueue(unit: &Unit<'_>, sequence: i64, agents: &[AgentId]) -> Outcome<()> {
     // A target named twice keeps its first place.
     let mut insert = unit.prepare_cached(
         "INSERT INTO agent_queue (agent, sequence, place) VALUES (?1, ?2, ?3)
@@ -92,15 +91,22 @@ fn mark_targets(unit: &Unit<'_>, mark: AgentMark, agents: &[AgentId], at: Timest
     Ok(())
 }
 
-/// O10: a short range scan of the agent's own queue.
+/// O10: a short range scan of the agent's own queue, from one snapshot.
 pub(super) fn pending(
     connection: &Connection,
     agent: &AgentId,
-    after: Option<Sequence>,
+    token: Option<&ActionDocId>,
+    stored: Option<&Position>,
     now: Timestamp,
     limit: u32,
-) -> Outcome<Vec<PendingAction>> {
-    let pending = connection
+) -> Outcome<Pending> {
+    let snapshot = connection.unchecked_transaction()?;
+    let named = match token {
+        Some(token) => sequence_of(&snapshot, token)?,
+        None => None,
+    };
+    let after = named.max(stored.map(sequence).transpose()?);
+    let actions = snapshot
         .prepare_cached(concat!(
             select!(),
             ", q.place, target_count
@@ -111,19 +117,29 @@ pub(super) fn pending(
         .query_map(params![agent, after.unwrap_or(-1), now, limit], |row| {
             Ok(PendingAction {
                 action: action(row)?,
-                index: row.read(15)?,
-                targets: row.read(16)?,
+                index: row.read(14)?,
+                targets: row.read(15)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(pending)
+    Ok(Pending {
+        actions,
+        position: after.map(|sequence| sequence.to_string().into()),
+    })
 }
 
-/// O11.
-pub(super) fn position_of(connection: &Connection, doc: &ActionDocId) -> Outcome<Option<Sequence>> {
+/// The number behind a position.
+pub(super) fn sequence(position: &Position) -> Result<i64, StoreError> {
+    position.as_str().parse().map_err(|_| StoreError::Invalid {
+        detail: "a position of another engine".to_owned(),
+    })
+}
+
+/// What an ack token names, if the document still exists.
+fn sequence_of(connection: &Connection, doc: &ActionDocId) -> Outcome<Option<i64>> {
     Ok(connection
         .prepare_cached("SELECT sequence FROM action WHERE doc = ?1")?
-        .query_row(params![doc], |row| row.read(0))
+        .query_row(params![doc], |row| row.get(0))
         .optional()?)
 }
 
@@ -154,7 +170,7 @@ pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> 
             "SELECT sequence, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
         )?
         .query_map(params![before, limit], |row| Ok((row.read(0)?, row.read(1)?)))?
-        .collect::<rusqlite::Result<Vec<(Sequence, Vec<AgentId>)>>>()?;
+        .collect::<rusqlite::Result<Vec<(i64, Vec<AgentId>)>>>()?;
     for (sequence, targets) in &expired {
         for agent in targets {
             unit.prepare_cached("DELETE FROM agent_queue WHERE agent = ?1 AND sequence = ?2")?
@@ -169,7 +185,7 @@ pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> 
 /// The columns in the order in which [`action`] reads them.
 macro_rules! select {
     () => {
-        "SELECT action.sequence, doc, action, kind, input_type, data, at, expiration, start_time,
+        "SELECT doc, action, kind, input_type, data, at, expiration, start_time,
             rollout_duration_seconds, timeout, user_id, namespaces, signed, traceparent"
     };
 }
@@ -177,20 +193,19 @@ use select;
 
 fn action(row: &Row<'_>) -> rusqlite::Result<Action> {
     Ok(Action {
-        sequence: row.read(0)?,
-        doc: row.read(1)?,
-        action: row.read(2)?,
-        kind: row.read(3)?,
-        input_type: row.read(4)?,
-        data: row.read(5)?,
-        at: row.read(6)?,
-        expiration: row.read(7)?,
-        start_time: row.read(8)?,
-        rollout_duration_seconds: row.read(9)?,
-        timeout: row.read(10)?,
-        user_id: row.read(11)?,
-        namespaces: row.read(12)?,
-        signed: row.read(13)?,
-        traceparent: row.read(14)?,
+        doc: row.read(0)?,
+        action: row.read(1)?,
+        kind: row.read(2)?,
+        input_type: row.read(3)?,
+        data: row.read(4)?,
+        at: row.read(5)?,
+        expiration: row.read(6)?,
+        start_time: row.read(7)?,
+        rollout_duration_seconds: row.read(8)?,
+        timeout: row.read(9)?,
+        user_id: row.read(10)?,
+        namespaces: row.read(11)?,
+        signed: row.read(12)?,
+        traceparent: row.read(13)?,
     })
 }

@@ -401,7 +401,7 @@ fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentStatus> {
 
 /// A policy with a version suffix (`base#suffix`) that sets no inactivity timeout has its base's.
 ///
-/// data-model 6.1: the state with what the clock `:now` adds, as place in [`AgentStatus::ALL`].
+/// data.md 6.1: the state with what the clock `:now` adds, as place in [`AgentStatus::ALL`].
 macro_rules! status_sql {
     () => {
         status_sql!("last_checkin", "coalesce(last_checkin, enrolled_at)")
@@ -437,7 +437,7 @@ use join_policy;
 
 const JOIN_AGENT: &str = " JOIN agent AS a ON a.id = presence.agent ";
 
-/// data-model 6.1 row 5, milliseconds.
+/// data.md 6.1: when an agent is offline, milliseconds.
 const OFFLINE_AFTER: i64 = 5 * 60 * 1000;
 /// The five minutes of `presence.heard`.
 const HEARD_SPAN: i64 = 5 * 60 * 1000;

@@ -79,7 +79,9 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<Agent> {
         last_checkin: row.read(18)?,
         last_checkin_status: row.read(19)?,
         last_checkin_message: row.read(20)?,
-        action_position: row.read(21)?,
+        action_position: row
+            .read::<Option<i64>>(21)?
+            .map(|sequence| sequence.to_string().into()),
         upgrade_details: row.read(22)?,
         upgrade_started_at: row.read(23)?,
         upgraded_at: row.read(24)?,

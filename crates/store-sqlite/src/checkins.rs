@@ -1,8 +1,8 @@
 //! O4: check-ins in batches. Most touch one small row; what seldom changes is written only when it is there.
 
-use store::CheckinRecord;
+use store::{CheckinRecord, StoreError};
 
-use super::{agents, columns::params, fault::Outcome, unit::Unit};
+use super::{actions, agents, columns::params, fault::Outcome, unit::Unit};
 
 /// Stores a batch. The newest time wins for each agent; a position only grows.
 pub(super) fn record(unit: &Unit<'_>, mut batch: Vec<CheckinRecord>) -> Outcome<()> {
@@ -16,20 +16,30 @@ pub(super) fn record(unit: &Unit<'_>, mut batch: Vec<CheckinRecord>) -> Outcome<
     // Neighbours in the table one after the other; records of one agent keep their order.
     batch.sort_by(|one, next| one.agent.cmp(&next.agent));
     for record in &batch {
+        let furthest = furthest(record)?;
         let stored = newest.execute(params![
             record.agent,
             record.at,
             record.status,
             record.message,
-            record.position
+            furthest
         ])?;
         if stored > 0 {
             large_fields(unit, record)?;
-        } else if record.position.is_some() {
-            late_position(unit, record)?;
+        } else if furthest.is_some() {
+            late_position(unit, record, furthest)?;
         }
     }
     Ok(())
+}
+
+/// The furthest position that the record confirms.
+fn furthest(record: &CheckinRecord) -> Result<Option<i64>, StoreError> {
+    let mut furthest = None;
+    for position in &record.positions {
+        furthest = furthest.max(Some(actions::sequence(position)?));
+    }
+    Ok(furthest)
 }
 
 fn large_fields(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
@@ -52,7 +62,7 @@ fn large_fields(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
         .execute(params![record.agent, record.components, record.rollbacks])?;
     }
     if record.clears_audit && agents::activity(unit, &record.agent)? == Some(true) {
-        // Not for an agent that was unenrolled while the record waited: that date is no leftover.
+        // Not for an agent that was unenrolled while the record waited: that date is not a leftover.
         unit.prepare_cached("UPDATE presence SET audit_reason = NULL WHERE agent = ?1")?
             .execute(params![record.agent])?;
         unit.prepare_cached("UPDATE agent SET audit_time = NULL, unenrolled_at = NULL WHERE id = ?1")?
@@ -62,11 +72,11 @@ fn large_fields(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
 }
 
 /// A record that came too late for the rest may still confirm a position (M5).
-fn late_position(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
+fn late_position(unit: &Unit<'_>, record: &CheckinRecord, furthest: Option<i64>) -> Outcome<()> {
     unit.prepare_cached(
         "UPDATE presence SET action_position = ?2
          WHERE agent = ?1 AND (action_position IS NULL OR action_position < ?2)",
     )?
-    .execute(params![record.agent, record.position])?;
+    .execute(params![record.agent, furthest])?;
     Ok(())
 }

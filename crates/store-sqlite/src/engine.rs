@@ -1,15 +1,16 @@
-//! [`Store`] for SQLite: each operation goes to the writer or to a reader; the work itself stands in the file
+//! [`store::Store`] for SQLite, concern by concern: each operation goes to the writer or to a reader; the work itself stands in the file
 //! of its concept.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use store::{
-    Action, ActionDocId, ActionId, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AuditMark,
-    Change, ChangeSequence, CheckinRecord, Enrollment, EnrollmentId, EnrollmentToken, Inserted, KeyId,
-    KeyRecord, NewAction, NewKey, NewRevision, NewToken, Page, PageRequest, PendingAction, PolicyId,
-    PolicyRevision, PolicySummary, Result, Sequence, StatusCounts, StatusReport, Store, StoreHealth,
-    StoreStats, Timestamp, TokenId, UpgradeChange,
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, Agent, AgentId, AgentQuery, Agents,
+    ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Cursor, Engine, EngineClass, Enrolled, Enrollment,
+    EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner, KeyPurpose, Keys, NewAction, NewRevision,
+    NewToken, Page, PageRequest, Pending, Policies, PolicyId, PolicyRevision, PolicySummary, Position,
+    Result, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId, UpgradeChange,
+    Verification,
 };
 
 use super::{
@@ -18,10 +19,13 @@ use super::{
 };
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn enroll(&self, enrollment: Enrollment) -> Result<Agent> {
-        self.write(move |unit| enrollment::enroll(unit, &enrollment))
-            .await
+impl Agents for SqliteStore {
+    async fn enroll(&self, enrollment: Enrollment) -> Result<Enrolled> {
+        let access_key = ApiKey::generate()?;
+        self.write(move |unit| {
+            enrollment::enroll(unit, &enrollment, &access_key).map(|agent| Enrolled { agent, access_key })
+        })
+        .await
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
@@ -39,11 +43,6 @@ impl Store for SqliteStore {
         let id = id.clone();
         self.read(move |connection| agents::by_enrollment_id(connection, &id))
             .await
-    }
-
-    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>> {
-        let id = id.clone();
-        self.read(move |connection| keys::by_id(connection, &id)).await
     }
 
     async fn record_checkins(&self, batch: Vec<CheckinRecord>) -> Result<()> {
@@ -123,29 +122,29 @@ impl Store for SqliteStore {
         self.read(move |connection| agent_list::counts(connection, &query, now))
             .await
     }
+}
 
-    async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Sequence>> {
+#[async_trait]
+impl Actions for SqliteStore {
+    async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Action>> {
         let targets = actions.iter().map(|action| action.agents.len()).sum();
-        self.write_bulk(targets, move |unit| actions::append(unit, &actions))
+        self.write_bulk(targets, move |unit| actions::append(unit, actions))
             .await
     }
 
     async fn pending_actions(
         &self,
         agent: &AgentId,
-        after: Option<Sequence>,
+        token: Option<&ActionDocId>,
+        stored: Option<&Position>,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<PendingAction>> {
-        let agent = agent.clone();
-        self.read(move |connection| actions::pending(connection, &agent, after, now, limit))
-            .await
-    }
-
-    async fn position_of(&self, doc: &ActionDocId) -> Result<Option<Sequence>> {
-        let doc = doc.clone();
-        self.read(move |connection| actions::position_of(connection, &doc))
-            .await
+    ) -> Result<Pending> {
+        let (agent, token, stored) = (agent.clone(), token.cloned(), stored.cloned());
+        self.read(move |connection| {
+            actions::pending(connection, &agent, token.as_ref(), stored.as_ref(), now, limit)
+        })
+        .await
     }
 
     async fn action(&self, id: &ActionId) -> Result<Option<Action>> {
@@ -181,13 +180,16 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl Policies for SqliteStore {
     async fn append_policy_revision(
         &self,
         expected_previous: Option<i64>,
         revision: NewRevision,
     ) -> Result<PolicyRevision> {
-        self.write(move |unit| policies::append_revision(unit, expected_previous, &revision))
+        self.write(move |unit| policies::append_revision(unit, expected_previous, revision))
             .await
     }
 
@@ -218,9 +220,49 @@ impl Store for SqliteStore {
         let id = id.clone();
         self.write(move |unit| policies::delete(unit, &id, at)).await
     }
+}
 
-    async fn create_token(&self, token: NewToken) -> Result<EnrollmentToken> {
-        self.write(move |unit| tokens::create(unit, &token)).await
+#[async_trait]
+impl Keys for SqliteStore {
+    async fn verify(&self, presented: &ApiKey) -> Result<Verification> {
+        let presented = presented.clone();
+        self.read(move |connection| keys::verify(connection, &presented))
+            .await
+    }
+
+    async fn issue(&self, owner: KeyOwner, purpose: KeyPurpose, at: Timestamp) -> Result<ApiKey> {
+        let key = ApiKey::generate()?;
+        self.adopt_key(&key, owner, purpose, at).await?;
+        Ok(key)
+    }
+
+    async fn adopt_key(
+        &self,
+        given: &ApiKey,
+        owner: KeyOwner,
+        purpose: KeyPurpose,
+        at: Timestamp,
+    ) -> Result<()> {
+        let key = given.clone();
+        self.write(move |unit| keys::insert(unit, &key, &owner, &purpose, at))
+            .await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<(EnrollmentToken, ApiKey)> {
+        let key = ApiKey::generate()?;
+        let token = self.adopt_token(token, &key).await?;
+        Ok((token, key))
+    }
+
+    async fn adopt_token(&self, token: NewToken, given: &ApiKey) -> Result<EnrollmentToken> {
+        let key = given.clone();
+        self.write(move |unit| tokens::create(unit, token, &key)).await
+    }
+
+    async fn invalidate_keys(&self, ids: &[KeyId], at: Timestamp) -> Result<()> {
+        let ids = ids.to_vec();
+        self.write_bulk(ids.len(), move |unit| keys::invalidate(unit, &ids, at))
+            .await
     }
 
     async fn token_by_key(&self, key: &KeyId) -> Result<Option<EnrollmentToken>> {
@@ -242,23 +284,23 @@ impl Store for SqliteStore {
         let id = id.clone();
         self.write(move |unit| tokens::revoke(unit, &id, at)).await
     }
+}
 
-    async fn create_key(&self, key: NewKey) -> Result<()> {
-        self.write(move |unit| keys::create(unit, &key)).await
+#[async_trait]
+impl Feed for SqliteStore {
+    async fn changes(&self, kind: ChangeKind, after: &Cursor, limit: u32, wait: Duration) -> Result<Changes> {
+        feed::follow(&self.readers, self.committed.clone(), kind, after, limit, wait).await
     }
 
-    async fn invalidate_keys(&self, ids: &[KeyId], at: Timestamp) -> Result<()> {
-        let ids = ids.to_vec();
-        self.write_bulk(ids.len(), move |unit| keys::invalidate(unit, &ids, at))
-            .await
+    async fn last_change(&self, _: ChangeKind) -> Result<Cursor> {
+        self.read(feed::last).await.map(feed::cursor)
     }
+}
 
-    async fn changes(&self, after: ChangeSequence, limit: u32, wait: Duration) -> Result<Vec<Change>> {
-        feed::follow(&self.readers, self.committed.clone(), after, limit, wait).await
-    }
-
-    async fn last_change(&self) -> Result<ChangeSequence> {
-        self.read(feed::last).await
+#[async_trait]
+impl Engine for SqliteStore {
+    fn class(&self) -> EngineClass {
+        EngineClass::Transactional
     }
 
     async fn health(&self) -> StoreHealth {

@@ -1,22 +1,20 @@
 //! O1: an enrolment with everything that it makes and replaces.
 
 use rusqlite::Connection;
-use store::{Agent, AgentId, ChangeKind, Conflict, Enrollment, KeyKind, NewAgent, Replacement, StoreError};
+use store::{
+    Agent, AgentId, ApiKey, ChangeKind, Conflict, Enrollment, KeyOwner, NewAgent, Replacement, StoreError,
+};
 
 use super::{agents, columns::params, fault::Outcome, keys, tokens, unit::Unit};
 
-/// Stores the agent with its key and removes or takes over what it replaces.
-pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<Agent> {
+/// Stores the agent with `key` and removes or takes over what it replaces.
+pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<Agent> {
     let Enrollment {
         agent,
-        key,
+        purpose,
         admitted_by,
         replaces,
     } = enrollment;
-    if key.kind != KeyKind::Access(agent.id.clone()) {
-        let detail = format!("key {} is not an access key of agent {}", key.id, agent.id);
-        return Err(StoreError::Invalid { detail }.into());
-    }
     if let Some(token) = admitted_by
         && !tokens::admits(unit, token, agent.at)?
     {
@@ -33,8 +31,8 @@ pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<Agent>
                 return Err(Conflict::Changed(format!("agent {old}")).into());
             }
             keys::invalidate_of_agent(unit, old.as_str(), agent.at)?;
-            keys::insert(unit, key)?;
-            take_over(unit, enrollment)?;
+            keys::insert(unit, key, &KeyOwner::Agent(agent.id.clone()), purpose, agent.at)?;
+            take_over(unit, enrollment, key)?;
         }
         Replacement::Remove(old) => {
             let may_go = agents::by_id(unit, old)?
@@ -43,9 +41,9 @@ pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<Agent>
                 return Err(Conflict::Changed(format!("agent {old}")).into());
             }
             remove(unit, old, enrollment)?;
-            add(unit, enrollment)?;
+            add(unit, enrollment, key)?;
         }
-        Replacement::None => add(unit, enrollment)?,
+        Replacement::None => add(unit, enrollment, key)?,
     }
     unit.announce(ChangeKind::Agent, agent.id.as_str())?;
     agents::by_id(unit, &agent.id)?.ok_or_else(|| {
@@ -56,8 +54,8 @@ pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<Agent>
     })
 }
 
-fn add(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<()> {
-    let Enrollment { agent, key, .. } = enrollment;
+fn add(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {
+    let Enrollment { agent, purpose, .. } = enrollment;
     if exists(unit, "SELECT 1 FROM agent WHERE id = ?1", agent.id.as_str())? {
         return Err(Conflict::AgentExists(agent.id.clone()).into());
     }
@@ -66,7 +64,7 @@ fn add(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<()> {
     {
         return Err(Conflict::EnrollmentIdTaken(id.clone()).into());
     }
-    keys::insert(unit, key)?;
+    keys::insert(unit, key, &KeyOwner::Agent(agent.id.clone()), purpose, agent.at)?;
     unit.prepare_cached(
         "INSERT INTO agent (id, kind, policy_base, namespaces, access_key, enrollment_id, host_name, tags,
             replace_token, local_metadata)
@@ -92,8 +90,8 @@ fn add(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<()> {
     Ok(())
 }
 
-/// data-model 5.6: the record keeps `enrolled_at`, type, positions, replace token and enrollment id.
-fn take_over(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<()> {
+/// data.md 4.2: the record keeps `enrolled_at`, type, positions, replace token and enrollment id.
+fn take_over(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {
     let NewAgent {
         id,
         policy,
@@ -114,7 +112,7 @@ fn take_over(unit: &Unit<'_>, enrollment: &Enrollment) -> Outcome<()> {
         id,
         policy_base,
         namespaces,
-        enrollment.key.id,
+        key.id,
         agents::host_name(local_metadata.as_ref()),
         tags,
         local_metadata,

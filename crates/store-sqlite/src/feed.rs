@@ -1,23 +1,55 @@
-//! The change feed: rows written with the change itself, and a wake-up after the commit.
+//! The change feed: rows written with the change itself, and a wake-up after the commit. All kinds share one counter;
+//! a reader of one kind is woken for that kind alone, and its place moves over the others'.
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
-use store::{Change, ChangeKind, ChangeSequence, Result, StoreError};
+use rusqlite::{Connection, OptionalExtension};
+use store::{ChangeKind, Changes, Cursor, Result, StoreError};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
 
-use super::{
-    columns::{ReadColumn as _, params},
-    fault::Outcome,
-    readers::Readers,
-    writer::closed,
-};
+use super::{columns::params, fault::Outcome, readers::Readers, writer::closed};
+
+/// The newest changes that were committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heads {
+    newest: i64,
+    by_kind: [i64; ChangeKind::ALL.len()],
+}
+
+impl Heads {
+    /// Of a store that is opened: nothing of any kind is newer.
+    pub(super) fn opened_at(last: i64) -> Self {
+        Self {
+            newest: last,
+            by_kind: [last; ChangeKind::ALL.len()],
+        }
+    }
+
+    /// Takes in a change.
+    pub(super) fn add(&mut self, kind: ChangeKind, sequence: i64) {
+        self.newest = sequence;
+        self.by_kind[kind as usize] = sequence;
+    }
+
+    /// Takes in later ones.
+    pub(super) fn advance(&mut self, later: Self) {
+        self.newest = self.newest.max(later.newest);
+        for (head, later) in self.by_kind.iter_mut().zip(later.by_kind) {
+            *head = later.max(*head);
+        }
+    }
+
+    /// The newest change of all; 0 if there is none.
+    pub(super) fn newest(self) -> i64 {
+        self.newest
+    }
+}
 
 /// Appends a change inside the writer's transaction.
-pub(super) fn append(connection: &Connection, kind: ChangeKind, id: &str) -> Outcome<ChangeSequence> {
+pub(super) fn append(connection: &Connection, kind: ChangeKind, id: &str) -> Outcome<i64> {
     connection
         .prepare_cached("INSERT INTO change (kind, id) VALUES (?1, ?2)")?
         .execute(params![code(kind), id])?;
@@ -25,7 +57,7 @@ pub(super) fn append(connection: &Connection, kind: ChangeKind, id: &str) -> Out
 }
 
 /// Removes changes up to `upto`, at most a few more than were just added: the feed shrinks in small steps.
-pub(super) fn trim(connection: &Connection, upto: ChangeSequence, added: i64) -> rusqlite::Result<()> {
+pub(super) fn trim(connection: &Connection, upto: i64, added: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM change WHERE sequence <= ?1 AND sequence < (SELECT min(sequence) FROM change) + ?2",
@@ -35,11 +67,11 @@ pub(super) fn trim(connection: &Connection, upto: ChangeSequence, added: i64) ->
 }
 
 /// The newest change.
-pub(super) fn last(connection: &Connection) -> Outcome<ChangeSequence> {
+pub(super) fn last(connection: &Connection) -> Outcome<i64> {
     // The counter, not the newest row: it survives trimming.
     let last = connection
         .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'change'")?
-        .query_row([], |row| row.read(0))
+        .query_row([], |row| row.get(0))
         .optional()?;
     Ok(last.unwrap_or(0))
 }
@@ -47,73 +79,80 @@ pub(super) fn last(connection: &Connection) -> Outcome<ChangeSequence> {
 /// Changes after `after`; waits for one until `wait` is over.
 pub(super) async fn follow(
     readers: &Readers,
-    mut committed: watch::Receiver<ChangeSequence>,
-    after: ChangeSequence,
+    mut committed: watch::Receiver<Heads>,
+    kind: ChangeKind,
+    after: &Cursor,
     limit: u32,
     wait: Duration,
-) -> Result<Vec<Change>> {
+) -> Result<Changes> {
     let deadline = Instant::now() + wait.min(LONGEST_WAIT);
+    let mut after = after.as_str().parse().map_err(|_| StoreError::Invalid {
+        detail: "a cursor of another engine".to_owned(),
+    })?;
     loop {
         // Seen before the read, so that a commit between the read and the wait wakes at once (M3).
         let seen = *committed.borrow_and_update();
-        if seen > after {
-            let changes = readers
-                .run(move |connection| read(connection, after, limit))
+        if seen.by_kind[kind as usize] > after {
+            let (ids, next) = readers
+                .run(move |connection| read(connection, kind, after, limit))
                 .await?;
-            if !changes.is_empty() || limit == 0 {
-                return Ok(changes);
+            if !ids.is_empty() || limit == 0 {
+                return Ok(Changes {
+                    ids,
+                    next: cursor(next),
+                });
             }
+            after = next;
+        } else {
+            after = seen.newest.max(after);
         }
         match timeout_at(deadline, committed.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(closed()),
-            Err(_) => return Ok(Vec::new()),
+            Err(_) => {
+                return Ok(Changes {
+                    ids: Vec::new(),
+                    next: cursor(after),
+                });
+            }
         }
     }
 }
 
-fn read(connection: &Connection, after: ChangeSequence, limit: u32) -> Outcome<Vec<Change>> {
-    let changes = connection
+/// Ids, and where the reader stands then.
+fn read(connection: &Connection, kind: ChangeKind, after: i64, limit: u32) -> Outcome<(Vec<String>, i64)> {
+    let snapshot = connection.unchecked_transaction()?;
+    let newest = last(&snapshot)?;
+    let oldest = snapshot
+        .prepare_cached("SELECT min(sequence) FROM change")?
+        .query_row([], |row| row.get::<_, Option<i64>>(0))?;
+    // The counter has no holes, so a gap before the first row is what was trimmed.
+    if oldest.unwrap_or(newest + 1) > after.max(0) + 1 {
+        return Err(StoreError::Trimmed { kind }.into());
+    }
+    let rows = snapshot
         .prepare_cached(
-            "SELECT sequence, kind, id FROM change WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            "SELECT id, sequence FROM change WHERE sequence > ?1 AND kind = ?2 ORDER BY sequence LIMIT ?3",
         )?
-        .query_map(params![after, limit], change)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    match changes.first() {
-        // The counter has no holes, so a gap before the first row is what was trimmed.
-        Some(first) if first.sequence > after.max(0) + 1 => Err(StoreError::Trimmed {
-            oldest: first.sequence,
-        }
-        .into()),
-        _ => Ok(changes),
-    }
-}
-
-fn change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let kind = match row.read::<i64>(1)? {
-        1 => ChangeKind::Policy,
-        2 => ChangeKind::Action,
-        3 => ChangeKind::Agent,
-        4 => ChangeKind::Token,
-        5 => ChangeKind::Key,
-        other => return Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
+        .query_map(params![after, code(kind), limit], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<(String, i64)>>>()?;
+    let next = match rows.last() {
+        Some((_, last)) if rows.len() >= limit as usize => *last,
+        _ => newest,
     };
-    Ok(Change {
-        sequence: row.read(0)?,
-        kind,
-        id: row.read(2)?,
-    })
+    Ok((rows.into_iter().map(|(id, _)| id).collect(), next))
 }
 
-/// How a kind stands in the table.
+/// A place in the feed as readers keep it.
+pub(super) fn cursor(sequence: i64) -> Cursor {
+    sequence.to_string().into()
+}
+
+/// How a kind stands in the table. 5 was once a key's.
 const fn code(kind: ChangeKind) -> i64 {
-    match kind {
-        ChangeKind::Policy => 1,
-        ChangeKind::Action => 2,
-        ChangeKind::Agent => 3,
-        ChangeKind::Token => 4,
-        ChangeKind::Key => 5,
-    }
+    kind as i64 + 1
 }
 
 /// Bounds the arithmetic on the clock.

@@ -1,57 +1,62 @@
 //! API keys: made with what they open, dead at once when invalidated, never removed.
 
 use rusqlite::{Connection, OptionalExtension};
-use store::{ChangeKind, Conflict, KeyHash, KeyId, KeyKind, KeyRecord, NewKey, Timestamp};
+use store::{ApiKey, Conflict, KeyId, KeyOwner, KeyPurpose, Timestamp, Verification};
 
 use super::{
     columns::{ReadColumn as _, params},
     fault::Outcome,
+    key_hash::KeyHash,
     unit::Unit,
 };
 
 /// O3.
-pub(super) fn by_id(connection: &Connection, id: &KeyId) -> Outcome<Option<KeyRecord>> {
-    let record = connection
+pub(super) fn verify(connection: &Connection, presented: &ApiKey) -> Outcome<Verification> {
+    let stored = connection
         .prepare_cached("SELECT kind, owner, salt, digest, active FROM api_key WHERE id = ?1")?
-        .query_row(params![id], |row| {
+        .query_row(params![presented.id], |row| {
             let owner = row.read::<Option<String>>(1)?.unwrap_or_default();
-            let kind = match row.read::<i64>(0)? {
-                ENROLLMENT => KeyKind::Enrollment(owner.into()),
-                ACCESS => KeyKind::Access(owner.into()),
-                ADMIN => KeyKind::Admin,
+            let owner = match row.read::<i64>(0)? {
+                TOKEN => KeyOwner::Token(owner.into()),
+                AGENT => KeyOwner::Agent(owner.into()),
+                OPERATOR => KeyOwner::Operator,
                 other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
             };
             let hash = KeyHash {
                 salt: row.read(2)?,
                 digest: row.read(3)?,
             };
-            Ok(KeyRecord {
-                id: id.clone(),
-                hash,
-                kind,
-                active: row.read(4)?,
-            })
+            Ok((hash, owner, row.read(4)?))
         })
         .optional()?;
-    Ok(record)
+    let fits = stored
+        .as_ref()
+        .map_or(&KeyHash::NONE, |(hash, ..)| hash)
+        .fits(presented);
+    Ok(match stored {
+        Some((_, owner, true)) if fits => Verification::Active(owner),
+        Some((_, owner, false)) if fits => Verification::Revoked(owner),
+        _ => Verification::Unknown,
+    })
 }
 
-/// O17.
-pub(super) fn create(unit: &Unit<'_>, key: &NewKey) -> Outcome<()> {
-    insert(unit, key)?;
-    unit.announce(ChangeKind::Key, key.id.as_str())
-}
-
-/// Stores a key as part of a larger unit.
-pub(super) fn insert(connection: &Connection, key: &NewKey) -> Outcome<()> {
+/// O17, and as part of a larger unit.
+pub(super) fn insert(
+    connection: &Connection,
+    key: &ApiKey,
+    owner: &KeyOwner,
+    purpose: &KeyPurpose,
+    at: Timestamp,
+) -> Outcome<()> {
     if exists(connection, &key.id)? {
         return Err(Conflict::IdTaken(format!("key {}", key.id)).into());
     }
-    let (kind, owner) = match &key.kind {
-        KeyKind::Enrollment(token) => (ENROLLMENT, Some(token.as_str())),
-        KeyKind::Access(agent) => (ACCESS, Some(agent.as_str())),
-        KeyKind::Admin => (ADMIN, None),
+    let (kind, owner) = match owner {
+        KeyOwner::Token(token) => (TOKEN, Some(token.as_str())),
+        KeyOwner::Agent(agent) => (AGENT, Some(agent.as_str())),
+        KeyOwner::Operator => (OPERATOR, None),
     };
+    let hash = KeyHash::of(key)?;
     connection
         .prepare_cached(
             "INSERT INTO api_key (id, kind, owner, active, salt, digest, name, metadata, created_at)
@@ -61,11 +66,11 @@ pub(super) fn insert(connection: &Connection, key: &NewKey) -> Outcome<()> {
             key.id,
             kind,
             owner,
-            key.hash.salt,
-            key.hash.digest,
-            key.name,
-            key.metadata,
-            key.at
+            hash.salt,
+            hash.digest,
+            purpose.name,
+            purpose.metadata,
+            at
         ])?;
     Ok(())
 }
@@ -78,28 +83,23 @@ pub(super) fn exists(connection: &Connection, id: &KeyId) -> Outcome<bool> {
 
 /// O17: unknown and dead ones are skipped.
 pub(super) fn invalidate(unit: &Unit<'_>, ids: &[KeyId], at: Timestamp) -> Outcome<()> {
+    let mut kill = unit
+        .prepare_cached("UPDATE api_key SET active = 0, invalidated_at = ?2 WHERE id = ?1 AND active = 1")?;
     for id in ids {
-        let killed = unit
-            .prepare_cached(
-                "UPDATE api_key SET active = 0, invalidated_at = ?2 WHERE id = ?1 AND active = 1",
-            )?
-            .execute(params![id, at])?;
-        if killed > 0 {
-            unit.announce(ChangeKind::Key, id.as_str())?;
-        }
+        kill.execute(params![id, at])?;
     }
     Ok(())
 }
 
 /// Every living access key of an agent dies.
 pub(super) fn invalidate_of_agent(unit: &Unit<'_>, agent: &str, at: Timestamp) -> Outcome<()> {
-    let keys = unit
-        .prepare_cached("SELECT id FROM api_key WHERE owner = ?1 AND kind = ?2 AND active = 1")?
-        .query_map(params![agent, ACCESS], |row| row.read(0))?
-        .collect::<rusqlite::Result<Vec<KeyId>>>()?;
-    invalidate(unit, &keys, at)
+    unit.prepare_cached(
+        "UPDATE api_key SET active = 0, invalidated_at = ?3 WHERE owner = ?1 AND kind = ?2 AND active = 1",
+    )?
+    .execute(params![agent, AGENT, at])?;
+    Ok(())
 }
 
-const ENROLLMENT: i64 = 1;
-const ACCESS: i64 = 2;
-const ADMIN: i64 = 3;
+const TOKEN: i64 = 1;
+const AGENT: i64 = 2;
+const OPERATOR: i64 = 3;

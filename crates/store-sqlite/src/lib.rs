@@ -19,6 +19,7 @@ mod engine;
 mod enrollment;
 mod fault;
 mod feed;
+mod key_hash;
 mod keys;
 mod lifecycle;
 mod lock;
@@ -44,13 +45,14 @@ use std::{
 };
 
 use rusqlite::Connection;
-use store::{ChangeSequence, Result, StoreMetrics};
+use store::{Result, StoreMetrics};
 use tokio::sync::watch;
 
 pub use open_error::OpenError;
 
 use condition::Condition;
 use fault::Outcome;
+use feed::Heads;
 use lock::DirectoryLock;
 use readers::Readers;
 use unit::Unit;
@@ -82,7 +84,7 @@ impl OpenOptions {
     }
 }
 
-/// The embedded store. Dropping it waits for what was accepted; [`store::Store::close`] does so without
+/// The embedded store. Dropping it waits for what was accepted; [`store::Engine::close`] does so without
 /// blocking the caller's thread.
 pub struct SqliteStore {
     path: PathBuf,
@@ -91,7 +93,7 @@ pub struct SqliteStore {
     readers: Readers,
     condition: Arc<Condition>,
     metrics: StoreMetrics,
-    committed: watch::Receiver<ChangeSequence>,
+    committed: watch::Receiver<Heads>,
     closed: watch::Receiver<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -118,7 +120,7 @@ impl SqliteStore {
 
         let condition = Arc::new(Condition::new(metrics.clone()));
         let (queue, jobs) = Queue::new(options.queue_capacity, metrics.clone());
-        let (committed, seen) = watch::channel(last);
+        let (committed, seen) = watch::channel(Heads::opened_at(last));
         let (ended, closed) = watch::channel(false);
         let (readers, threads) = Readers::start(reading, options.queue_capacity, Arc::clone(&condition))
             .map_err(OpenError::NoThread)?;

@@ -117,7 +117,7 @@ pub(super) fn unenroll(unit: &Unit<'_>, agent: &AgentId, reason: Option<&str>, a
     keys::invalidate_of_agent(unit, agent.as_str(), at)
 }
 
-/// http-api 2.5.
+/// data.md 1.1.
 pub(super) fn mark_audit(unit: &Unit<'_>, agent: &AgentId, mark: &AuditMark, at: Timestamp) -> Outcome<()> {
     must_exist(unit, agent)?;
     unit.prepare_cached("UPDATE presence SET audit_reason = ?2 WHERE agent = ?1")?

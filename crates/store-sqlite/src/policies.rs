@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use store::{
-    ChangeKind, Conflict, NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary,
-    StoreError, Timestamp,
+    ChangeKind, Conflict, NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary, Timestamp,
 };
 
 use super::{
@@ -19,20 +18,21 @@ use super::{
 pub(super) fn append_revision(
     unit: &Unit<'_>,
     expected_previous: Option<i64>,
-    new: &NewRevision,
+    new: NewRevision,
 ) -> Outcome<PolicyRevision> {
-    let current: Option<i64> = unit
-        .prepare_cached("SELECT revision FROM policy WHERE id = ?1")?
-        .query_row(params![new.policy], |row| row.read(0))
+    let current: Option<(i64, Timestamp)> = unit
+        .prepare_cached("SELECT revision, created_at FROM policy WHERE id = ?1")?
+        .query_row(params![new.policy], |row| Ok((row.read(0)?, row.read(1)?)))
         .optional()?;
-    if current != expected_previous {
+    let (newest, created_at) = current.unwrap_or((0, new.at));
+    if current.map(|(revision, _)| revision) != expected_previous {
         return Err(Conflict::Revision {
-            policy: new.policy.clone(),
-            current: current.unwrap_or(0),
+            policy: new.policy,
+            current: newest,
         }
         .into());
     }
-    let revision = current.unwrap_or(0) + 1;
+    let revision = newest + 1;
     let timeout = new.inactivity_timeout.map(millis);
     unit.prepare_cached(
         "INSERT INTO policy (id, revision, inactivity_timeout, created_at) VALUES (?1, ?2, ?3, ?4)
@@ -48,16 +48,20 @@ pub(super) fn append_revision(
         revision,
         new.at,
         timeout,
-        &new.namespaces,
+        new.namespaces,
         new.settings,
         new.data
     ])?;
     unit.announce(ChangeKind::Policy, new.policy.as_str())?;
-    by_revision(unit, &new.policy, revision)?.ok_or_else(|| {
-        StoreError::Corrupt {
-            detail: format!("policy {} cannot be read back", new.policy),
-        }
-        .into()
+    Ok(PolicyRevision {
+        policy: new.policy,
+        revision,
+        data: new.data,
+        settings: new.settings,
+        namespaces: new.namespaces,
+        inactivity_timeout: timeout.map(duration),
+        at: new.at,
+        created_at,
     })
 }
 
@@ -175,9 +179,7 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<PolicyRevision> {
         data: row.read(2)?,
         settings: row.read(3)?,
         namespaces: row.read(4)?,
-        inactivity_timeout: row
-            .get::<_, Option<i64>>(5)?
-            .map(|millis| Duration::from_millis(millis.unsigned_abs())),
+        inactivity_timeout: row.get::<_, Option<i64>>(5)?.map(duration),
         at: row.read(6)?,
         created_at: row.read(7)?,
     })
@@ -185,4 +187,8 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<PolicyRevision> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(millis.unsigned_abs())
 }

@@ -7,12 +7,13 @@ mod death;
 mod files;
 mod full_disk;
 mod groups;
+mod keys;
 mod versions;
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use store::{Store, StoreMetrics, conformance::Bench};
+use store::{Engine as _, Store, StoreMetrics, conformance::Bench};
 
 use super::{OpenError, OpenOptions, SqliteStore};
 

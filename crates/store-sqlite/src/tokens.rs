@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use store::{
-    ChangeKind, Conflict, EnrollmentToken, KeyId, KeyKind, NewToken, Page, PageRequest, PolicyId, StoreError,
+    ApiKey, ChangeKind, Conflict, EnrollmentToken, KeyId, KeyOwner, NewToken, Page, PageRequest, PolicyId,
     Timestamp, TokenId,
 };
 
@@ -14,40 +14,37 @@ use super::{
 };
 
 /// Token and key in one unit.
-pub(super) fn create(unit: &Unit<'_>, token: &NewToken) -> Outcome<EnrollmentToken> {
-    if token.key.kind != KeyKind::Enrollment(token.id.clone()) {
-        let detail = format!(
-            "key {} is not a key of enrollment token {}",
-            token.key.id, token.id
-        );
-        return Err(StoreError::Invalid { detail }.into());
+pub(super) fn create(unit: &Unit<'_>, new: NewToken, key: &ApiKey) -> Outcome<EnrollmentToken> {
+    if by_id(unit, &new.id)?.is_some() || keys::exists(unit, &key.id)? {
+        return Err(Conflict::TokenExists(new.id).into());
     }
-    if by_id(unit, &token.id)?.is_some() || keys::exists(unit, &token.key.id)? {
-        return Err(Conflict::TokenExists(token.id.clone()).into());
+    if !policies::exists(unit, &new.policy)? {
+        return Err(Failure::missing("policy", &new.policy));
     }
-    if !policies::exists(unit, &token.policy)? {
-        return Err(Failure::missing("policy", &token.policy));
-    }
-    keys::insert(unit, &token.key)?;
+    keys::insert(unit, key, &KeyOwner::Token(new.id.clone()), &new.purpose, new.at)?;
     unit.prepare_cached(
         "INSERT INTO enrollment_token (id, api_key, name, policy, namespaces, active, expires_at, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7)",
     )?
     .execute(params![
-        token.id,
-        token.key.id,
-        token.name,
-        token.policy,
-        &token.namespaces,
-        token.expires_at,
-        token.at
+        new.id,
+        key.id,
+        new.name,
+        new.policy,
+        new.namespaces,
+        new.expires_at,
+        new.at
     ])?;
-    unit.announce(ChangeKind::Token, token.id.as_str())?;
-    by_id(unit, &token.id)?.ok_or_else(|| {
-        StoreError::Corrupt {
-            detail: format!("enrollment token {} cannot be read back", token.id),
-        }
-        .into()
+    unit.announce(ChangeKind::Token, new.id.as_str())?;
+    Ok(EnrollmentToken {
+        id: new.id,
+        key: key.id.clone(),
+        name: new.name,
+        policy: new.policy,
+        namespaces: new.namespaces,
+        active: true,
+        expires_at: new.expires_at,
+        created_at: new.at,
     })
 }
 

@@ -3,14 +3,17 @@
 use std::{cell::Cell, ops::Deref};
 
 use rusqlite::Connection;
-use store::{ChangeKind, ChangeSequence};
+use store::ChangeKind;
 
-use super::{fault::Outcome, feed};
+use super::{
+    fault::Outcome,
+    feed::{self, Heads},
+};
 
 /// One piece of work inside a group commit.
 pub(super) struct Unit<'a> {
     connection: &'a Connection,
-    last_change: Cell<Option<ChangeSequence>>,
+    heads: Cell<Heads>,
     announced: Cell<i64>,
 }
 
@@ -18,22 +21,23 @@ impl<'a> Unit<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
         Self {
             connection,
-            last_change: Cell::new(None),
-            announced: Cell::new(0),
+            heads: Cell::default(),
+            announced: Cell::default(),
         }
     }
 
     /// Appends a change to the feed; readers see it after the commit.
     pub(super) fn announce(&self, kind: ChangeKind, id: &str) -> Outcome<()> {
-        self.last_change
-            .set(Some(feed::append(self.connection, kind, id)?));
+        let mut heads = self.heads.get();
+        heads.add(kind, feed::append(self.connection, kind, id)?);
+        self.heads.set(heads);
         self.announced.set(self.announced.get() + 1);
         Ok(())
     }
 
-    /// The newest change of this piece of work.
-    pub(super) fn last_change(&self) -> Option<ChangeSequence> {
-        self.last_change.get()
+    /// The newest changes of this piece of work.
+    pub(super) fn heads(&self) -> Heads {
+        self.heads.get()
     }
 
     /// How many changes it announced.
@@ -43,8 +47,8 @@ impl<'a> Unit<'a> {
 
     /// Its savepoint is undone, its changes with it.
     pub(super) fn forget(&self) {
-        self.last_change.set(None);
-        self.announced.set(0);
+        self.heads.take();
+        self.announced.take();
     }
 }
 

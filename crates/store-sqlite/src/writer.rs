@@ -17,13 +17,13 @@ use std::{
 };
 
 use rusqlite::Connection;
-use store::{ChangeSequence, Result, StoreError, StoreMetrics};
+use store::{Result, StoreError, StoreMetrics};
 use tokio::sync::{oneshot, watch};
 
 use super::{
     condition::Condition,
     fault::{Failure, Outcome, RETRY_AFTER, describe, unavailable},
-    feed,
+    feed::{self, Heads},
     unit::Unit,
 };
 
@@ -93,7 +93,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) jobs: Jobs,
     pub(super) condition: Arc<Condition>,
-    pub(super) committed: watch::Sender<ChangeSequence>,
+    pub(super) committed: watch::Sender<Heads>,
     pub(super) metrics: StoreMetrics,
     pub(super) kept_changes: i64,
     /// A bulk that was taken from the queue too late to be first in its group.
@@ -135,7 +135,7 @@ impl Writer {
         let started = Instant::now();
         let mut group = Group {
             jobs: Vec::new(),
-            last_change: None,
+            heads: Heads::default(),
             has_written: false,
         };
         let committed = self
@@ -151,8 +151,8 @@ impl Writer {
                 if group.has_written {
                     self.condition.recovered();
                 }
-                if let Some(last) = group.last_change {
-                    self.committed.send_replace(last);
+                if group.heads.newest() > 0 {
+                    self.committed.send_modify(|heads| heads.advance(group.heads));
                 }
             }
             Some(error) => self.condition.failed(error),
@@ -176,10 +176,8 @@ impl Writer {
                     is_empty = false;
                     group.has_written |= self.connection.total_changes() > before;
                 }
-                if let Some(last) = unit.last_change() {
-                    group.last_change = Some(last);
-                    announced += unit.announced();
-                }
+                group.heads.advance(unit.heads());
+                announced += unit.announced();
             }
             if group.jobs.len() >= GROUP_JOBS || started.elapsed() >= GROUP_TIME {
                 break;
@@ -196,9 +194,9 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        match group.last_change {
-            Some(last) => feed::trim(&self.connection, last - self.kept_changes, announced),
-            None => Ok(()),
+        match group.heads.newest() {
+            0 => Ok(()),
+            last => feed::trim(&self.connection, last - self.kept_changes, announced),
         }
     }
 
@@ -257,7 +255,7 @@ impl Writer {
 
 struct Group {
     jobs: Vec<Box<dyn Job>>,
-    last_change: Option<ChangeSequence>,
+    heads: Heads,
     /// Whether a commit of it shows that the disk takes writes.
     has_written: bool,
 }

@@ -1,11 +1,8 @@
 //! Actions, their targets and the agents' answers.
 
-use crate::{ActionDocId, ActionId, AgentId, RawJson, Timestamp};
+use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, Timestamp};
 
-/// Position of an action: strictly increasing in commit order, never reused (M1).
-pub type Sequence = i64;
-
-/// An action document to be appended (data-model 1.3).
+/// An action document to be appended (data.md 1.3).
 #[derive(Clone, Debug)]
 pub struct NewAction {
     /// Unique document id: the ack token.
@@ -26,7 +23,7 @@ pub struct NewAction {
     pub data: Option<RawJson>,
     /// `created_at` for the agent.
     pub at: Timestamp,
-    /// After this it is never delivered. Without it neither (data-model 1.3).
+    /// After this it is never delivered. Without it neither (data.md 1.3).
     pub expiration: Option<Timestamp>,
     /// Earliest execution.
     pub start_time: Option<Timestamp>,
@@ -44,7 +41,7 @@ pub struct NewAction {
     pub traceparent: Option<String>,
 }
 
-/// What appending an action changes in the records of its targets (data-model 7.3).
+/// What appending an action changes in the records of its targets (data.md 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentMark {
     /// `unenrollment_started_at` := the action's time.
@@ -56,8 +53,6 @@ pub enum AgentMark {
 /// A stored action document, without its targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// Its position.
-    pub sequence: Sequence,
     /// Unique document id: the ack token.
     pub doc: ActionDocId,
     /// Action id as agents know it.
@@ -88,6 +83,38 @@ pub struct Action {
     pub traceparent: Option<String>,
 }
 
+impl From<NewAction> for Action {
+    /// What is stored of it.
+    fn from(new: NewAction) -> Self {
+        Self {
+            doc: new.doc,
+            action: new.action,
+            kind: new.kind,
+            input_type: new.input_type,
+            data: new.data,
+            at: new.at,
+            expiration: new.expiration,
+            start_time: new.start_time,
+            rollout_duration_seconds: new.rollout_duration_seconds,
+            timeout: new.timeout,
+            user_id: new.user_id,
+            namespaces: new.namespaces,
+            signed: new.signed,
+            traceparent: new.traceparent,
+        }
+    }
+}
+
+/// What waits for one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// In the order of their commits.
+    pub actions: Vec<PendingAction>,
+    /// Where the agent stands: the further one of its token's place and the stored position. To be stored if it is
+    /// not the stored one, and to be asked with next time.
+    pub position: Option<Position>,
+}
+
 /// An action waiting for one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingAction {
@@ -99,7 +126,7 @@ pub struct PendingAction {
     pub targets: u32,
 }
 
-/// An agent's answer to an action (data-model 1.4).
+/// An agent's answer to an action (data.md 1.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionResult {
     /// The action.

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, EnrollmentId, KeyId, NewKey, PolicyId, RawJson, Sequence, Timestamp};
+use crate::{AgentId, ApiKey, EnrollmentId, KeyId, KeyPurpose, PolicyId, Position, RawJson, Timestamp};
 
 /// An enrolment as one unit (O1).
 #[derive(Clone, Debug)]
 pub struct Enrollment {
     /// The agent to be stored.
     pub agent: NewAgent,
-    /// Its access key; `kind` names this agent.
-    pub key: NewKey,
+    /// Of its access key, which belongs to this agent.
+    pub purpose: KeyPurpose,
     /// Key of the enrollment token that admitted it, which must still be active; `None` for a token from the
     /// configuration.
     pub admitted_by: Option<KeyId>,
@@ -20,7 +20,16 @@ pub struct Enrollment {
     pub replaces: Replacement,
 }
 
-/// What an enrolment replaces, as the caller saw it (data-model 5.5).
+/// An enrolled agent; the key is known only now.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The agent as stored.
+    pub agent: Agent,
+    /// Its access key.
+    pub access_key: ApiKey,
+}
+
+/// What an enrolment replaces, as the caller saw it (data.md 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replacement {
     /// Nothing.
@@ -29,7 +38,7 @@ pub enum Replacement {
     /// that is no longer so.
     Remove(AgentId),
     /// Takes over this active agent if its access key is still the named one: the old key dies, the record
-    /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data-model 5.6).
+    /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data.md 4.2).
     TakeOver {
         /// The agent.
         agent: AgentId,
@@ -111,8 +120,8 @@ pub struct Agent {
     /// Message it reported.
     pub last_checkin_message: Option<String>,
     /// Position of the last action that it confirmed through an ack token.
-    pub action_position: Option<Sequence>,
-    /// Upgrade details as stored (http-api 2.3.4).
+    pub action_position: Option<Position>,
+    /// Upgrade details as stored (agents.md 5.5).
     pub upgrade_details: Option<RawJson>,
     /// An upgrade runs since.
     pub upgrade_started_at: Option<Timestamp>,
@@ -132,7 +141,7 @@ pub struct Agent {
     pub audit: Option<AuditMark>,
 }
 
-/// What the audit endpoint reported (http-api 2.5).
+/// What the audit endpoint reported (data.md 1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditMark {
     /// `uninstall`, `orphaned`, `key_revoked`, `migrated`.
@@ -141,7 +150,7 @@ pub struct AuditMark {
     pub time: String,
 }
 
-/// Part of an agent that is not healthy (data-model 6.6).
+/// Part of an agent that is not healthy (data.md 6.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnhealthyReason {
@@ -158,7 +167,7 @@ pub enum UnhealthyReason {
 pub struct CheckinRecord {
     /// Who.
     pub agent: AgentId,
-    /// When the check-in was received: `last_checkin`. Older than the stored one: only `position` counts.
+    /// When the check-in was received: `last_checkin`. Older than the stored one: only `positions` count.
     pub at: Timestamp,
     /// Reported status.
     pub status: Option<String>,
@@ -172,15 +181,15 @@ pub struct CheckinRecord {
     pub components: Option<RawJson>,
     /// New reasons; an empty list clears them.
     pub unhealthy_reason: Option<Vec<UnhealthyReason>>,
-    /// Position confirmed through an ack token; the highest stays (M5).
-    pub position: Option<Sequence>,
+    /// Positions confirmed through ack tokens; the furthest of them and the stored one stays (M5).
+    pub positions: Vec<Position>,
     /// New list of versions it can roll back to.
     pub rollbacks: Option<RawJson>,
     /// Removes audit mark and `unenrolled_at`.
     pub clears_audit: bool,
 }
 
-/// A change of an agent's upgrade fields (data-model 6.5).
+/// A change of an agent's upgrade fields (data.md 6.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpgradeChange {
     /// Stores the details; at `UPG_WATCHING` the attempts end.
@@ -202,7 +211,7 @@ pub enum UpgradeChange {
     },
 }
 
-/// Computed state of an agent: the first that fits (data-model 6.1).
+/// Computed state of an agent: the first that fits (data.md 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentStatus {

@@ -1,5 +1,5 @@
-//! The conformance suite that every engine passes: one function for each case of the store contract
-//! (S1…), over `dyn Store` alone.
+//! The conformance suite that every engine passes: one function for each case S1… of docs/protocol/data.md,
+//! over `dyn Store` alone.
 //!
 //! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite) and a [`Bench`], which
 //! opens an empty store and can restart it. Engine-specific cases (S21, S22, S26, S27) stand with the engine.
@@ -52,10 +52,13 @@ macro_rules! conformance_suite {
             o_basics_agents_are_found_by_all_their_names
             s01_one_enrollment_id_admits_one_agent
             s02_replacing_kills_the_old_key_in_the_same_unit
-            s02b_taking_over_keeps_what_the_contract_keeps
+            s02b_what_taking_over_keeps
             s03_a_revoked_key_is_dead_at_once
+            o03_only_the_issued_secret_is_verified
+            o17_given_keys_are_adopted_once_or_refused_by_name
             s04_the_newest_checkin_stays
             s05_a_position_never_goes_back
+            o10_the_further_of_token_and_position_counts
             s06_confirming_after_reassignment_is_refused
             s06b_a_reported_pair_is_stored_only_while_assigned
             s07_unenrolling_kills_all_keys_of_that_agent_only
@@ -69,12 +72,15 @@ macro_rules! conformance_suite {
             s17_lists_with_each_filter_and_sort_are_stable
             s18_counts_agree_with_the_list
             s19_the_feed_misses_and_doubles_nothing_over_a_reconnect
+            s19c_changes_of_a_kind_come_in_the_order_of_commits
             s19b_the_feed_waits_and_wakes
             s20_expired_actions_go_in_batches
             s24_json_survives_byte_for_byte
             s25_a_clock_going_backwards_breaks_no_order
             o06_upgrade_fields_change_together
             o09_marks_and_queue_belong_to_the_append
+            document_o09_each_action_is_whole_or_absent
+            transactional_o09_a_refused_append_writes_nothing
             o14_deleting_a_policy_revokes_its_tokens
             o16_tokens_are_unique_and_listed_newest_first
             o26_close_ends_everything

@@ -26,20 +26,26 @@ pub enum StoreError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// Stored data can not be read.
+    /// Stored data cannot be read.
     #[error("the store is damaged: {detail}")]
     Corrupt {
         /// What was found.
         detail: String,
     },
-    /// A reader of the change feed fell behind what is kept (O23): it reads everything anew and goes on from
-    /// [`crate::Store::last_change`], taken before that.
-    #[error("changes before {oldest} are no longer kept")]
+    /// A reader of the change feed fell behind what is kept (O23): it reads everything again and goes on from
+    /// [`crate::Feed::last_change`], taken before that.
+    #[error("older changes of {kind} are no longer kept")]
     Trimmed {
-        /// The oldest change still kept.
-        oldest: crate::ChangeSequence,
+        /// Which feed.
+        kind: crate::ChangeKind,
     },
-    /// The caller passed what the store can not hold.
+    /// This engine does not do that.
+    #[error("this store cannot {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The caller passed what the store cannot hold.
     #[error("invalid value for the store: {detail}")]
     Invalid {
         /// What was wrong.

@@ -73,3 +73,7 @@ id!(
     /// The idempotency key of an enrolment.
     EnrollmentId
 );
+id!(
+    /// A large body.
+    BlobId
+);

@@ -21,7 +21,7 @@ impl RawJson {
     /// Renders a value.
     ///
     /// # Errors
-    /// The serializer's error (a map key that is no string, for example).
+    /// The serializer's error (for example, a map key that is not a string).
     pub fn from_value<T: Serialize>(value: &T) -> serde_json::Result<Self> {
         serde_json::value::to_raw_value(value).map(|raw| Self(raw.into()))
     }

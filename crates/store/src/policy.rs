@@ -9,7 +9,7 @@ use crate::{PolicyId, RawJson, Timestamp};
 pub struct NewRevision {
     /// The policy.
     pub policy: PolicyId,
-    /// The full policy as the domain renders it for agents (data-model 4.1). The store does not read it.
+    /// The full policy as the domain renders it for agents (data.md 8.1). The store does not read it.
     pub data: RawJson,
     /// What the operator wrote (name, namespace, overrides, …). The store does not read it.
     pub settings: RawJson,

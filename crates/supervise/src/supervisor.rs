@@ -105,7 +105,7 @@ where
     async fn live(&mut self) -> Ended {
         let (word, mut exit) = oneshot::channel();
         let factory = &mut self.factory;
-        // A factory that panics must not take the supervisor with it. It is called anew, with what it captured.
+        // A factory that panics must not take the supervisor with it. It is called again, with what it captured.
         let Ok(actor) = catch_unwind(AssertUnwindSafe(|| factory(Exit(Some(word))).start())) else {
             return Ended::Panicked;
         };

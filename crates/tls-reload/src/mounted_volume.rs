@@ -5,7 +5,7 @@ use std::path::Path;
 /// If the file's directory is a mounted Secret or `ConfigMap` and has no such file: a sentence that says so, with the
 /// keys that it has. Nobody can create a file there, so "create the file" is no remedy.
 ///
-/// The kubelet keeps a link `..data` beside the keys; what can not be listed is no volume.
+/// The kubelet keeps a link `..data` beside the keys; what cannot be listed is no volume.
 #[must_use]
 pub fn missing_secret_key(file: &Path) -> Option<String> {
     keys(file.parent()?).map(|keys| sentence(file, &keys))

@@ -8,11 +8,12 @@ use fleet::{
     PolicyId, PolicyRevision, PolicySummary, Timestamp,
     policies::{self, PolicySettings},
 };
+use notation::yaml;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{AdminState, One, ok, query::Query};
-use crate::{call::Call, error::ApiError, json::off_the_loop_if_large, yaml};
+use crate::{call::Call, error::ApiError, json::off_the_loop_if_large};
 
 /// Named in errors.
 const WHAT: &str = "agent policy";
@@ -169,12 +170,11 @@ async fn full_policy(state: &AdminState, call: &mut Call) -> Result<Map<String, 
 }
 
 fn read_full_policy(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let text =
-        std::str::from_utf8(body).map_err(|_| ApiError::Invalid("the YAML is not UTF-8 text".into()))?;
-    let json = yaml::to_json(text)
-        .map_err(|error| ApiError::Invalid(format!("the YAML can not be used: {error}").into()))?;
-    json.read()
-        .map_err(|_| ApiError::Invalid("the YAML is no mapping: expected a full policy".into()))
+    let json = yaml::read(body)
+        .and_then(|node| node.to_json())
+        .map_err(|error| ApiError::Invalid(format!("the YAML cannot be used: {error}").into()))?;
+    serde_json::from_str(&json)
+        .map_err(|_| ApiError::Invalid("the YAML is not a mapping: expected a full policy".into()))
 }
 
 /// The policy's id, if the body names one, and the members of its settings.

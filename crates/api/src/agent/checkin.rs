@@ -13,12 +13,12 @@ use fleet::{
     AgentId, Timestamp,
     checkin::{self, Begun, CheckinReply, CheckinRequest},
 };
+use notation::duration;
 
 use super::{AgentState, json, wire};
 use crate::{
     call::Call,
     compression::accepts_gzip,
-    duration,
     error::ApiError,
     json::{self as read, JsonError, Object},
     route::Route,
@@ -120,8 +120,7 @@ fn rollbacks<const N: usize>(body: &Object<'_, N>) -> Option<fleet::RawJson> {
 /// A negative time counts as the shortest one; zero as none at all (agents.md 5.3).
 fn poll_time(text: &str) -> Result<Duration, ApiError> {
     match duration::parse(text) {
-        Some(parsed) if parsed.is_negative => Ok(Duration::from_nanos(1)),
-        Some(parsed) => Ok(parsed.length),
+        Some(nanos) => Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or(1))),
         None => {
             let shown: String = text.chars().take(64).collect();
             Err(ApiError::Invalid(

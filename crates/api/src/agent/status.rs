@@ -15,7 +15,7 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
     answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
-/// The answer, on whichever face it is asked for.
+/// The answer, for agents and operators alike.
 pub(crate) async fn answer(
     fleet: &Fleet,
     identity: &Identity,

@@ -31,7 +31,7 @@ pub(super) struct Row {
     pub(super) is_nosniff: bool,
     /// Which limit refused the request.
     pub(super) rejection: Option<Reason>,
-    /// What the log is told beyond the row; never a secret.
+    /// What is logged in addition to the row; never a secret.
     pub(super) detail: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl Row {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "ServiceUnavailable",
-            "Fleet Server can not do this now: try again later",
+            "Fleet Server cannot do this now: try again later",
         )
         .at(Level::Error)
         .after(retry_after)
@@ -307,10 +307,10 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::NotAnEnrollmentToken => Row::new(
             S::UNAUTHORIZED,
             "ErrUnauthorized",
-            "the API key is no enrollment token",
+            "the API key is not an enrollment token",
         ),
         FleetError::NotAnOperatorKey => {
-            Row::new(S::FORBIDDEN, "Forbidden", "the API key is no operator's key")
+            Row::new(S::FORBIDDEN, "Forbidden", "the API key is not an operator's key")
         }
         FleetError::UnknownAgent { .. } if operator => {
             Row::new(S::NOT_FOUND, "AgentNotFound", error.to_string())
@@ -370,7 +370,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
     }
 }
 
-/// An agent whose policy can not be rendered is told to come back; an operator has to act first.
+/// An agent whose policy cannot be rendered is told to come back; an operator has to act first.
 const POLICY_FAULT: Duration = Duration::from_secs(60);
 /// It is started again at once.
 const INTERRUPTED: Duration = Duration::from_secs(1);
@@ -385,6 +385,7 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(error),
+        StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
         // Readers of the change feed look after it themselves; no request meets it.
         StoreError::Trimmed { .. } => internal_row(),
     }

@@ -109,7 +109,7 @@ async fn access_and_error_lines_have_their_members_and_no_secret() {
         .iter()
         .find(|line| line.message == "HTTP Request")
         .unwrap();
-    assert_eq!(access.level, Level::Debug, "a success is no news");
+    assert_eq!(access.level, Level::Debug, "a success is logged at debug");
     for (name, value) in [
         ("http.request.method", "POST"),
         ("url.full", "/api/fleet/agents/enroll?"),

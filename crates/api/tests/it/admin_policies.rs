@@ -209,8 +209,8 @@ async fn a_full_policy_as_yaml() {
     }
     for (bad, part) in [
         (bomb.as_str(), "more than 200000 values"),
-        ("- a\n- b\n", "no mapping"),
-        ("a: [", "the YAML can not be used"),
+        ("- a\n- b\n", "not a mapping"),
+        ("a: [", "the YAML cannot be used"),
         ("id: y1\ninputs: []\n", "outputs"),
     ] {
         let message = send(Method::PUT, format!("{POLICIES}/y1"), bad.to_owned())

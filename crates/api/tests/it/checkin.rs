@@ -159,7 +159,7 @@ async fn chk_14_a_bomb_is_refused_before_it_is_large() {
 }
 
 #[actix_rt::test]
-async fn chk_15_16_a_large_answer_is_compressed_for_who_asks() {
+async fn chk_15_16_a_large_answer_is_compressed_for_a_client_that_accepts_gzip() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;

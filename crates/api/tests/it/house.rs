@@ -68,7 +68,7 @@ impl Answer {
     }
 }
 
-/// A face of the server as a client reaches it.
+/// One API of the server as a client reaches it.
 #[derive(Clone)]
 pub(crate) struct Face(Rc<dyn Fn(Request) -> futures_util::future::LocalBoxFuture<'static, Answer>>);
 

@@ -1,6 +1,6 @@
-//! The HTTP faces against the real domain on the real embedded store, without sockets.
+//! The HTTP APIs against the real domain on the real embedded store, without sockets.
 //!
-//! A new case belongs to the module named after its face or flow; `house.rs` starts a domain and speaks HTTP.
+//! A new case belongs to the module named after its API or flow; `house.rs` starts a domain and speaks HTTP.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -34,7 +34,7 @@ enum CertCommand {
 /// Runs the command.
 ///
 /// # Errors
-/// The server can not be asked, or there is nothing to check.
+/// The server cannot be asked, or there is nothing to check.
 pub(crate) fn run(args: &CertArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         CertCommand::Show { client, json } => show::run(client, *json, global, out),

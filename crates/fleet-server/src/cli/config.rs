@@ -7,12 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use configuration::{Sources, load, reference_markdown, reference_yaml};
 
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
-use crate::{
-    config::{Sources, load, reference, show},
-    planning,
-};
+use crate::planning;
 
 /// Options of `config`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,8 +51,8 @@ enum Format {
 impl Format {
     fn text(self) -> String {
         match self {
-            Self::Yaml => reference::yaml(),
-            Self::Markdown => reference::markdown(),
+            Self::Yaml => reference_yaml(),
+            Self::Markdown => reference_markdown(),
         }
     }
 
@@ -99,7 +97,7 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -
         }
         ConfigCommand::Show => {
             let (config, _) = load(&sources(global))?;
-            write!(out, "{}", show::effective(&config))?;
+            write!(out, "{}", config.to_yaml())?;
             Ok(Exit::Success)
         }
         ConfigCommand::Reference(args) => args.run(out),
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn show_takes_flags_and_the_data_directory_and_redacts() {
-        let (_directory, path) = file("output.elasticsearch.service_token: hush\n");
+        let (_directory, path) = file("admin.ssl: {certificate: /c, key_passphrase: hush}\n");
         let (exit, out) = command(&[
             "show",
             "-c",
@@ -208,7 +206,7 @@ mod tests {
             "{out}"
         );
         assert!(
-            out.contains("service_token: \"[redacted]\"") && !out.contains("hush"),
+            out.contains("key_passphrase: \"[redacted]\"") && !out.contains("hush"),
             "{out}"
         );
     }

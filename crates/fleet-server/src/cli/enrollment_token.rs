@@ -11,7 +11,7 @@ use crate::first_start;
 /// the first start made.
 ///
 /// # Errors
-/// There is no token file, or it can not be read.
+/// There is no token file, or it cannot be read.
 pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let file = token_file(global)?;
     let Some(token) = first_start::read_key(&file)? else {

@@ -27,7 +27,7 @@ pub(crate) struct ManArgs {
 /// Writes the shell's completion script to `out`.
 ///
 /// # Errors
-/// `out` can not be written.
+/// `out` cannot be written.
 pub(crate) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "fleet-server", &mut script);
@@ -38,7 +38,7 @@ pub(crate) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result
 /// Writes `fleet-server.1` and one page a sub-command.
 ///
 /// # Errors
-/// The directory can not be written.
+/// The directory cannot be written.
 pub(crate) fn man(args: &ManArgs) -> Result<Exit> {
     clap_mangen::generate_to(Cli::command(), &args.directory)
         .with_context(|| format!("cannot write the pages to {}", args.directory.display()))?;

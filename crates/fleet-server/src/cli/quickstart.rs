@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use configuration::{Config, Overlay, PathOrPem};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,6 @@ use super::{
     run::{begin_log, log_end},
 };
 use crate::{
-    config::{Config, Overlay, ssl::PathOrPem},
     data_directory, lifecycle,
     local_ca::LocalCa,
     planning,

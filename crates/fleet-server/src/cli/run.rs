@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use configuration::{Config, Notice, Overlay};
 
 use super::{Exit, GlobalArgs};
-use crate::{
-    config::{Config, Notice, Overlay},
-    lifecycle, logging, planning,
-};
+use crate::{lifecycle, logging, planning};
 
 /// Serves until a signal ends it.
 ///

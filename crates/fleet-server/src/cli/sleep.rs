@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use notation::duration::parse_or_seconds;
 
 use super::Exit;
-use crate::{config::duration, lifecycle::block_on, signals::Signals};
+use crate::{lifecycle::block_on, signals::Signals};
 
 /// Options of `sleep`.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,10 +32,7 @@ pub(crate) fn run(args: &SleepArgs) -> Result<Exit> {
 }
 
 fn length(text: &str) -> Result<Duration> {
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    duration::parse(text, false)
+    parse_or_seconds(text)
         .and_then(|nanos| u64::try_from(nanos).ok())
         .map(Duration::from_nanos)
         .ok_or_else(|| anyhow!("a duration such as 5s or 500ms is expected"))

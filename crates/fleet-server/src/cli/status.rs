@@ -20,7 +20,7 @@ pub(crate) struct StatusArgs {
 /// Prints the status, then the certificate that was served, and exits 0 only if the server answered 200.
 ///
 /// # Errors
-/// The server can not be reached or answers what is no status.
+/// The server cannot be reached, or its answer is not a status.
 pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let data = global.data_dir();
     let client = if args.insecure {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -
         .and_then(|body| Some(body.get("status")?.as_str()?.to_owned()))
         .with_context(|| {
             format!(
-                "{} is no Fleet Server: it answered {code} without a status",
+                "{} is not a Fleet Server: it answered {code} without a status",
                 client.url()
             )
         })?;

@@ -61,7 +61,7 @@ fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
             // A key-value never takes the place of what every line has.
             let value = typed(&value);
-            // What is not known is not written: a null, and even more its name, has another type than the value.
+            // An unknown value is left out: a null would have another type than the value.
             if !value.is_null() && !self.0.contains_key(key.as_str()) {
                 self.0.insert(key.as_str().to_owned(), value);
             }
@@ -104,7 +104,7 @@ fn typed(value: &Value<'_>) -> Json {
     let mut typed = Typed(Json::Null);
     match value.visit(&mut typed) {
         Ok(()) => typed.0,
-        // A value that can not be looked at can still be written.
+        // A value of another type is written as text.
         Err(_) => value.to_string().into(),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use fleet::Timestamp;
 
-use crate::config::logging::Files;
+use configuration::Files;
 
 /// The file that is written now, and the rules for the next.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::config::size::ByteSize;
+    use configuration::ByteSize;
 
     fn config(directory: &Path) -> Files {
         Files {

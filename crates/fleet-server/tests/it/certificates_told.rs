@@ -142,7 +142,7 @@ fn t11_refuse_expired_stops_the_start() {
     );
 }
 
-/// The kernel ends the watch of the old directory by itself: that is no news.
+/// The kernel ends the watch of the old directory by itself: that is not worth a line.
 #[test]
 fn t21_r34_a_kubelet_swap_logs_its_reload_and_no_warning() {
     let ca = CertificateAuthority::new("ca");

@@ -83,7 +83,7 @@ struct Worker {
     policy: String,
     answered: Rc<RefCell<Answered>>,
     progress: Rc<Notify>,
-    /// Held by who changes the policy: too many at once are told to come back later.
+    /// Held by the writer that changes the policy: too many at once are told to come back later.
     editor: Rc<Mutex<()>>,
 }
 

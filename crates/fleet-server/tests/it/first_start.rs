@@ -1,4 +1,4 @@
-//! Keys and tokens that operators lay down, and what they find at later starts.
+//! Keys and tokens that operators provide, and what later starts find.
 
 use std::{fs, path::Path};
 
@@ -59,7 +59,7 @@ async fn a_rotated_preset_token_admits_agents_and_a_revoked_one_does_not() {
     assert!(!admits(&scene, &second).await);
     scene.server.stop();
 
-    // The id of a known token with another secret is nobody's.
+    // The id of a known token with another secret is not accepted.
     let known = ApiKey::from_token(&second).unwrap();
     let other = ApiKey::generate().unwrap();
     let mixed = format!("{}:{}", known.id, other.secret().reveal());
@@ -101,7 +101,7 @@ async fn a_store_that_is_gone_is_told_and_a_first_start_cut_short_is_not() {
     assert_eq!(scene.facts.enrollment_token(), token);
     scene.server.stop();
 
-    // It ended before its key was written: the next start makes it, without a word of loss.
+    // It ended before its key was written: the next start makes it, without reporting a loss.
     fs::remove_file(data.join("admin.key")).unwrap();
     on(directory.path()).start().stop();
 }

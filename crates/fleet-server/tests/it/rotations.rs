@@ -19,7 +19,7 @@ use test_support::{
     server_command,
 };
 
-/// What the clients went through.
+/// What the clients saw.
 #[derive(Default)]
 struct Load {
     is_over: Cell<bool>,
@@ -99,7 +99,7 @@ async fn rotate(rotations: usize, debounce: Duration, allowed: Duration) {
                 actix_rt::task::yield_now().await;
             }
             let took = written.elapsed().saturating_sub(debounce);
-            // What the machine itself withheld is nobody's delay.
+            // What the machine itself withheld is not a delay of the server.
             net.push(took.saturating_sub(stalls.take() * 3));
             late.push(took);
         }

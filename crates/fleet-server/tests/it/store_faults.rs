@@ -1,4 +1,4 @@
-//! A store that can not be opened is left alone and named; one that can not be written refuses and loses nothing.
+//! A store that cannot be opened is left alone and named; one that cannot be written refuses and loses nothing.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What an acknowledgement changes, by type (data-model 6.3). Pure.
+//! What an acknowledgement changes, by type (agents.md 7.2). Pure.
 
 use serde::Serialize;
 use store::{Agent, RawJson, UpgradeChange};
@@ -36,7 +36,7 @@ impl Effect {
     }
 }
 
-/// Members of the stored result (data-model 1.4).
+/// Members of the stored result (data.md 1.4).
 pub(crate) fn details(kind: ActionKind, event: AckEvent) -> Option<RawJson> {
     #[derive(Serialize)]
     struct Diagnostics {

@@ -1,5 +1,5 @@
 //! What an operator must give, by type: what agents would refuse is refused here, so that one bad action never blocks
-//! an agent's list (agent-client 3.3).
+//! an agent's list (agents.md 6.4).
 
 use serde_json::{Map, Value};
 use store::Timestamp;
@@ -38,7 +38,7 @@ fn reasons(draft: &ActionDraft, now: Timestamp) -> Result<(), String> {
     }
 }
 
-/// `trace` and `warn` are errors to the agent, without an ack (agent-client 4.2).
+/// `trace` and `warn` are errors to the agent, without an ack (agents.md 6.4).
 fn log_level(draft: &ActionDraft) -> Result<(), String> {
     match text(draft, "log_level") {
         Some(level) if !LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str()) => {
@@ -49,7 +49,7 @@ fn log_level(draft: &ActionDraft) -> Result<(), String> {
 }
 
 fn input_action(draft: &ActionDraft) -> Result<(), String> {
-    // Agents do not run it then (agent-client 4.5).
+    // Agents do not run it then (agents.md 6.4).
     if draft.timeout.is_some_and(|timeout| timeout > 3600) {
         return Err("timeout must be at most 3600 seconds".into());
     }

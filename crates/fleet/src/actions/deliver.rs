@@ -1,4 +1,4 @@
-//! Actions as an agent gets them, by type (http-api 2.3.7, agent-client 4). Pure.
+//! Actions as an agent gets them, by type (agents.md 6.2 and 6.3). Pure.
 //!
 //! One wrong type makes an agent drop its whole list, so data is read into types here, and what does not fit
 //! is refused instead of sent.
@@ -52,7 +52,7 @@ impl Delivery {
     }
 }
 
-/// Whether an agent would drop the action without a word, for the list holds one of its type: it waits for the next
+/// Whether an agent would drop the action in silence, as the list holds one of its type: it waits for the next
 /// check-in.
 fn is_second(action: &DeliveredAction, before: &[DeliveredAction]) -> bool {
     let comes_once = match action.kind {
@@ -212,7 +212,7 @@ struct Upgrade {
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_uri: Option<String>,
-    // Kibana writes `sourceURI` (data-model §9 row 30), some tools write both.
+    // Kibana writes `sourceURI` (agents.md 6.3), some tools write both.
     #[serde(default, rename = "sourceURI", skip_serializing)]
     kibanas_source_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,7 +243,7 @@ struct PrivilegeLevel {
     unprivileged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_info: Option<UserInfo>,
-    // Agents read `userinfo`, the contract says `user_info`: both (agent-client 10).
+    // Agents read `userinfo`, other readers `user_info`: both (agents.md 6.3).
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     userinfo: Option<UserInfo>,
 }
@@ -338,7 +338,6 @@ mod tests {
 
     fn due(number: i64, kind: &str, data: &str) -> PendingAction {
         let action = Action {
-            sequence: number,
             doc: format!("doc {number}").as_str().into(),
             action: format!("action {number}").as_str().into(),
             kind: kind.to_owned(),

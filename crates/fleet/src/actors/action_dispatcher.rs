@@ -1,9 +1,9 @@
 //! `ActionDispatcher` owns the schedule by which waiting polls are told of actions: one after the other, paced by
-//! `action_limit`. A told poll asks the store for what is pending, so there is one path for live and pending actions
-//! (§9 row 9); when an action may start, the agent itself keeps to. Polls whose agent was unenrolled or reassigned are
-//! told at once.
+//! `action_limit`. A woken poll asks the store for what is pending, so there is one path for live and pending actions
+//! (data.md 7.2); the agent itself keeps to an action's start time. Polls whose agent was unenrolled or reassigned
+//! are told at once.
 //!
-//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only who waits is scheduled.
+//! In: changes, read from the store's feed by its follower. Out: wake-ups. Only waiting agents are scheduled.
 //! Mailbox: 16; full, the follower waits and the feed keeps. A restart has every poll look for itself.
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +12,7 @@ use actix::{
     Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, SpawnHandle,
     WrapFuture as _,
 };
-use store::{ActionDocId, AgentId, Change, ChangeKind, Store};
+use store::{ActionDocId, AgentId, ChangeKind, Store};
 use supervise::{Exit, Stop};
 use tokio::time::Instant;
 
@@ -67,10 +67,17 @@ impl Actor for ActionDispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let faults = FaultReporter::new(NAME, self.health.clone());
-        let feed = Feed::new(Arc::clone(&self.store), faults);
-        let follower = follow(feed, Arc::clone(&self.store), ctx.address());
-        ctx.spawn(follower.into_actor(self));
+        let feed = |kind, name| {
+            let faults = FaultReporter::new(name, self.health.clone());
+            Feed::new(Arc::clone(&self.store), kind, faults)
+        };
+        let (actions, agents) = (
+            feed(ChangeKind::Action, NAME),
+            feed(ChangeKind::Agent, AGENT_FOLLOWER),
+        );
+        let actions = follow_actions(actions, Arc::clone(&self.store), ctx.address());
+        ctx.spawn(actions.into_actor(self));
+        ctx.spawn(follow_agents(agents, ctx.address()).into_actor(self));
     }
 }
 
@@ -123,11 +130,11 @@ impl ActionDispatcher {
     }
 }
 
-/// Turns committed changes into messages. Ends with the actor.
-async fn follow(mut feed: Feed, store: Arc<dyn Store>, actor: Addr<ActionDispatcher>) {
+/// Turns appended actions into messages. Ends with the actor.
+async fn follow_actions(mut feed: Feed, store: Arc<dyn Store>, actor: Addr<ActionDispatcher>) {
     loop {
         let heard = match feed.next(IDLE_WAIT).await {
-            News::Changes(changes) => tell(changes, &*store, &actor).await,
+            News::Changes(docs) => tell_targets(docs, &*store, &actor).await,
             News::Anything => actor.send(Anything).await,
         };
         if heard.is_err() {
@@ -136,27 +143,42 @@ async fn follow(mut feed: Feed, store: Arc<dyn Store>, actor: Addr<ActionDispatc
     }
 }
 
-async fn tell(
-    changes: Vec<Change>,
+async fn tell_targets(
+    docs: Vec<String>,
     store: &dyn Store,
     actor: &Addr<ActionDispatcher>,
 ) -> Result<(), MailboxError> {
-    for change in changes {
-        match change.kind {
-            ChangeKind::Agent => actor.send(AgentChanged(change.id.into())).await?,
-            ChangeKind::Action => {
-                let doc = ActionDocId::from(change.id);
-                match store.action_targets(&doc).await {
-                    Ok(targets) => actor.send(Appended(targets)).await?,
-                    // Its agents find it at their next check-in.
-                    Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
-                }
-            }
-            _ => {}
+    for doc in docs.into_iter().map(ActionDocId::from) {
+        match store.action_targets(&doc).await {
+            Ok(targets) => actor.send(Appended(targets)).await?,
+            // Its agents find it at their next check-in.
+            Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
         }
     }
     Ok(())
 }
 
+/// Turns changed records into messages. Ends with the actor.
+async fn follow_agents(mut feed: Feed, actor: Addr<ActionDispatcher>) {
+    loop {
+        let heard = match feed.next(IDLE_WAIT).await {
+            News::Changes(agents) => tell_changed(agents, &actor).await,
+            News::Anything => actor.send(Anything).await,
+        };
+        if heard.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell_changed(agents: Vec<String>, actor: &Addr<ActionDispatcher>) -> Result<(), MailboxError> {
+    for agent in agents {
+        actor.send(AgentChanged(agent.into())).await?;
+    }
+    Ok(())
+}
+
 const NAME: &str = "action_dispatcher";
+/// As which the second follower reports its faults.
+const AGENT_FOLLOWER: &str = "agent_follower";
 const IDLE_WAIT: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
 //! `CheckinWriter` owns the check-in records that the store does not have yet: merged per agent, one batch each 10
-//! seconds and at the stop, never on the request path (data-model 3.6, store O4). Waiting agents get their last
+//! seconds and at the stop, never on the request path (data.md 7.3, O4). Waiting agents get their last
 //! check-in renewed here too, so that a poll needs no timer of its own.
 //!
 //! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the store.
@@ -339,7 +339,7 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
         local_metadata: None,
         components: None,
         unhealthy_reason: None,
-        position: None,
+        positions: Vec::new(),
         rollbacks: None,
         clears_audit: false,
     }

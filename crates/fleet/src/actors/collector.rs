@@ -1,9 +1,10 @@
-//! `Collector` owns the calendar of what is cleaned up: expired actions (data-model 3.8), first about 10 seconds
+//! `Collector` owns the calendar of what is cleaned up: expired actions (data.md 7.5), first about 10 seconds
 //! after the start, then each `cleanup_interval`, in bounded batches.
 //!
-//! In: its own clock, or somebody who wants it now. Out: removals in the store.
-//! Mailbox: 16; who finds it full waits. A stop does not wait for the end of a clean-up: the next start goes on.
-//! A restart begins the calendar anew.
+//! In: its own clock, and requests to run now. Out: removals in the store.
+//! Mailbox: 16; a sender that finds it full waits. A stop does not wait for the end of a clean-up: the next start
+//! goes on.
+//! A restart starts the calendar again.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,38 +1,40 @@
-//! The store's change feed with the patience that a follower needs: it never ends and never runs hot.
+//! The store's change feed of one kind, for a follower: it pauses after a fault instead of ending or spinning.
 //!
-//! It begins, and begins anew after a restart, where the feed stands then, and says first that anything may have
+//! It begins, also after a restart, where the feed stands then, and says first that anything may have
 //! changed before: so no follower has to keep its place.
 
 use std::{sync::Arc, time::Duration};
 
-use store::{Change, ChangeSequence, Store, StoreError};
+use store::{ChangeKind, Cursor, Store, StoreError};
 
 use super::health_monitor::FaultReporter;
 
 pub(super) struct Feed {
     store: Arc<dyn Store>,
-    after: Option<ChangeSequence>,
+    kind: ChangeKind,
+    after: Option<Cursor>,
     faults: FaultReporter,
 }
 
 /// What a look at the feed brought.
 pub(super) enum News {
-    /// What was committed since, maybe nothing.
-    Changes(Vec<Change>),
+    /// The ids of what was committed since, maybe nothing.
+    Changes(Vec<String>),
     /// Anything may have changed: the feed is followed from here on, or keeps less than was missed.
     Anything,
 }
 
 impl Feed {
-    pub(super) const fn new(store: Arc<dyn Store>, faults: FaultReporter) -> Self {
+    pub(super) const fn new(store: Arc<dyn Store>, kind: ChangeKind, faults: FaultReporter) -> Self {
         Self {
             store,
+            kind,
             after: None,
             faults,
         }
     }
 
-    /// The news since the last call, waiting at most `wait` for some. A fault is a pause and no news.
+    /// The news since the last call, waiting at most `wait` for some. After a fault it pauses and has no news.
     pub(super) async fn next(&mut self, wait: Duration) -> News {
         match self.read(wait).await {
             Ok(news) => {
@@ -40,8 +42,9 @@ impl Feed {
                 news
             }
             Err(error) => {
-                log::error!("error.message":% = error; "the change feed cannot be read, next try in {RETRY:?}");
-                self.faults.fault(format!("changes are not noticed: {error}"));
+                log::error!("error.message":% = error; "the change feed of {} cannot be read, next try in {RETRY:?}", self.kind);
+                self.faults
+                    .fault(format!("changes of {} are not noticed: {error}", self.kind));
                 tokio::time::sleep(RETRY).await;
                 News::Changes(Vec::new())
             }
@@ -49,17 +52,17 @@ impl Feed {
     }
 
     async fn read(&mut self, wait: Duration) -> Result<News, StoreError> {
-        let Some(after) = self.after else {
-            self.after = Some(self.store.last_change().await?);
+        let Some(after) = &self.after else {
+            self.after = Some(self.store.last_change(self.kind).await?);
             return Ok(News::Anything);
         };
-        match self.store.changes(after, BATCH, wait).await {
+        match self.store.changes(self.kind, after, BATCH, wait).await {
             Ok(changes) => {
-                self.after = Some(changes.last().map_or(after, |change| change.sequence));
-                Ok(News::Changes(changes))
+                self.after = Some(changes.next);
+                Ok(News::Changes(changes.ids))
             }
-            Err(StoreError::Trimmed { oldest }) => {
-                log::warn!("the change feed begins at {oldest} by now, everything is looked at anew");
+            Err(error @ StoreError::Trimmed { .. }) => {
+                log::warn!("{error}: everything is read again");
                 self.after = None;
                 Ok(News::Changes(Vec::new()))
             }

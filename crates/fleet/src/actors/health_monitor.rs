@@ -1,10 +1,10 @@
 //! `HealthMonitor` owns the state that `/api/status` shows and the gauges that are counted from the store
-//! (http-api 4.3 stand-alone; data-model 3.7).
+//! (agents.md 3.2, data.md 7.4).
 //!
-//! In: what the store says every 5 seconds, faults that other actors tell. Out: the state, which anybody reads
+//! In: what the store says every 5 seconds, faults that other actors report. Out: the state, which anybody reads
 //! without asking the actor. Every 15 seconds, or when somebody asks, it counts agents.
-//! Mailbox: 256. Full: a told fault is dropped, and told again with the next failure.
-//! A restart keeps the last state until the next look; faults are told again by those who have them.
+//! Mailbox: 256. Full: a reported fault is dropped, and reported again with the next failure.
+//! A restart keeps the last state until the next look; actors report their faults again.
 
 mod gauges;
 mod health;
@@ -25,7 +25,7 @@ use crate::FleetError;
 use gauges::Gauges;
 pub use health::{Health, HealthState};
 
-/// The face of the actor.
+/// The handle of the actor.
 pub(crate) struct Monitor {
     pub(super) actor: Handle<HealthMonitor>,
     state: watch::Receiver<Health>,
@@ -45,7 +45,7 @@ impl Monitor {
         self.actor.ask(Look, Instant::now() + PATIENCE).await
     }
 
-    /// Has the gauges counted anew. Lost if many ask at once: they are counted every 15 seconds anyway.
+    /// Has the gauges counted again. Dropped if many ask at once: they are counted every 15 seconds anyway.
     pub(crate) fn recount(&self) {
         self.actor.tell(Recount);
     }

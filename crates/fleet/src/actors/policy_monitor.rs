@@ -1,10 +1,10 @@
-//! `PolicyMonitor` owns the rendered policies and the roll-out of their changes (data-model 3.3).
+//! `PolicyMonitor` owns the rendered policies and the roll-out of their changes (data.md 7.1).
 //!
-//! In: who asks for a policy, revisions made here, changes read from the store's feed by its follower. Out: an
+//! In: requests for a policy, revisions made here, changes read from the store's feed by its follower. Out: an
 //! immutable snapshot that check-ins read without a lock, and wake-ups of the polls that lack a revision, in order of
-//! arrival and paced. A revision is rendered when the first one asks for it, once; who asks meanwhile gets the same.
-//! Mailbox: 16,384, since a whole fleet may come back at once; who finds it full waits.
-//! A restart goes on with the published snapshot, looks at all its policies anew, and finds again who lacks what.
+//! arrival and paced. A revision is rendered once, at the first request; requests that come meanwhile get the same.
+//! Mailbox: 16,384, since a whole fleet may come back at once; a sender that finds it full waits.
+//! A restart goes on with the published snapshot, reads all its policies again, and finds which polls lack a revision.
 
 mod known;
 
@@ -34,7 +34,7 @@ use crate::{
 };
 use known::{Answer, Known, Version};
 
-/// The face of the actor.
+/// The handle of the actor.
 pub(crate) struct Policies {
     pub(super) actor: Handle<PolicyMonitor>,
     known: Arc<ArcSwap<known::Policies>>,
@@ -135,6 +135,7 @@ impl Actor for PolicyMonitor {
         let follower = Follower {
             feed: Feed::new(
                 Arc::clone(&self.store),
+                ChangeKind::Policy,
                 FaultReporter::new(NAME, self.health.clone()),
             ),
             store: Arc::clone(&self.store),
@@ -348,10 +349,9 @@ impl Follower {
         let news = self.feed.next(wait).await;
         let known = self.known.load();
         match news {
-            News::Changes(changes) => changes
+            News::Changes(policies) => policies
                 .into_iter()
-                .filter(|change| change.kind == ChangeKind::Policy)
-                .map(|change| PolicyId::from(change.id))
+                .map(PolicyId::from)
                 .filter(|policy| {
                     known.contains_key(policy) || !self.waiters.behind(policy, i64::MAX).is_empty()
                 })

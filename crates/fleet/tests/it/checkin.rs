@@ -91,9 +91,15 @@ async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
             .await,
     );
     eventually("the position is stored", async || {
-        house.agent(&agent.id).await.action_position == Some(action.sequence)
+        house.agent(&agent.id).await.action_position.is_some()
     })
     .await;
+    let named = house
+        .store
+        .pending_actions(&agent.id, Some(&action.doc), None, now(), 10)
+        .await
+        .unwrap();
+    assert_eq!(house.agent(&agent.id).await.action_position, named.position);
     for token in [None, Some(String::new()), Some("unknown".to_owned())] {
         drop(
             house
@@ -343,7 +349,7 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
     assert_eq!(
         (stored.upgrade_details, stored.upgraded_at),
         (None, None),
-        "F15: a failure is no success"
+        "F15: a failure is not a success"
     );
     let watching = details(&action.action, "UPG_WATCHING", json!({}));
     drop(house.poll(&agent.id, with_token(watching)).await);

@@ -248,7 +248,7 @@ async fn enr_19_20_a16_tokens_from_the_configuration() {
             policy: "missing".into()
         }
     );
-    // §6 row 2: it opens nothing else.
+    // agents.md 4.4: it opens nothing else.
     let agent_key = presented("abcdefg");
     assert_eq!(
         auth::authenticate(&house.fleet, &agent_key).await.unwrap_err(),

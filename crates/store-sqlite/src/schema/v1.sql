@@ -85,7 +85,7 @@ CREATE TABLE presence (
     upgraded_at INTEGER,
     unenrollment_started_at INTEGER,
     audit_reason TEXT,
-    -- The status as far as it does not depend on the clock: place in AgentStatus::ALL (data-model 6.1).
+    -- The status as far as it does not depend on the clock: place in AgentStatus::ALL (data.md 6.1).
     state INTEGER NOT NULL GENERATED ALWAYS AS (CASE
         WHEN is_active = 0 THEN 0
         WHEN audit_reason = 'uninstall' THEN 2

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use store::{AgentId, Store, StoreError, conformance::samples::*};
+use store::{AgentId, Agents as _, Engine as _, KeyOwner, Keys as _, StoreError, conformance::samples::*};
 
 use super::{super::OpenError, open};
 
@@ -16,7 +16,7 @@ async fn filled(directory: &Path) -> Vec<AgentId> {
     for n in 0..400 {
         let mut enrollment = enrollment(&format!("agent-{n:04}"), "p");
         enrollment.agent.local_metadata = Some(json(&format!("{{\"filler\":\"{}\"}}", "x".repeat(2000))));
-        ids.push(store.enroll(enrollment).await.unwrap().id);
+        ids.push(store.enroll(enrollment).await.unwrap().agent.id);
     }
     store.close().await.unwrap();
     ids
@@ -99,7 +99,10 @@ async fn a_damaged_page_is_reported_by_who_meets_it() {
     let reason = store.health().await.reason.unwrap();
     assert!(reason.contains("damaged"), "{reason}");
     // Others are still served, also for writing.
-    store.create_key(key("k", store::KeyKind::Admin)).await.unwrap();
-    assert!(is_alive(&store, "k").await);
+    let key = store
+        .issue(KeyOwner::Operator, purpose("k"), at(0))
+        .await
+        .unwrap();
+    assert!(is_alive(&store, &key).await);
     assert!(store.health().await.writable);
 }

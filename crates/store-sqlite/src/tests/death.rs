@@ -9,7 +9,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use store::{AgentId, KeyId, PolicyId, Store, TokenId, conformance::samples::*};
+use store::{
+    Actions as _, AgentId, ApiKey, Engine as _, Keys as _, Policies as _, PolicyId, Position, Store, TokenId,
+    conformance::samples::*,
+};
 
 use super::{
     super::OpenError,
@@ -125,15 +128,17 @@ async fn write_one(store: &dyn Store, name: &str) {
         .await
         .unwrap();
     say(&format!("policy {name} 2"));
-    store.create_token(token(name, name)).await.unwrap();
+    let (admitting, key) = store.create_token(token(name, name)).await.unwrap();
+    say(&format!("token-key {name} {}", key.to_token()));
     say(&format!("token {name} true"));
     let mut enrolling = enrollment(name, name);
-    enrolling.key.id = KeyId::from(format!("access-{name}"));
-    enrolling.admitted_by = Some(KeyId::from(format!("key-{name}")));
-    store.enroll(enrolling).await.unwrap();
+    enrolling.admitted_by = Some(admitting.key);
+    let enrolled = store.enroll(enrolling).await.unwrap();
+    say(&format!("agent-key {name} {}", enrolled.access_key.to_token()));
     say(&format!("agent {name} true"));
-    let sequence = store.append_actions(vec![action(name, &[name])]).await.unwrap()[0];
-    say(&format!("action {name} {sequence}"));
+    store.append_actions(vec![action(name, &[name])]).await.unwrap();
+    let place = number(place(store, name).await);
+    say(&format!("action {name} {place}"));
     store.record_checkins(vec![checkin(name, at(5))]).await.unwrap();
     store.insert_result(result(name, name)).await.unwrap();
     say(&format!("result {name} 1"));
@@ -143,6 +148,19 @@ async fn write_one(store: &dyn Store, name: &str) {
     say(&format!("token {name} false"));
     store.unenroll(&agent, None, at(8)).await.unwrap();
     say(&format!("agent {name} false"));
+}
+
+/// Where the action of this name stands.
+async fn place(store: &dyn Store, name: &str) -> Option<Position> {
+    store
+        .pending_actions(&name.into(), Some(&name.into()), None, at(9), 10)
+        .await
+        .unwrap()
+        .position
+}
+
+fn number(place: Option<Position>) -> i64 {
+    place.unwrap().as_str().parse().unwrap()
 }
 
 /// Everything said is there, the file is whole, and numbers go on.
@@ -163,7 +181,11 @@ fn check(directory: &Path, answered: &[String], round: u64) {
         .build()
         .unwrap()
         .block_on(async {
-            for ((what, name), value) in said {
+            let key = |of: &str, name: &str| {
+                let said = said.get(&(of, name)).unwrap();
+                ApiKey::from_token(said).unwrap()
+            };
+            for (&(what, name), &value) in &said {
                 match what {
                     "policy" => {
                         let policy = store.policy(&PolicyId::from(name)).await.unwrap().unwrap();
@@ -172,31 +194,32 @@ fn check(directory: &Path, answered: &[String], round: u64) {
                     "token" => {
                         let token = store.token(&TokenId::from(name)).await.unwrap().unwrap();
                         assert!(!token.active || value == "true");
-                        assert_eq!(is_alive(&store, &format!("key-{name}")).await, token.active);
+                        assert_eq!(is_alive(&store, &key("token-key", name)).await, token.active);
                     }
                     "agent" => {
                         let agent = agent(&store, name).await;
                         assert!(!agent.is_active || value == "true");
-                        assert_eq!(is_alive(&store, &format!("access-{name}")).await, agent.is_active);
+                        assert_eq!(is_alive(&store, &key("agent-key", name)).await, agent.is_active);
                     }
                     "action" => {
-                        let position = store.position_of(&name.into()).await.unwrap().unwrap();
-                        assert_eq!(position.to_string(), value);
-                        newest = newest.max(position);
+                        let place = number(place(&store, name).await);
+                        assert_eq!(place.to_string(), value);
+                        newest = newest.max(place);
                         let pending = store
-                            .pending_actions(&name.into(), None, at(9), 10)
+                            .pending_actions(&name.into(), None, None, at(9), 10)
                             .await
                             .unwrap();
-                        assert_eq!(pending.len(), 1);
+                        assert_eq!(pending.actions.len(), 1);
                     }
+                    "token-key" | "agent-key" => {}
                     "result" => assert_eq!(store.results(&name.into(), all()).await.unwrap().total, 1),
                     "confirmed" => assert_eq!(agent(&store, name).await.policy_revision, Some(2)),
                     other => panic!("{other}"),
                 }
             }
             let doc = format!("after round {round}");
-            let next = store.append_actions(vec![action(&doc, &[])]).await.unwrap()[0];
-            assert!(next > newest);
+            store.append_actions(vec![action(&doc, &[])]).await.unwrap();
+            assert!(number(place(&store, &doc).await) > newest);
             store.close().await.unwrap();
         });
     let file = Connection::open(directory.join("fleet.db")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use store::{Store, conformance::samples::*};
+use store::{Engine as _, conformance::samples::*};
 
 use super::{super::OpenError, open};
 

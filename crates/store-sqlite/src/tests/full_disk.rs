@@ -5,7 +5,8 @@ use std::{fs, io::Write as _, path::Path, process::Command, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{
-    AgentId, AuditMark, KeyId, KeyKind, PolicyId, RawJson, Store, StoreError, TokenId, UpgradeChange,
+    Actions as _, AgentId, Agents as _, ApiKey, AuditMark, ChangeKind, Engine as _, Feed as _, KeyId,
+    KeyOwner, Keys as _, Policies as _, PolicyId, RawJson, StoreError, TokenId, UpgradeChange,
     conformance::samples::*,
 };
 
@@ -104,19 +105,26 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
     let store = open(directory).unwrap();
     policy(&store, "p").await;
     policy(&store, "empty").await;
-    admitting(&store, "t", "p").await;
-    enrolled(&store, "a").await;
-    enrolled(&store, "b").await;
+    let keys = [
+        admitting(&store, "t", "p").await.1,
+        enrolled(&store, "a").await.access_key,
+        enrolled(&store, "b").await.access_key,
+        store
+            .issue(KeyOwner::Operator, purpose("k"), at(0))
+            .await
+            .unwrap(),
+        given("k2"),
+        given("k3"),
+    ];
     let mut ending = action("d", &["a"]);
     ending.expiration = Some(at(2));
     store.append_actions(vec![ending]).await.unwrap();
-    store.create_key(key("k", KeyKind::Admin)).await.unwrap();
-    let before = everything(&store).await;
+    let before = everything(&store, &keys).await;
 
     fill();
-    refused_without_a_trace(&store).await;
+    refused_without_a_trace(&store, &keys[3].id).await;
     assert_eq!(
-        everything(&store).await,
+        everything(&store, &keys).await,
         before,
         "reads go on and nothing was half-written"
     );
@@ -125,11 +133,12 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
     assert!(health.reason.is_some_and(|reason| reason.contains("disk")));
     assert_eq!(store.metrics.up.get(), 0);
     // A waiting reader of the feed goes on waiting.
-    let last = store.last_change().await.unwrap();
-    assert_eq!(
-        store.changes(last, 10, Duration::from_millis(50)).await.unwrap(),
-        []
-    );
+    let last = store.last_change(ChangeKind::Agent).await.unwrap();
+    let idle = store
+        .changes(ChangeKind::Agent, &last, 10, Duration::from_millis(50))
+        .await
+        .unwrap();
+    assert!(idle.ids.is_empty());
     say("full");
 
     free();
@@ -144,9 +153,13 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
         .unwrap();
     assert_eq!(store.health().await.reason, None);
     assert_eq!(store.metrics.up.get(), 1);
-    assert_eq!(everything(&store).await, before);
+    assert_eq!(everything(&store, &keys).await, before);
     store.enroll(enrollment("c", "p")).await.unwrap();
-    assert_eq!(store.changes(last, 10, Duration::ZERO).await.unwrap().len(), 1);
+    let changes = store
+        .changes(ChangeKind::Agent, &last, 10, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(changes.ids, ["c"]);
     store.close().await.unwrap();
     drop(store);
     assert!(agent(&open(directory).unwrap(), "c").await.is_active);
@@ -154,7 +167,7 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
 }
 
 /// Each operation that writes.
-async fn refused_without_a_trace(store: &SqliteStore) {
+async fn refused_without_a_trace(store: &SqliteStore, key: &KeyId) {
     let (a, p) = (AgentId::from("a"), PolicyId::from("p"));
     let mark = AuditMark {
         reason: "orphaned".to_owned(),
@@ -215,10 +228,29 @@ async fn refused_without_a_trace(store: &SqliteStore) {
             "revoke_token",
             store.revoke_token(&TokenId::from("t"), at(9)).await,
         ),
-        ("create_key", store.create_key(key("k2", KeyKind::Admin)).await),
+        (
+            "issue",
+            store
+                .issue(KeyOwner::Operator, purpose("k2"), at(9))
+                .await
+                .map(|_| ()),
+        ),
+        (
+            "adopt_key",
+            store
+                .adopt_key(&given("k2"), KeyOwner::Operator, purpose("k2"), at(9))
+                .await,
+        ),
+        (
+            "adopt_token",
+            store
+                .adopt_token(token("t3", "p"), &given("k3"))
+                .await
+                .map(|_| ()),
+        ),
         (
             "invalidate_keys",
-            store.invalidate_keys(&[KeyId::from("k")], at(9)).await,
+            store.invalidate_keys(std::slice::from_ref(key), at(9)).await,
         ),
         ("unenroll", store.unenroll(&AgentId::from("b"), None, at(9)).await),
     ];
@@ -231,30 +263,30 @@ async fn refused_without_a_trace(store: &SqliteStore) {
 }
 
 /// What can be read of the store, as text.
-async fn everything(store: &SqliteStore) -> String {
+async fn everything(store: &SqliteStore, presented: &[ApiKey]) -> String {
     let mut keys = Vec::new();
-    for id in ["k", "k2", "key-a", "key-b", "key-c", "key-t", "key-t2"] {
-        keys.push(
-            store
-                .key(&KeyId::from(id))
-                .await
-                .unwrap()
-                .map(|key| (key.id, key.active)),
-        );
+    for key in presented {
+        keys.push(store.verify(key).await.unwrap());
     }
+    let in_file = store
+        .read(|connection| {
+            Ok(connection.query_row("SELECT count(*) FROM api_key", [], |row| row.get::<_, i64>(0))?)
+        })
+        .await
+        .unwrap();
     format!(
         "{:?}",
         (
             store.agents(&everyone(), all(), at(1)).await.unwrap(),
             store.policies(all()).await.unwrap(),
             store.tokens(all()).await.unwrap(),
-            keys,
+            (keys, in_file),
             store
-                .pending_actions(&AgentId::from("a"), None, at(1), 10)
+                .pending_actions(&AgentId::from("a"), None, None, at(1), 10)
                 .await
                 .unwrap(),
             store.results(&"x".into(), all()).await.unwrap(),
-            store.last_change().await.unwrap(),
+            store.last_change(ChangeKind::Agent).await.unwrap(),
         )
     )
 }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    AgentId, ChangeKind, Conflict, KeyKind, Store, StoreError, StoreMetrics,
+    AgentId, Agents as _, ChangeKind, Conflict, Cursor, Engine as _, Feed as _, KeyOwner, Keys as _,
+    StoreError, StoreMetrics,
     conformance::{Bench, samples::*},
 };
 
@@ -50,6 +51,7 @@ async fn until_queued(store: &Arc<SqliteStore>, count: i64) {
 async fn a_refused_or_panicking_job_does_not_undo_its_neighbours() {
     let bench = Directory::new();
     let store = bench.store.clone().unwrap();
+    let before = store.last_change(ChangeKind::Agent).await.unwrap();
     let release = block(&store).await;
     let one = tokio::spawn({
         let store = Arc::clone(&store);
@@ -59,11 +61,7 @@ async fn a_refused_or_panicking_job_does_not_undo_its_neighbours() {
     // Same id, other key: refused after its key was looked up; then one that fails half way.
     let refused = tokio::spawn({
         let store = Arc::clone(&store);
-        async move {
-            let mut second = enrollment("a", "p");
-            second.key.id = "other".into();
-            store.enroll(second).await
-        }
+        async move { store.enroll(enrollment("a", "p")).await }
     });
     until_queued(&store, 2).await;
     let panicking = tokio::spawn({
@@ -81,7 +79,7 @@ async fn a_refused_or_panicking_job_does_not_undo_its_neighbours() {
     until_queued(&store, 3).await;
     let last = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.create_key(key("k", KeyKind::Admin)).await }
+        async move { store.issue(KeyOwner::Operator, purpose("k"), at(0)).await }
     });
     until_queued(&store, 4).await;
     drop(release);
@@ -92,17 +90,17 @@ async fn a_refused_or_panicking_job_does_not_undo_its_neighbours() {
     );
     let panicked = panicking.await.unwrap().unwrap_err();
     assert!(matches!(panicked, StoreError::Unavailable { .. }), "{panicked}");
-    last.await.unwrap().unwrap();
+    let key = last.await.unwrap().unwrap();
     assert!(agent(&*store, "a").await.is_active);
-    assert!(is_alive(&*store, "k").await);
-    let changes = store.changes(0, 10, Duration::ZERO).await.unwrap();
-    assert_eq!(
-        changes.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(),
-        ["a", "k"]
-    );
+    assert!(is_alive(&*store, &key).await);
+    let changes = store
+        .changes(ChangeKind::Agent, &before, 10, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(changes.ids, ["a"]);
     let health = store.health().await;
     assert_eq!((health.writable, health.reason), (true, None));
-    // A panic of the first of a group, and of a reader, is no different.
+    // A panic of the first of a group, and of a reader, makes no difference.
     let alone = store
         .write(|_| -> super::super::fault::Outcome<()> { panic!("on purpose") })
         .await;
@@ -188,18 +186,36 @@ async fn a_reader_behind_the_trimmed_feed_is_told() {
         ..OpenOptions::new(directory.path())
     };
     let store = SqliteStore::open(options, StoreMetrics::unregistered()).unwrap();
+    let start = store.last_change(ChangeKind::Agent).await.unwrap();
+    let mut places = Vec::new();
     for n in 0..60 {
         enrolled(&store, &format!("a{n}")).await;
+        places.push(store.last_change(ChangeKind::Agent).await.unwrap());
     }
-    assert_eq!(store.last_change().await.unwrap(), 60);
-    let behind = store.changes(3, 100, Duration::ZERO).await.unwrap_err();
-    assert_eq!(behind, StoreError::Trimmed { oldest: 51 });
-    let kept = store.changes(50, 100, Duration::ZERO).await.unwrap();
-    assert_eq!(
-        kept.iter().map(|one| one.sequence).collect::<Vec<_>>(),
-        (51..=60).collect::<Vec<_>>()
-    );
-    assert_eq!(store.changes(60, 100, Duration::ZERO).await.unwrap(), []);
+    let read = async |kind, place: &Cursor| store.changes(kind, place, 100, Duration::ZERO).await;
+    for behind in [&start, &places[3], &places[40]] {
+        let behind = read(ChangeKind::Agent, behind).await.unwrap_err();
+        assert_eq!(
+            behind,
+            StoreError::Trimmed {
+                kind: ChangeKind::Agent
+            }
+        );
+    }
+    let kept = read(ChangeKind::Agent, &places[49]).await.unwrap();
+    assert_eq!(kept.ids, (50..60).map(|n| format!("a{n}")).collect::<Vec<_>>());
+    assert_eq!(kept.next, places[59]);
+    // A reader of a quiet kind is carried along over the others' changes.
+    policy(&store, "p").await;
+    let mut quiet = store.last_change(ChangeKind::Policy).await.unwrap();
+    for n in 60..120 {
+        enrolled(&store, &format!("a{n}")).await;
+        let idle = read(ChangeKind::Policy, &quiet).await.unwrap();
+        assert!(idle.ids.is_empty());
+        quiet = idle.next;
+    }
+    policy(&store, "q").await;
+    assert_eq!(read(ChangeKind::Policy, &quiet).await.unwrap().ids, ["q"]);
 }
 
 /// Dropping without `close` does what was accepted and frees the lock.

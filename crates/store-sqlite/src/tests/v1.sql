@@ -86,7 +86,7 @@ CREATE TABLE presence (
     upgraded_at INTEGER,
     unenrollment_started_at INTEGER,
     audit_reason TEXT,
-    -- The status as far as it does not depend on the clock: place in AgentStatus::ALL (data-model 6.1).
+    -- The status as far as it does not depend on the clock: place in AgentStatus::ALL (data.md 6.1).
     state INTEGER NOT NULL GENERATED ALWAYS AS (CASE
         WHEN is_active = 0 THEN 0
         WHEN audit_reason = 'uninstall' THEN 2
@@ -221,8 +221,10 @@ INSERT INTO policy_revision VALUES
     ('p1', 1, 1767225600000, NULL, '["default"]', '{"name":"one"}', '{"inputs":[]}'),
     ('p1', 2, 1767225601000, 1209600000, '["default"]', '{"name":"one"}', '{"inputs": [1.0]}');
 INSERT INTO api_key VALUES
-    ('key-t1', 1, 't1', 1, zeroblob(16), zeroblob(32), 'token (1)', '{"managed":true}', 1767225600000, NULL),
-    ('key-a1', 2, 'a1', 1, zeroblob(16), zeroblob(32), 'a1', NULL, 1767225600000, NULL);
+    ('key-t1', 1, 't1', 1, x'000102030405060708090a0b0c0d0e0f', x'eabba700cf1aa0a55e76f5d03aa4ad4971fbc2de2aa52c37525621b45d12b385',
+         'token (1)', '{"managed":true}', 1767225600000, NULL),
+    ('key-a1', 2, 'a1', 1, x'000102030405060708090a0b0c0d0e0f', x'abdf9fb957bd4b628583f43a15d00a8499d8f9df8c987748036370291af40f6d',
+         'a1', NULL, 1767225600000, NULL);
 INSERT INTO enrollment_token VALUES
     ('t1', 'key-t1', 'token', 'p1', '["default"]', 1, NULL, 1767225600000);
 INSERT INTO agent (id, kind, policy_base, namespaces, access_key, enrollment_id, host_name, tags, local_metadata)

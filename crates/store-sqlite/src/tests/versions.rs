@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Mutex};
 
 use rusqlite::Connection;
-use store::{ActionId, EnrollmentId, PolicyId, Sequence, Store, TokenId, conformance::samples::*};
+use store::{
+    ActionId, Actions as _, Agents as _, ChangeKind, EnrollmentId, Feed as _, KeyOwner, Keys as _,
+    Policies as _, PolicyId, TokenId, Verification, conformance::samples::*,
+};
 
 use super::{
     super::{
@@ -33,8 +36,8 @@ async fn s27_a_file_of_version_1_opens_with_its_data() {
         .unwrap()
         .unwrap();
     assert_eq!(
-        (agent.id.as_str(), agent.policy_revision, agent.action_position),
-        ("a1", Some(2), Some(7))
+        (agent.id.as_str(), agent.policy_revision, &agent.action_position),
+        ("a1", Some(2), &Some("7".into()))
     );
     assert_eq!(
         agent.local_metadata.unwrap().as_str(),
@@ -50,18 +53,22 @@ async fn s27_a_file_of_version_1_opens_with_its_data() {
         2
     );
     assert!(store.token(&TokenId::from("t1")).await.unwrap().unwrap().active);
-    assert!(is_alive(&store, "key-a1").await);
+    // Its keys are good, and nobody else's.
+    for (key, owner) in [
+        ("key-a1", KeyOwner::Agent("a1".into())),
+        ("key-t1", KeyOwner::Token("t1".into())),
+    ] {
+        let verified = store.verify(&given(key)).await.unwrap();
+        assert_eq!(verified, Verification::Active(owner));
+    }
+    let other = store::ApiKey::from_token("a2V5LWExOm90aGVy").unwrap();
+    assert_eq!(other.id, agent.access_key);
+    assert_eq!(store.verify(&other).await.unwrap(), Verification::Unknown);
     let pending = store
-        .pending_actions(&agent.id, Some(7), at(0), 10)
+        .pending_actions(&agent.id, None, agent.action_position.as_ref(), at(0), 10)
         .await
         .unwrap();
-    assert_eq!(
-        pending
-            .iter()
-            .map(|one| one.action.sequence)
-            .collect::<Vec<Sequence>>(),
-        [8]
-    );
+    assert_eq!(docs(&pending), ["doc-8"]);
     assert_eq!(
         store
             .results(&ActionId::from("action-7"), all())
@@ -73,12 +80,22 @@ async fn s27_a_file_of_version_1_opens_with_its_data() {
     let summary = &store.policies(all()).await.unwrap().items[0];
     assert_eq!((summary.agents, summary.pending), (1, 0));
     // Counters go on behind rows that are gone.
-    assert_eq!(store.last_change().await.unwrap(), 12);
+    let last = store.last_change(ChangeKind::Action).await.unwrap();
+    assert_eq!(last.as_str(), "12");
+    store.append_actions(vec![action("next", &["a1"])]).await.unwrap();
+    let next = store
+        .pending_actions(&agent.id, Some(&"next".into()), None, at(0), 10)
+        .await
+        .unwrap();
+    assert_eq!(next.position, Some("31".into()));
+    let changes = store
+        .changes(ChangeKind::Action, &last, 10, std::time::Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(
-        store.append_actions(vec![action("next", &[])]).await.unwrap(),
-        [31]
+        (changes.ids, changes.next.as_str()),
+        (vec!["next".to_owned()], "13")
     );
-    assert_eq!(store.last_change().await.unwrap(), 13);
     assert!(
         !directory.path().join("fleet.db.before-v1").exists(),
         "nothing was changed, nothing is copied"

@@ -1,14 +1,14 @@
 //! S8–S11, S20: actions, queues, results.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Bench, samples::*};
 use crate::{
-    ActionDocId, ActionId, ActionProgress, AgentId, AgentMark, CheckinRecord, Conflict, Inserted,
+    Action, ActionDocId, ActionId, ActionProgress, AgentId, AgentMark, ChangeKind, Conflict, Inserted,
     PageRequest, StoreError,
 };
 
-/// S8, M1, M2: whoever sees a number sees every lower one, and numbers outlive a restart.
+/// S8, M1, M2: whoever sees an action sees every earlier one, and places outlive deletion and restart.
 pub async fn s08_parallel_appends_leave_no_hole(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
@@ -18,39 +18,42 @@ pub async fn s08_parallel_appends_leave_no_hole(bench: &mut impl Bench) {
             tokio::spawn(async move { store.append_actions(vec![action(&format!("d{n}"), &["a"])]).await })
         })
         .collect();
-    // A reader beside the writers: what it saw once, complete up to a number, never gets a lower neighbour.
+    // A reader beside the writers: what it saw once, up to its last, never gets an earlier neighbour.
     let agent = AgentId::from("a");
-    let mut seen = BTreeSet::new();
+    let behind = async |token: Option<&ActionDocId>| {
+        store
+            .pending_actions(&agent, token, None, at(1), 1000)
+            .await
+            .unwrap()
+    };
+    let mut seen: Vec<ActionDocId> = Vec::new();
     while seen.len() < 100 {
-        let after = seen.last().copied();
-        for one in store.pending_actions(&agent, after, at(1), 1000).await.unwrap() {
-            assert!(seen.insert(one.action.sequence));
-        }
-        let everything = store.pending_actions(&agent, None, at(1), 1000).await.unwrap();
-        let upto = everything
-            .iter()
-            .map(|one| one.action.sequence)
-            .filter(|one| Some(one) <= seen.last());
-        assert!(upto.eq(seen.iter().copied()), "a hole was filled after the fact");
+        let later = behind(seen.last()).await.actions.into_iter();
+        let later: Vec<_> = later.map(|one| one.action.doc).collect();
+        assert!(later.iter().all(|doc| !seen.contains(doc)));
+        seen.extend(later);
+        let everything = behind(None).await;
+        let everything = docs(&everything);
+        let seen: Vec<_> = seen.iter().map(ActionDocId::as_str).collect();
+        assert_eq!(everything[..seen.len()], seen, "a hole was filled after the fact");
     }
-    let mut given = BTreeSet::new();
-    for writer in writers {
-        let sequences = writer.await.unwrap().unwrap();
-        assert_eq!(sequences.len(), 1);
-        given.extend(sequences);
+    for (n, writer) in writers.into_iter().enumerate() {
+        let written = writer.await.unwrap().unwrap();
+        assert_eq!(written, [Action::from(action(&format!("d{n}"), &["a"]))]);
     }
-    assert_eq!(given, seen);
 
-    // Never reused: not after deletion, not after a restart.
-    let last = seen.last().copied().unwrap();
+    // Never used again: not after deletion, not after a restart.
+    let last = behind(seen.last()).await.position;
+    assert!(last.is_some());
     assert_eq!(store.delete_expired_actions(at(10_000), 1000).await.unwrap(), 100);
     bench.restart().await;
-    let next = bench
-        .store()
-        .append_actions(vec![action("next", &["a"])])
+    let store = bench.store();
+    store.append_actions(vec![action("next", &["a"])]).await.unwrap();
+    let pending = store
+        .pending_actions(&agent, None, last.as_ref(), at(1), 10)
         .await
         .unwrap();
-    assert!(next[0] > last, "{next:?} after {last}");
+    assert_eq!(docs(&pending), ["next"], "behind what is gone");
 }
 
 /// S9, M3: an action is found by the query or by the feed, and in both it is the same one.
@@ -58,69 +61,69 @@ pub async fn s09_subscribe_append_query_delivers_once(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
     let agent = AgentId::from("a");
-    let mut delivered = Vec::new();
-    let mut position = None;
+    let mut delivered: Vec<ActionDocId> = Vec::new();
     for n in 0..50 {
-        let subscribed = store.last_change().await.unwrap();
+        let subscribed = store.last_change(ChangeKind::Action).await.unwrap();
         let doc = format!("d{n}");
         let appending = {
             let (store, doc) = (store.clone(), doc.clone());
             tokio::spawn(async move { store.append_actions(vec![action(&doc, &["a"])]).await })
         };
-        let mut pending = store.pending_actions(&agent, position, at(1), 10).await.unwrap();
-        if pending.is_empty() {
+        let look = async || {
+            store
+                .pending_actions(&agent, delivered.last(), None, at(1), 10)
+                .await
+                .unwrap()
+        };
+        let mut pending = look().await;
+        if pending.actions.is_empty() {
             let pushed = store
-                .changes(subscribed, 10, std::time::Duration::from_secs(30))
+                .changes(ChangeKind::Action, &subscribed, 10, Duration::from_secs(30))
                 .await
                 .unwrap();
-            assert_eq!(
-                pushed.iter().map(|change| change.id.as_str()).collect::<Vec<_>>(),
-                [doc.as_str()]
-            );
-            pending = store.pending_actions(&agent, position, at(1), 10).await.unwrap();
+            assert_eq!(pushed.ids, [doc]);
+            pending = look().await;
         }
         appending.await.unwrap().unwrap();
-        assert_eq!(pending.len(), 1, "{pending:?}");
-        position = pending.last().map(|one| one.action.sequence);
-        delivered.extend(pending.into_iter().map(|one| one.action.doc.to_string()));
+        assert_eq!(pending.actions.len(), 1, "{pending:?}");
+        delivered.extend(pending.actions.into_iter().map(|one| one.action.doc));
     }
-    assert_eq!(delivered, (0..50).map(|n| format!("d{n}")).collect::<Vec<_>>());
+    let expected: Vec<ActionDocId> = (0..50).map(|n| format!("d{n}").into()).collect();
+    assert_eq!(delivered, expected);
 }
 
-/// S10, M4: a deleted document resolves to nothing; the agent's own position still cuts the queue.
+/// S10, M4: a deleted document names nothing; the agent's own position still cuts the queue.
 pub async fn s10_a_deleted_position_leaves_the_agents_own(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
-    let agent_id = AgentId::from("a");
     let mut first = action("first", &["a"]);
     first.expiration = Some(at(10));
-    let given = store
+    store
         .append_actions(vec![first, action("second", &["a"]), action("third", &["a"])])
         .await
         .unwrap();
-    let token = ActionDocId::from("first");
-    assert_eq!(store.position_of(&token).await.unwrap(), Some(given[0]));
-    store
-        .record_checkins(vec![CheckinRecord {
-            position: Some(given[1]),
-            ..checkin("a", at(1))
-        }])
-        .await
-        .unwrap();
+    acknowledge(&*store, "a", "second", at(1)).await;
     assert_eq!(store.delete_expired_actions(at(11), 10).await.unwrap(), 1);
-    assert_eq!(store.position_of(&token).await.unwrap(), None);
-    let position = agent(&*store, "a").await.action_position;
+    let stored = agent(&*store, "a").await;
+    let token = ActionDocId::from("first");
     let pending = store
-        .pending_actions(&agent_id, position, at(20), 10)
+        .pending_actions(
+            &stored.id,
+            Some(&token),
+            stored.action_position.as_ref(),
+            at(20),
+            10,
+        )
         .await
         .unwrap();
-    assert_eq!(
-        pending
-            .iter()
-            .map(|one| one.action.doc.as_str())
-            .collect::<Vec<_>>(),
-        ["third"]
-    );
+    assert_eq!(docs(&pending), ["third"]);
+    assert_eq!(pending.position, stored.action_position);
+    let unplaced = store
+        .pending_actions(&stored.id, Some(&token), None, at(20), 10)
+        .await
+        .unwrap();
+    assert_eq!(docs(&unplaced), ["second", "third"]);
+    assert_eq!(unplaced.position, None);
 }
 
 /// S11, M7.
@@ -178,29 +181,19 @@ pub async fn s20_expired_actions_go_in_batches(bench: &mut impl Bench) {
     endless.expiration = None;
     actions.push(endless);
     store.append_actions(actions).await.unwrap();
+    let waiting = async |now| {
+        let pending = store.pending_actions(&agent, None, None, now, 100).await.unwrap();
+        pending.actions
+    };
     // Expired ones are not delivered even before they are removed; without an end none ever is.
-    let fresh = store.pending_actions(&agent, None, at(101), 100).await.unwrap();
+    let fresh = waiting(at(101)).await;
     assert_eq!(fresh.len(), 5);
-    assert_eq!(
-        store
-            .pending_actions(&agent, None, at(50), 100)
-            .await
-            .unwrap()
-            .len(),
-        25
-    );
+    assert_eq!(waiting(at(50)).await.len(), 25);
     for expected in [8, 8, 4, 0] {
         assert_eq!(store.delete_expired_actions(at(101), 8).await.unwrap(), expected);
     }
-    assert_eq!(
-        store.pending_actions(&agent, None, at(101), 100).await.unwrap(),
-        fresh
-    );
-    assert_eq!(
-        store.pending_actions(&agent, None, at(50), 100).await.unwrap(),
-        fresh,
-        "entries went too"
-    );
+    assert_eq!(waiting(at(101)).await, fresh);
+    assert_eq!(waiting(at(50)).await, fresh, "entries went too");
     assert!(
         store
             .action(&ActionId::from("action of endless"))
@@ -210,22 +203,19 @@ pub async fn s20_expired_actions_go_in_batches(bench: &mut impl Bench) {
     );
     assert_eq!(store.stats().await.unwrap().actions, 6);
     // The feed is not stalled by the gaps.
-    let before = store.last_change().await.unwrap();
+    let before = store.last_change(ChangeKind::Action).await.unwrap();
     store.append_actions(vec![action("later", &["a"])]).await.unwrap();
     let changes = store
-        .changes(before, 10, std::time::Duration::from_secs(30))
+        .changes(ChangeKind::Action, &before, 10, Duration::from_secs(30))
         .await
         .unwrap();
-    assert_eq!(changes.len(), 1);
-    let position = fresh.last().map(|one| one.action.sequence);
-    assert_eq!(
-        store
-            .pending_actions(&agent, position, at(101), 10)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(changes.ids, ["later"]);
+    let last = fresh.last().map(|one| &one.action.doc);
+    let pending = store
+        .pending_actions(&agent, last, None, at(101), 10)
+        .await
+        .unwrap();
+    assert_eq!(docs(&pending), ["later"]);
 }
 
 /// O9, O10, O11: one unit; log-only types never queue; index and count of targets come with the action.
@@ -248,72 +238,102 @@ pub async fn o09_marks_and_queue_belong_to_the_append(bench: &mut impl Bench) {
     let mut log = action("log", &["a"]);
     log.action = ActionId::from("shared");
     log.is_deliverable = false;
-    let given = store.append_actions(vec![full.clone(), log]).await.unwrap();
-    assert!(given[0] < given[1]);
-
-    let pending = store
-        .pending_actions(&AgentId::from("b"), None, at(9), 10)
+    let written = store
+        .append_actions(vec![full.clone(), log.clone()])
         .await
         .unwrap();
-    assert_eq!(pending.len(), 1);
-    let one = &pending[0];
+    assert_eq!(written, [Action::from(full.clone()), Action::from(log)]);
+
+    let pending = store
+        .pending_actions(&AgentId::from("b"), None, None, at(9), 10)
+        .await
+        .unwrap();
+    assert_eq!(pending.actions.len(), 1);
+    let one = &pending.actions[0];
     assert_eq!((one.index, one.targets), (1, 4));
-    assert_eq!((one.action.sequence, &one.action.doc), (given[0], &full.doc));
-    assert_eq!(
-        (one.action.start_time, one.action.rollout_duration_seconds),
-        (Some(at(8)), Some(600))
-    );
-    assert_eq!(
-        (one.action.timeout, &one.action.user_id),
-        (Some(-5), &full.user_id)
-    );
-    assert_eq!(
-        (&one.action.input_type, &one.action.traceparent),
-        (&full.input_type, &full.traceparent)
-    );
-    assert_eq!((&one.action.signed, &one.action.data), (&full.signed, &full.data));
-    assert_eq!(
-        (one.action.at, one.action.expiration, &one.action.namespaces),
-        (full.at, full.expiration, &full.namespaces)
-    );
-    assert_eq!(
-        store
-            .pending_actions(&AgentId::from("b"), Some(given[0]), at(9), 10)
-            .await
-            .unwrap(),
-        []
-    );
-    assert_eq!(
-        store
-            .pending_actions(&AgentId::from("a"), None, at(9), 10)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(one.action, written[0]);
+    let confirmed = store
+        .pending_actions(&AgentId::from("b"), Some(&full.doc), None, at(9), 10)
+        .await
+        .unwrap();
+    assert_eq!(confirmed.actions, []);
+    let pending = store
+        .pending_actions(&AgentId::from("a"), None, None, at(9), 10)
+        .await
+        .unwrap();
+    assert_eq!(docs(&pending), ["full"]);
     assert_eq!(agent(&*store, "a").await.unenrollment_started_at, Some(at(7)));
     assert_eq!(store.action_targets(&full.doc).await.unwrap(), full.agents);
-    let newest = store.action(&ActionId::from("shared")).await.unwrap().unwrap();
-    assert_eq!(newest.sequence, given[1]);
+    let newest = store.action(&ActionId::from("shared")).await.unwrap();
+    assert_eq!(newest.as_ref(), Some(&written[1]));
+}
 
-    // A taken document id refuses the whole call.
+/// O9: a taken document id refuses the whole call.
+pub async fn transactional_o09_a_refused_append_writes_nothing(bench: &mut impl Bench) {
+    let store = bench.store();
+    enrolled(&*store, "a").await;
+    store.append_actions(vec![action("taken", &["a"])]).await.unwrap();
+    let before = store.last_change(ChangeKind::Action).await.unwrap();
+    let mut fresh = action("fresh", &["a"]);
+    fresh.mark = Some(AgentMark::UpgradeStarted);
     let refused = store
-        .append_actions(vec![action("fresh", &["a"]), action("full", &["a"])])
+        .append_actions(vec![fresh, action("taken", &["a"])])
         .await
         .unwrap_err();
     assert!(
         matches!(refused, StoreError::Conflict(Conflict::IdTaken(_))),
         "{refused}"
     );
-    assert_eq!(
-        store.position_of(&ActionDocId::from("fresh")).await.unwrap(),
-        None
+    let pending = store
+        .pending_actions(&AgentId::from("a"), None, None, at(9), 10)
+        .await
+        .unwrap();
+    assert_eq!(docs(&pending), ["taken"]);
+    assert_eq!(agent(&*store, "a").await.upgrade_started_at, None);
+    let changes = store
+        .changes(ChangeKind::Action, &before, 10, Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(changes.ids.is_empty(), "{changes:?}");
+}
+
+/// O9: of a refused call each action is there with everything that belongs to it, or not at all; appending the
+/// missing ones again completes it.
+pub async fn document_o09_each_action_is_whole_or_absent(bench: &mut impl Bench) {
+    let store = bench.store();
+    let names = ["one", "two"];
+    let new = |doc: &str| {
+        let mut new = action(doc, &[doc]);
+        new.mark = Some(AgentMark::UnenrollmentStarted);
+        new
+    };
+    for name in names {
+        enrolled(&*store, name).await;
+    }
+    store.append_actions(vec![action("taken", &[])]).await.unwrap();
+    let refused = store
+        .append_actions(vec![new("one"), action("taken", &[]), new("two")])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Conflict(Conflict::IdTaken(_))),
+        "{refused}"
     );
-    assert_eq!(
-        store
-            .pending_actions(&AgentId::from("a"), Some(given[0]), at(9), 10)
+    let is_whole = async |name: &str| {
+        let pending = store
+            .pending_actions(&AgentId::from(name), None, None, at(9), 10)
             .await
-            .unwrap(),
-        []
-    );
+            .unwrap();
+        let is_marked = agent(&*store, name).await.unenrollment_started_at.is_some();
+        assert_eq!(docs(&pending) == [name], is_marked, "{name}");
+        is_marked
+    };
+    for name in names {
+        let is_there = store.action(&new(name).action).await.unwrap().is_some();
+        assert_eq!(is_whole(name).await, is_there, "{name}");
+        if !is_there {
+            store.append_actions(vec![new(name)]).await.unwrap();
+        }
+        assert!(is_whole(name).await, "{name}");
+    }
 }

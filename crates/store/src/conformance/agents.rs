@@ -2,8 +2,8 @@
 
 use super::{Bench, samples::*};
 use crate::{
-    AgentId, AuditMark, CheckinRecord, Conflict, EnrollmentId, KeyId, KeyKind, PolicyId, Replacement,
-    StoreError, UnhealthyReason, UpgradeChange,
+    AgentId, ApiKey, AuditMark, CheckinRecord, Conflict, EngineClass, EnrollmentId, KeyId, KeyOwner,
+    PolicyId, Replacement, StoreError, UnhealthyReason, UpgradeChange, Verification,
 };
 
 /// O2, O3: what was enrolled is found at once by id, key and enrollment id; what was not is `None`.
@@ -13,13 +13,14 @@ pub async fn o_basics_agents_are_found_by_all_their_names(bench: &mut impl Bench
     enrollment.agent.tags = vec!["linux".to_owned(), "web".to_owned()];
     enrollment.agent.local_metadata = Some(json(r#"{"host":{"hostname":"box"}}"#));
     enrollment.agent.replace_token = Some("$pbkdf2$".to_owned());
-    let agent = store.enroll(enrollment.clone()).await.unwrap();
+    let enrolled = store.enroll(enrollment.clone()).await.unwrap();
+    let agent = enrolled.agent;
     assert!(agent.is_active);
     assert_eq!(agent.tags, ["linux", "web"]);
-    assert_eq!(agent.access_key, enrollment.key.id);
+    assert_eq!(agent.access_key, enrolled.access_key.id);
     assert_eq!(
-        (agent.policy_revision, agent.last_checkin, agent.action_position),
-        (None, None, None)
+        (agent.policy_revision, agent.last_checkin, &agent.action_position),
+        (None, None, &None)
     );
     assert_eq!((agent.enrolled_at, agent.updated_at), (at(0), at(0)));
 
@@ -38,16 +39,10 @@ pub async fn o_basics_agents_are_found_by_all_their_names(bench: &mut impl Bench
     );
     assert_eq!(store.agent(&AgentId::from("none")).await.unwrap(), None);
     assert_eq!(store.agent_by_key(&KeyId::from("none")).await.unwrap(), None);
-    assert!(store.key(&KeyId::from("none")).await.unwrap().is_none());
-
-    let key = store.key(&agent.access_key).await.unwrap().unwrap();
+    let owner = KeyOwner::Agent(agent.id.clone());
     assert_eq!(
-        (key.kind, key.hash, key.active),
-        (
-            KeyKind::Access(agent.id.clone()),
-            enrollment.key.hash.clone(),
-            true
-        )
+        store.verify(&enrolled.access_key).await.unwrap(),
+        Verification::Active(owner)
     );
 
     let again = store.enroll(enrollment).await.unwrap_err();
@@ -73,42 +68,40 @@ pub async fn s01_one_enrollment_id_admits_one_agent(bench: &mut impl Bench) {
         .collect();
     assert_eq!(winners.len(), 1, "{outcomes:?}");
     for (n, outcome) in outcomes.iter().enumerate() {
-        let id = format!("a{n}");
-        assert_eq!(is_alive(&*store, &format!("key-{id}")).await, outcome.is_ok());
-        assert_eq!(
-            store.agent(&AgentId::from(id)).await.unwrap().is_some(),
-            outcome.is_ok()
-        );
-        if let Err(error) = outcome {
-            assert_eq!(
+        let id = AgentId::from(format!("a{n}"));
+        assert_eq!(store.agent(&id).await.unwrap().is_some(), outcome.is_ok());
+        match outcome {
+            Ok(enrolled) => assert!(is_alive(&*store, &enrolled.access_key).await),
+            Err(error) => assert_eq!(
                 *error,
                 Conflict::EnrollmentIdTaken(EnrollmentId::from("same")).into()
-            );
+            ),
         }
     }
     let found = store
         .agent_by_enrollment_id(&EnrollmentId::from("same"))
         .await
         .unwrap();
-    assert_eq!(found.as_ref(), Some(winners[0]));
+    assert_eq!(found.as_ref(), Some(&winners[0].agent));
 }
 
 /// S2: an agent that never checked in is removed with its key and queue; one that did is not.
 pub async fn s02_replacing_kills_the_old_key_in_the_same_unit(bench: &mut impl Bench) {
     let store = bench.store();
-    store.enroll(enrollment_with_id("old", "e")).await.unwrap();
+    let old = store.enroll(enrollment_with_id("old", "e")).await.unwrap();
     store.append_actions(vec![action("d1", &["old"])]).await.unwrap();
     let mut replacing = enrollment_with_id("new", "e");
     replacing.replaces = Replacement::Remove(AgentId::from("old"));
-    store.enroll(replacing.clone()).await.unwrap();
+    let new = store.enroll(replacing).await.unwrap();
     assert_eq!(store.agent(&AgentId::from("old")).await.unwrap(), None);
-    assert!(!is_alive(&*store, "key-old").await);
-    assert!(is_alive(&*store, "key-new").await);
+    assert!(!is_alive(&*store, &old.access_key).await);
+    assert!(is_alive(&*store, &new.access_key).await);
     assert_eq!(
         store
-            .pending_actions(&AgentId::from("old"), None, at(1), 10)
+            .pending_actions(&AgentId::from("old"), None, None, at(1), 10)
             .await
-            .unwrap(),
+            .unwrap()
+            .actions,
         []
     );
 
@@ -125,33 +118,29 @@ pub async fn s02_replacing_kills_the_old_key_in_the_same_unit(bench: &mut impl B
         store.enroll(gone.clone()).await,
         Err(StoreError::Conflict(Conflict::Changed(_)))
     ));
-    assert!(!is_alive(&*store, "key-third").await);
-    assert!(is_alive(&*store, "key-new").await);
+    assert_eq!(store.agent(&AgentId::from("third")).await.unwrap(), None);
+    assert!(is_alive(&*store, &new.access_key).await);
 
     // An inactive one may go, also for an agent of the same id.
     store.unenroll(&AgentId::from("new"), None, at(6)).await.unwrap();
     let mut same = enrollment("new", "p");
-    same.key.id = KeyId::from("key-new-2");
     same.replaces = Replacement::Remove(AgentId::from("new"));
-    let agent = store.enroll(same).await.unwrap();
+    let agent = store.enroll(same).await.unwrap().agent;
     assert!(agent.is_active);
     assert_eq!((agent.last_checkin, agent.unenrolled_at), (None, None));
 }
 
-/// S2, data-model 5.6.
-pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Bench) {
+/// S2b, data.md 4.2.
+pub async fn s02b_what_taking_over_keeps(bench: &mut impl Bench) {
     let store = bench.store();
     let mut first = enrollment_with_id("a", "e");
     first.agent.replace_token = Some("hash".to_owned());
     first.agent.kind = "EPHEMERAL".to_owned();
-    store.enroll(first).await.unwrap();
-    store
-        .record_checkins(vec![CheckinRecord {
-            position: Some(41),
-            ..checkin("a", at(10))
-        }])
-        .await
-        .unwrap();
+    let first = store.enroll(first).await.unwrap();
+    store.append_actions(vec![action("d", &["a"])]).await.unwrap();
+    acknowledge(&*store, "a", "d", at(10)).await;
+    let position = agent(&*store, "a").await.action_position;
+    assert!(position.is_some());
     confirm(&*store, "a", 3).await;
     let mark = AuditMark {
         reason: "uninstall".to_owned(),
@@ -164,7 +153,6 @@ pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Ben
     assert_eq!(agent(&*store, "a").await.audit, Some(mark));
 
     let mut second = enrollment("a", "p");
-    second.key.id = KeyId::from("key-a-2");
     second.agent.at = at(20);
     second.agent.version = "9.7.0".to_owned();
     second.agent.tags = vec!["new".to_owned()];
@@ -176,20 +164,21 @@ pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Ben
         store.enroll(second.clone()).await,
         Err(StoreError::Conflict(Conflict::Changed(_)))
     ));
-    assert!(is_alive(&*store, "key-a").await);
+    assert!(is_alive(&*store, &first.access_key).await);
 
     second.replaces = Replacement::TakeOver {
         agent: AgentId::from("a"),
-        access_key: KeyId::from("key-a"),
+        access_key: first.access_key.id.clone(),
     };
-    let taken = store.enroll(second.clone()).await.unwrap();
-    assert!(!is_alive(&*store, "key-a").await);
-    assert!(is_alive(&*store, "key-a-2").await);
-    assert_eq!(taken.access_key, KeyId::from("key-a-2"));
+    let taking = store.enroll(second.clone()).await.unwrap();
+    assert!(!is_alive(&*store, &first.access_key).await);
+    assert!(is_alive(&*store, &taking.access_key).await);
+    let taken = taking.agent;
+    assert_eq!(taken.access_key, taking.access_key.id);
     assert_eq!((taken.enrolled_at, taken.updated_at), (at(0), at(20)));
     assert_eq!(
         (taken.kind.as_str(), taken.action_position),
-        ("EPHEMERAL", Some(41))
+        ("EPHEMERAL", position)
     );
     assert_eq!(taken.replace_token.as_deref(), Some("hash"));
     assert_eq!(taken.enrollment_id, Some(EnrollmentId::from("e")));
@@ -199,7 +188,6 @@ pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Ben
         ("9.7.0", vec!["new".to_owned()])
     );
     // A second one that saw the same key comes too late.
-    second.key.id = KeyId::from("key-a-3");
     assert!(matches!(
         store.enroll(second).await,
         Err(StoreError::Conflict(Conflict::Changed(_)))
@@ -209,25 +197,93 @@ pub async fn s02b_taking_over_keeps_what_the_contract_keeps(bench: &mut impl Ben
 /// S3.
 pub async fn s03_a_revoked_key_is_dead_at_once(bench: &mut impl Bench) {
     let store = bench.store();
-    enrolled(&*store, "a").await;
-    store.create_key(key("admin", KeyKind::Admin)).await.unwrap();
-    let taken = store.create_key(key("admin", KeyKind::Admin)).await.unwrap_err();
-    assert!(
-        matches!(taken, StoreError::Conflict(Conflict::IdTaken(_))),
-        "{taken}"
-    );
-    assert!(is_alive(&*store, "admin").await);
-    let ids = [KeyId::from("admin"), KeyId::from("unknown"), KeyId::from("key-a")];
+    let agents = enrolled(&*store, "a").await.access_key;
+    let operators = store
+        .issue(KeyOwner::Operator, purpose("operator"), at(0))
+        .await
+        .unwrap();
+    assert!(is_alive(&*store, &operators).await);
+    let ids = [operators.id.clone(), KeyId::from("unknown"), agents.id.clone()];
     store.invalidate_keys(&ids, at(1)).await.unwrap();
-    assert!(!is_alive(&*store, "admin").await);
-    assert!(!is_alive(&*store, "key-a").await);
+    assert!(!is_alive(&*store, &operators).await);
+    assert!(!is_alive(&*store, &agents).await);
     store.invalidate_keys(&ids, at(2)).await.unwrap();
     bench.restart().await;
-    assert!(!is_alive(&*bench.store(), "admin").await);
-    assert!(
-        bench.store().key(&KeyId::from("admin")).await.unwrap().is_some(),
+    assert_eq!(
+        bench.store().verify(&operators).await.unwrap(),
+        Verification::Revoked(KeyOwner::Operator),
         "a dead key stays on record"
     );
+}
+
+/// O3: only the whole key is known, and what is wrong with another is not told.
+pub async fn o03_only_the_issued_secret_is_verified(bench: &mut impl Bench) {
+    let store = bench.store();
+    let key = store
+        .issue(KeyOwner::Operator, purpose("one"), at(0))
+        .await
+        .unwrap();
+    let other = store
+        .issue(KeyOwner::Operator, purpose("two"), at(0))
+        .await
+        .unwrap();
+    assert!(key.id != other.id && key.secret() != other.secret());
+    bench.restart().await;
+    let store = bench.store();
+    for good in [&key, &other] {
+        assert_eq!(
+            store.verify(good).await.unwrap(),
+            Verification::Active(KeyOwner::Operator)
+        );
+    }
+    let of = |id: &KeyId, secret: &ApiKey| {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        ApiKey::from_token(&STANDARD.encode(format!("{id}:{}", secret.secret().reveal()))).unwrap()
+    };
+    for wrong in [
+        of(&key.id, &other),
+        of(&KeyId::from("unknown"), &key),
+        given(key.id.as_str()),
+    ] {
+        assert_eq!(store.verify(&wrong).await.unwrap(), Verification::Unknown);
+    }
+}
+
+/// O16, O17: keys whose secret comes from outside are adopted once, or refused by name.
+pub async fn o17_given_keys_are_adopted_once_or_refused_by_name(bench: &mut impl Bench) {
+    let store = bench.store();
+    policy(&*store, "p").await;
+    let (key, preset) = (given("operator's"), given("preset"));
+    let adopted = store
+        .adopt_key(&key, KeyOwner::Operator, purpose("o"), at(0))
+        .await;
+    let token = store.adopt_token(token("t", "p"), &preset).await;
+    if store.class() == EngineClass::Document
+        && let (Err(one), Err(other)) = (&adopted, &token)
+    {
+        for refused in [one, other] {
+            assert!(matches!(refused, StoreError::Unsupported { .. }), "{refused}");
+        }
+        return;
+    }
+    adopted.unwrap();
+    let token = token.unwrap();
+    assert_eq!(token.key, preset.id);
+    for (key, owner) in [
+        (&key, KeyOwner::Operator),
+        (&preset, KeyOwner::Token(token.id.clone())),
+    ] {
+        assert_eq!(store.verify(key).await.unwrap(), Verification::Active(owner));
+        let taken = store
+            .adopt_key(key, KeyOwner::Operator, purpose("o"), at(1))
+            .await;
+        assert!(
+            matches!(taken, Err(StoreError::Conflict(Conflict::IdTaken(_)))),
+            "{taken:?}"
+        );
+    }
+    let taken = store.adopt_token(super::samples::token("t2", "p"), &key).await;
+    assert_eq!(taken.unwrap_err(), Conflict::TokenExists("t2".into()).into());
 }
 
 /// S4: the newest time stays, whatever the order; `None` leaves what is stored.
@@ -314,30 +370,78 @@ pub async fn s04_the_newest_checkin_stays(bench: &mut impl Bench) {
     assert_eq!((stored.is_active, stored.unenrolled_at), (false, Some(at(45))));
 }
 
-/// S5, M5: a position only grows, and a late record may still bring one.
+/// S5, M5: a position only grows, a late record may still bring one, and of several the furthest counts.
 pub async fn s05_a_position_never_goes_back(bench: &mut impl Bench) {
     let store = bench.store();
-    enrolled(&*store, "a").await;
-    for (time, position, expected) in [
-        (10, None, None),
-        (11, Some(7), Some(7)),
-        (12, Some(3), Some(7)),
-        (13, None, Some(7)),
-        (5, Some(9), Some(9)),
-        (4, Some(8), Some(9)),
+    let id = enrolled(&*store, "a").await.agent.id;
+    let mut positions = vec![];
+    for n in 0..10 {
+        let doc = format!("d{n}");
+        store.append_actions(vec![action(&doc, &["a"])]).await.unwrap();
+        let pending = store
+            .pending_actions(&id, Some(&doc.into()), None, at(1), 10)
+            .await
+            .unwrap();
+        positions.push(pending.position.unwrap());
+    }
+    for (time, confirmed, expected) in [
+        (10, &[][..], None),
+        (11, &[7], Some(7)),
+        (12, &[3], Some(7)),
+        (13, &[], Some(7)),
+        (5, &[2, 8, 4], Some(8)),
+        (4, &[1], Some(8)),
+        (14, &[9, 0], Some(9)),
     ] {
         let record = CheckinRecord {
-            position,
+            positions: confirmed.iter().map(|n| positions[*n].clone()).collect(),
             ..checkin("a", at(time))
         };
         store.record_checkins(vec![record]).await.unwrap();
         assert_eq!(
             agent(&*store, "a").await.action_position,
-            expected,
-            "after {position:?} at {time}"
+            expected.map(|n: usize| positions[n].clone()),
+            "after {confirmed:?} at {time}"
         );
     }
-    assert_eq!(agent(&*store, "a").await.last_checkin, Some(at(13)));
+    assert_eq!(agent(&*store, "a").await.last_checkin, Some(at(14)));
+}
+
+/// O10, M4, M5: of token and stored position the further one counts, whichever it is; an unknown token names nothing.
+pub async fn o10_the_further_of_token_and_position_counts(bench: &mut impl Bench) {
+    let store = bench.store();
+    let id = enrolled(&*store, "a").await.agent.id;
+    let actions = ["d0", "d1", "d2", "d3"].map(|doc| action(doc, &["a"])).to_vec();
+    store.append_actions(actions).await.unwrap();
+    let mut places = Vec::new();
+    for doc in ["d0", "d1", "d2", "d3"] {
+        let pending = store
+            .pending_actions(&id, Some(&doc.into()), None, at(1), 10)
+            .await
+            .unwrap();
+        places.push(pending.position);
+    }
+    assert!(places.iter().all(Option::is_some));
+    for (token, stored, expected) in [
+        (None, None, None),
+        (None, Some(1), Some(1)),
+        (Some("d1"), None, Some(1)),
+        (Some("d0"), Some(2), Some(2)),
+        (Some("d2"), Some(0), Some(2)),
+        (Some("d3"), Some(3), Some(3)),
+        (Some("unknown"), Some(1), Some(1)),
+        (Some("unknown"), None, None),
+    ] {
+        let stored = stored.and_then(|n: usize| places[n].clone());
+        let token = token.map(Into::into);
+        let pending = store
+            .pending_actions(&id, token.as_ref(), stored.as_ref(), at(1), 10)
+            .await
+            .unwrap();
+        let waits = &["d0", "d1", "d2", "d3"][expected.map_or(0, |n: usize| n + 1)..];
+        assert_eq!(docs(&pending), waits, "{token:?} {stored:?}");
+        assert_eq!(pending.position, expected.and_then(|n| places[n].clone()));
+    }
 }
 
 /// S6, M8.
@@ -402,29 +506,22 @@ pub async fn s06b_a_reported_pair_is_stored_only_while_assigned(bench: &mut impl
 /// S7.
 pub async fn s07_unenrolling_kills_all_keys_of_that_agent_only(bench: &mut impl Bench) {
     let store = bench.store();
-    enrolled(&*store, "a").await;
-    enrolled(&*store, "b").await;
-    store
-        .create_key(key("second", KeyKind::Access(AgentId::from("a"))))
+    let first = enrolled(&*store, "a").await.access_key;
+    let other = enrolled(&*store, "b").await.access_key;
+    let id = AgentId::from("a");
+    let second = store
+        .issue(KeyOwner::Agent(id.clone()), purpose("second"), at(0))
         .await
         .unwrap();
     // A token or an operator's key that happens to carry the agent's id is none of its keys.
     policy(&*store, "p").await;
-    let mut token = token("a", "p");
-    token.key.id = KeyId::from("token-key");
-    store.create_token(token).await.unwrap();
-    let id = AgentId::from("a");
+    let (_, token) = admitting(&*store, "a", "p").await;
     store.unenroll(&id, Some("manual"), at(9)).await.unwrap();
     let gone = agent(&*store, "a").await;
     assert_eq!((gone.is_active, gone.unenrolled_at), (false, Some(at(9))));
     assert_eq!(gone.unenrolled_reason.as_deref(), Some("manual"));
-    for (key, alive) in [
-        ("key-a", false),
-        ("second", false),
-        ("key-b", true),
-        ("token-key", true),
-    ] {
-        assert_eq!(is_alive(&*store, key).await, alive, "{key}");
+    for (key, alive) in [(&first, false), (&second, false), (&other, true), (&token, true)] {
+        assert_eq!(is_alive(&*store, key).await, alive, "{key:?}");
     }
     store.unenroll(&id, Some("again"), at(10)).await.unwrap();
     assert_eq!(
@@ -444,7 +541,7 @@ pub async fn s07_unenrolling_kills_all_keys_of_that_agent_only(bench: &mut impl 
 pub async fn s14_a_token_revoked_while_enrolling_admits_nobody(bench: &mut impl Bench) {
     let store = bench.store();
     policy(&*store, "p").await;
-    let stored = admitting(&*store, "t", "p").await;
+    let (stored, _) = admitting(&*store, "t", "p").await;
     let mut tries = Vec::new();
     for n in 0..20 {
         let (store, token) = (store.clone(), stored.clone());
@@ -463,10 +560,11 @@ pub async fn s14_a_token_revoked_while_enrolling_admits_nobody(bench: &mut impl 
             continue;
         };
         match outcome {
-            Ok(agent) => assert!(is_alive(&*store, agent.access_key.as_str()).await),
+            Ok(enrolled) => assert!(is_alive(&*store, &enrolled.access_key).await),
             Err(error) => {
                 assert_eq!(error, Conflict::TokenRevoked.into());
-                assert!(!is_alive(&*store, &format!("key-a{n}")).await);
+                let id = AgentId::from(format!("a{n}"));
+                assert_eq!(store.agent(&id).await.unwrap(), None);
             }
         }
     }
@@ -484,8 +582,8 @@ pub async fn s14_a_token_revoked_while_enrolling_admits_nobody(bench: &mut impl 
 
     let mut ending = token("ending", "p");
     ending.expires_at = Some(at(100));
-    store.create_token(ending).await.unwrap();
-    late.admitted_by = Some(KeyId::from("key-ending"));
+    let (ending, _) = store.create_token(ending).await.unwrap();
+    late.admitted_by = Some(ending.key);
     late.agent.at = at(100);
     assert_eq!(
         store.enroll(late.clone()).await.unwrap_err(),

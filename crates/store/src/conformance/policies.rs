@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Bench, samples::*};
-use crate::{ChangeKind, CheckinRecord, Conflict, KeyId, PageRequest, PolicyId, StoreError, TokenId};
+use crate::{
+    ChangeKind, CheckinRecord, Conflict, KeyOwner, PageRequest, PolicyId, StoreError, TokenId, Verification,
+};
 
 /// S12, M6: of parallel updates one wins, and the losers learn what is current.
 pub async fn s12_a_revision_conflict_names_the_current(bench: &mut impl Bench) {
@@ -154,8 +156,11 @@ pub async fn s24_json_survives_byte_for_byte(bench: &mut impl Bench) {
     assert_eq!(stored.rollbacks.unwrap().as_str(), text);
     assert_eq!(stored.last_checkin_message, record.message);
     assert_eq!(stored.tags, enrollment.agent.tags);
-    let pending = store.pending_actions(&stored.id, None, at(1), 1).await.unwrap();
-    assert_eq!(pending[0].action.data.as_ref().unwrap().as_str(), text);
+    let pending = store
+        .pending_actions(&stored.id, None, None, at(1), 1)
+        .await
+        .unwrap();
+    assert_eq!(pending.actions[0].action.data.as_ref().unwrap().as_str(), text);
     let policy = store.policy(&PolicyId::from("p")).await.unwrap().unwrap();
     assert_eq!(
         (policy.data.as_str(), policy.settings.as_str()),
@@ -172,10 +177,10 @@ pub async fn o14_deleting_a_policy_revokes_its_tokens(bench: &mut impl Bench) {
     let store = bench.store();
     let p = PolicyId::from("p");
     policy(&*store, "p").await;
-    admitting(&*store, "t1", "p").await;
+    let (_, t1) = admitting(&*store, "t1", "p").await;
     policy(&*store, "q").await;
-    admitting(&*store, "t2", "q").await;
-    let one = enrolled(&*store, "a").await;
+    let (_, t2) = admitting(&*store, "t2", "q").await;
+    let one = enrolled(&*store, "a").await.agent;
     let refused = store.delete_policy(&p, at(1)).await.unwrap_err();
     assert_eq!(
         refused,
@@ -185,29 +190,24 @@ pub async fn o14_deleting_a_policy_revokes_its_tokens(bench: &mut impl Bench) {
         }
         .into()
     );
-    assert!(is_alive(&*store, "key-t1").await);
+    assert!(is_alive(&*store, &t1).await);
     store.unenroll(&one.id, None, at(2)).await.unwrap();
-    let before = store.last_change().await.unwrap();
+    let policies = store.last_change(ChangeKind::Policy).await.unwrap();
+    let tokens = store.last_change(ChangeKind::Token).await.unwrap();
     store.delete_policy(&p, at(3)).await.unwrap();
     assert_eq!(store.policy(&p).await.unwrap(), None);
     assert_eq!(store.policy_history(&p, all()).await.unwrap().total, 0);
     let token = store.token(&TokenId::from("t1")).await.unwrap().unwrap();
     assert!(!token.active);
-    assert!(!is_alive(&*store, "key-t1").await);
-    assert!(is_alive(&*store, "key-t2").await);
-    let changes = store.changes(before, 10, Duration::ZERO).await.unwrap();
-    assert!(
-        changes
-            .iter()
-            .any(|change| change.kind == ChangeKind::Policy && change.id == "p"),
-        "{changes:?}"
-    );
-    assert!(
-        changes
-            .iter()
-            .any(|change| change.kind == ChangeKind::Token && change.id == "t1"),
-        "{changes:?}"
-    );
+    assert!(!is_alive(&*store, &t1).await);
+    assert!(is_alive(&*store, &t2).await);
+    for (kind, place, id) in [
+        (ChangeKind::Policy, policies, "p"),
+        (ChangeKind::Token, tokens, "t1"),
+    ] {
+        let changes = store.changes(kind, &place, 10, Duration::ZERO).await.unwrap();
+        assert_eq!(changes.ids, [id]);
+    }
     let gone = store.delete_policy(&p, at(4)).await.unwrap_err();
     assert_eq!(
         gone,
@@ -229,25 +229,29 @@ pub async fn o16_tokens_are_unique_and_listed_newest_first(bench: &mut impl Benc
             id: "p".to_owned()
         }
     );
-    assert!(
-        store.key(&KeyId::from("key-t0")).await.unwrap().is_none(),
+    assert_eq!(
+        store.tokens(all()).await.unwrap().total,
+        0,
         "nothing of it is stored"
     );
     policy(&*store, "p").await;
+    let mut keys = Vec::new();
     for (n, id) in ["t1", "t2", "t3"].into_iter().enumerate() {
         let mut token = token(id, "p");
         token.at = at(i64::try_from(n).unwrap());
         token.expires_at = Some(at(500));
-        let stored = store.create_token(token).await.unwrap();
+        let (stored, key) = store.create_token(token).await.unwrap();
         assert_eq!((stored.active, stored.expires_at), (true, Some(at(500))));
+        assert_eq!(stored.key, key.id);
+        assert_eq!(
+            store.verify(&key).await.unwrap(),
+            Verification::Active(KeyOwner::Token(id.into()))
+        );
+        keys.push(key);
         assert_eq!(store.token_by_key(&stored.key).await.unwrap(), Some(stored));
     }
     let taken = store.create_token(token("t1", "p")).await.unwrap_err();
     assert_eq!(taken, Conflict::TokenExists(TokenId::from("t1")).into());
-    let mut same_key = token("t4", "p");
-    same_key.key.id = KeyId::from("key-t1");
-    let taken = store.create_token(same_key).await.unwrap_err();
-    assert_eq!(taken, Conflict::TokenExists(TokenId::from("t4")).into());
     store.revoke_token(&TokenId::from("t2"), at(9)).await.unwrap();
     store.revoke_token(&TokenId::from("t2"), at(10)).await.unwrap();
     let page = store.tokens(PageRequest { offset: 0, limit: 2 }).await.unwrap();
@@ -260,7 +264,7 @@ pub async fn o16_tokens_are_unique_and_listed_newest_first(bench: &mut impl Benc
     assert_eq!(listed, [("t3", true), ("t2", false)]);
     assert_eq!(
         store
-            .token_by_key(&KeyId::from("key-t2"))
+            .token_by_key(&keys[1].id)
             .await
             .unwrap()
             .map(|token| token.active),

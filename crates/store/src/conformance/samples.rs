@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    ActionDocId, ActionResult, Agent, AgentId, AgentQuery, CheckinRecord, Enrollment, EnrollmentId,
-    EnrollmentToken, KeyHash, KeyId, KeyKind, NewAction, NewAgent, NewKey, NewRevision, NewToken,
-    PageRequest, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, TokenId,
+    ActionDocId, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled, Enrollment,
+    EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken, PageRequest,
+    Pending, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, Verification,
 };
 
 /// A time `seconds` after the suite's beginning.
@@ -38,24 +38,23 @@ pub fn everyone() -> AgentQuery {
     }
 }
 
-/// A key of the given kind.
+/// What a key is for.
 #[must_use]
-pub fn key(id: &str, kind: KeyKind) -> NewKey {
-    let hash = KeyHash {
-        salt: [7; 16],
-        digest: [9; 32],
-    };
-    NewKey {
-        id: id.into(),
-        hash,
-        kind,
-        name: format!("name of {id}"),
-        metadata: None,
-        at: at(0),
+pub fn purpose(name: &str) -> KeyPurpose {
+    KeyPurpose {
+        name: format!("key of {name}"),
+        metadata: Some(json(r#"{"managed":true}"#)),
     }
 }
 
-/// An enrolment of agent `id` into `policy` with access key `key-{id}`.
+/// A key with this id whose secret comes from outside.
+#[must_use]
+pub fn given(id: &str) -> ApiKey {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    ApiKey::from_token(&STANDARD.encode(format!("{id}:secret of {id}"))).expect("the sample is a key")
+}
+
+/// An enrolment of agent `id` into `policy`.
 #[must_use]
 pub fn enrollment(id: &str, policy: &str) -> Enrollment {
     Enrollment {
@@ -72,7 +71,7 @@ pub fn enrollment(id: &str, policy: &str) -> Enrollment {
             replace_token: None,
             at: at(0),
         },
-        key: key(&format!("key-{id}"), KeyKind::Access(id.into())),
+        purpose: purpose(id),
         admitted_by: None,
         replaces: Replacement::None,
     }
@@ -98,7 +97,7 @@ pub fn checkin(agent: &str, at: Timestamp) -> CheckinRecord {
         local_metadata: None,
         components: None,
         unhealthy_reason: None,
-        position: None,
+        positions: Vec::new(),
         rollbacks: None,
         clears_audit: false,
     }
@@ -155,12 +154,12 @@ pub fn revision(policy: &str) -> NewRevision {
     }
 }
 
-/// A token for `policy` with key `key-{id}`.
+/// A token for `policy`.
 #[must_use]
 pub fn token(id: &str, policy: &str) -> NewToken {
     NewToken {
         id: id.into(),
-        key: key(&format!("key-{id}"), KeyKind::Enrollment(TokenId::from(id))),
+        purpose: purpose(id),
         name: format!("token {id}"),
         policy: policy.into(),
         namespaces: vec!["default".to_owned()],
@@ -170,7 +169,7 @@ pub fn token(id: &str, policy: &str) -> NewToken {
 }
 
 /// Stores agent `id` in policy `p`.
-pub async fn enrolled(store: &dyn Store, id: &str) -> Agent {
+pub async fn enrolled(store: &dyn Store, id: &str) -> Enrolled {
     store.enroll(enrollment(id, "p")).await.expect("enrols")
 }
 
@@ -183,7 +182,7 @@ pub async fn policy(store: &dyn Store, policy: &str) -> PolicyRevision {
 }
 
 /// Stores a token.
-pub async fn admitting(store: &dyn Store, id: &str, policy: &str) -> EnrollmentToken {
+pub async fn admitting(store: &dyn Store, id: &str, policy: &str) -> (EnrollmentToken, ApiKey) {
     store
         .create_token(token(id, policy))
         .await
@@ -199,13 +198,34 @@ pub async fn agent(store: &dyn Store, id: &str) -> Agent {
         .expect("the agent exists")
 }
 
-/// Whether the key would be accepted.
-pub async fn is_alive(store: &dyn Store, key: &str) -> bool {
-    store
-        .key(&KeyId::from(key))
+/// The documents that wait.
+#[must_use]
+pub fn docs(pending: &Pending) -> Vec<&str> {
+    let docs = pending.actions.iter().map(|one| one.action.doc.as_str());
+    docs.collect()
+}
+
+/// Stores that the agent confirmed everything up to this document, as a check-in would.
+pub async fn acknowledge(store: &dyn Store, id: &str, doc: &str, time: Timestamp) {
+    let (agent, token) = (agent(store, id).await, ActionDocId::from(doc));
+    let pending = store
+        .pending_actions(&agent.id, Some(&token), agent.action_position.as_ref(), time, 1)
         .await
-        .expect("reads")
-        .is_some_and(|key| key.active)
+        .expect("reads");
+    let record = CheckinRecord {
+        positions: pending.position.into_iter().collect(),
+        ..checkin(id, time)
+    };
+    store
+        .record_checkins(vec![record])
+        .await
+        .expect("the agent exists");
+}
+
+/// Whether the key is accepted.
+pub async fn is_alive(store: &dyn Store, key: &ApiKey) -> bool {
+    let verified = store.verify(key).await.expect("reads");
+    matches!(verified, Verification::Active(_))
 }
 
 /// Confirms `revision` of policy `p` for an agent.

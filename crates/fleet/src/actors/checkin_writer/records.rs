@@ -91,7 +91,7 @@ impl Layer {
     }
 }
 
-/// Lays the newer record over the earlier one (§6 row 10: nothing of the earlier is forgotten).
+/// Lays the newer record over the earlier one (data.md 7.3: nothing of the earlier is forgotten).
 fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
     record.at = record.at.max(newer.at);
     record.status = newer.status.or(record.status.take());
@@ -100,7 +100,11 @@ fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
     record.local_metadata = newer.local_metadata.or(record.local_metadata.take());
     record.components = newer.components.or(record.components.take());
     record.unhealthy_reason = newer.unhealthy_reason.or(record.unhealthy_reason.take());
-    record.position = record.position.max(newer.position);
+    for position in newer.positions {
+        if !record.positions.contains(&position) {
+            record.positions.push(position);
+        }
+    }
     record.rollbacks = newer.rollbacks.or(record.rollbacks.take());
     record.clears_audit |= newer.clears_audit;
 }
@@ -109,7 +113,16 @@ fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
 pub(super) fn size(record: &CheckinRecord) -> usize {
     let text = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.as_str().len());
     let message = record.message.as_ref().map_or(0, String::len);
-    512 + message + text(&record.local_metadata) + text(&record.components) + text(&record.rollbacks)
+    let positions: usize = record
+        .positions
+        .iter()
+        .map(|place| 64 + place.as_str().len())
+        .sum();
+    512 + positions
+        + message
+        + text(&record.local_metadata)
+        + text(&record.components)
+        + text(&record.rollbacks)
 }
 
 #[cfg(test)]
@@ -123,16 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn row_10_later_records_add_to_earlier_ones() {
+    fn later_records_add_to_earlier_ones() {
         let mut records = Records::default();
         let mut first = record("a", 1);
         first.version = Some("9.0.1".into());
-        first.position = Some(7);
+        first.positions = vec!["seven".into()];
         first.clears_audit = true;
         records.add(first);
         let mut second = record("a", 2);
         second.status = Some("online".into());
-        second.position = Some(5);
+        second.positions = vec!["five".into(), "seven".into()];
         records.add(second);
         let batch = records.begin_batch().unwrap();
         let [merged] = batch.as_slice() else {
@@ -141,7 +154,8 @@ mod tests {
         assert_eq!(merged.at, Timestamp::from_millis(2));
         assert_eq!(merged.version.as_deref(), Some("9.0.1"));
         assert_eq!(merged.status.as_deref(), Some("online"));
-        assert_eq!(merged.position, Some(7));
+        let positions = ["seven".into(), "five".into()];
+        assert_eq!(merged.positions, positions, "the store takes the furthest");
         assert!(merged.clears_audit);
     }
 

@@ -1,0 +1,161 @@
+//! What can be wrong with a configuration: what is allowed, and a hint. The place stands beside it.
+
+use std::fmt;
+
+use super::place::{Place, Places};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    /// A file cannot be read.
+    #[error("cannot read the configuration file {path}: {reason}")]
+    Unreadable { path: String, reason: String },
+    /// Not YAML.
+    #[error("this is not valid YAML: {reason}")]
+    Syntax { reason: String },
+    /// The whole file is something else than keys and values.
+    #[error("a configuration is a list of `key: value` lines, not {found}")]
+    NotAMap { found: &'static str },
+    /// One key, two values.
+    #[error("{key} is set twice, first at {first}")]
+    Duplicate { key: String, first: Place },
+    /// A `-E` that has no usable key.
+    #[error("`{key}` is not a configuration key")]
+    BadKey { key: String },
+    /// A key that nobody declared.
+    #[error("unknown key {key}")]
+    UnknownKey { key: String, nearest: Option<String> },
+    /// The value does not fit the key. `found` is never a secret.
+    #[error("{key} must be {allowed}, found {found}")]
+    Value {
+        key: String,
+        allowed: String,
+        found: String,
+    },
+    /// The value is refused for a reason that needs a sentence.
+    #[error("{key}: {sentence}")]
+    Refused { key: String, sentence: String },
+    /// A key without which a section makes no sense.
+    #[error("{key} is missing: {why}")]
+    Missing { key: String, why: &'static str },
+    /// `${NAME}` that stands for nothing.
+    #[error("{key}: ${{{name}}} is neither a configuration key nor a set environment variable")]
+    Unresolved { key: String, name: String },
+}
+
+impl Problem {
+    /// What to do about it, where that is not in the text already.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => {
+                Some("name the file with -c FILE, or write one from fleet-server.reference.yml".to_owned())
+            }
+            Self::UnknownKey {
+                nearest: Some(nearest),
+                ..
+            } => Some(format!("did you mean {nearest}?")),
+            Self::UnknownKey { nearest: None, .. } | Self::BadKey { .. } => {
+                Some("`fleet-server config reference --output -` lists every key".to_owned())
+            }
+            Self::Unresolved { name, .. } => Some(format!(
+                "set {name}, or give a default: ${{{name}:default}}; a literal `${{` is `$${{`"
+            )),
+            Self::Syntax { .. }
+            | Self::NotAMap { .. }
+            | Self::Duplicate { .. }
+            | Self::Value { .. }
+            | Self::Refused { .. }
+            | Self::Missing { .. } => None,
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of the files and flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<(Place, Problem)>);
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (place, problem)) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            match problem {
+                Problem::Unreadable { .. } => write!(f, "{problem}")?,
+                _ => write!(f, "{place}: {problem}")?,
+            }
+            if let Some(hint) = problem.hint() {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is found while a configuration is read: nothing stops at the first problem.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) places: Places,
+    pub(crate) notices: Vec<Notice>,
+    problems: Vec<(Place, Problem)>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, place: Place, problem: Problem) {
+        self.problems.push((place, problem));
+    }
+
+    pub(crate) fn refuse(&mut self, key: &str, sentence: impl Into<String>) {
+        let (key, sentence) = (key.to_owned(), sentence.into());
+        self.add(self.places.of(&key), Problem::Refused { key, sentence });
+    }
+
+    pub(crate) fn missing(&mut self, key: String, why: &'static str) {
+        self.add(self.places.of(&key), Problem::Missing { key, why });
+    }
+
+    pub(crate) fn deprecated(&mut self, key: &str, instead: &'static str) {
+        if self.places.has(key) {
+            let key = key.to_owned();
+            self.notices.push(Notice::Deprecated { key, instead });
+        }
+    }
+
+    pub(crate) fn end(mut self) -> Result<Vec<Notice>, ConfigErrors> {
+        if self.problems.is_empty() {
+            return Ok(self.notices);
+        }
+        self.problems.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Err(ConfigErrors(self.problems))
+    }
+}
+
+/// What somebody should know about a configuration that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are what the texts say")]
+pub enum Notice {
+    /// Keys that are checked and then not used.
+    #[error("has no effect in this version: {}", .0.join(", "))]
+    NoEffect(Vec<String>),
+    /// A key that has a better successor.
+    #[error("{key} is deprecated: {instead}")]
+    Deprecated { key: String, instead: &'static str },
+    /// The chosen preset wants more memory than there is.
+    #[error(
+        "the limits for {max_agents} agents are made for {recommended_mib} MiB of memory, but there are \
+         {available_mib} MiB: lower inputs.0.server.limits.max_agents or give more memory"
+    )]
+    LittleMemory {
+        max_agents: i64,
+        recommended_mib: u64,
+        available_mib: u64,
+    },
+    /// The agents' listener speaks plain HTTP.
+    #[error("agents are served over plain HTTP, their keys can be read on the way: set inputs.0.server.ssl")]
+    PlainHttp,
+    /// A setting that weakens something.
+    #[error("{key}: {consequence}")]
+    Weak { key: String, consequence: &'static str },
+}

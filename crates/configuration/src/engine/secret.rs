@@ -1,0 +1,104 @@
+//! Text that never shows: not in logs, not in errors, not in `config show`.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::setting::{Refusal, Setting, Shown};
+
+/// What stands in a secret's place.
+pub(crate) const REDACTED: &str = "[redacted]";
+
+/// A secret text. It is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// A secret.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Setting for Secret {
+    const IS_SECRET: bool = true;
+    const KEEPS_SPACE: bool = true;
+    fn allowed() -> String {
+        "a text".to_owned()
+    }
+    fn from_text(text: &str) -> Result<Self, Refusal> {
+        Ok(Self::new(text.to_owned()))
+    }
+    fn shown(&self) -> Option<Shown> {
+        Some(Shown::Text(REDACTED.to_owned()))
+    }
+}
+
+/// The text with the user and password of every URL in it redacted; a host may name no scheme.
+pub(crate) fn without_userinfo(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let scheme = rest.find("://").map(|at| at + "://".len());
+        let (before, from_authority) = rest.split_at(scheme.unwrap_or(0));
+        let end = from_authority
+            .find(|c: char| matches!(c, '/' | '?' | '#' | ',' | '"' | '\'') || c.is_whitespace())
+            .unwrap_or(from_authority.len());
+        let (authority, after) = from_authority.split_at(end);
+        shown.push_str(before);
+        match authority.rsplit_once('@') {
+            Some((user, host)) if scheme.is_some() || user.contains(':') => {
+                shown.push_str(REDACTED);
+                shown.push('@');
+                shown.push_str(host);
+            }
+            _ => shown.push_str(authority),
+        }
+        if !after.contains("://") {
+            shown.push_str(after);
+            return shown;
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t80_the_userinfo_of_urls_never_shows() {
+        for (text, shown) in [
+            ("http://u:hush@proxy:3128", "http://[redacted]@proxy:3128"),
+            ("https://hush@es/path?x=a@b", "https://[redacted]@es/path?x=a@b"),
+            ("https://u:hu@sh@es", "https://[redacted]@es"),
+            ("elastic:hush@es:9200", "[redacted]@es:9200"),
+            ("http://a,http://u:hush@b/x", "http://a,http://[redacted]@b/x"),
+            ("https://es:9200/a@b", "https://es:9200/a@b"),
+            ("/a:b@c", "/a:b@c"),
+            ("me@example.org", "me@example.org"),
+            ("", ""),
+        ] {
+            assert_eq!(without_userinfo(text), shown);
+        }
+    }
+
+    #[test]
+    fn t80_a_secret_never_shows() {
+        let secret = Secret::new("hunter2".to_owned());
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        assert_eq!(secret.shown(), Some(Shown::Text(REDACTED.to_owned())));
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

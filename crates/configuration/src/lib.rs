@@ -1,0 +1,193 @@
+//! The configuration: from files, flags and the environment to one typed tree.
+//!
+//! ```text
+//! file ── notation::yaml ─┐                     ┌─ places of all that was said ──► errors name file and line
+//! -E, overlay ────────────┴─ layers (declared?) ┴─ `config` merges ─ substitute ─ reader ─ typed sections
+//!                                                                                    │
+//!                                     inert (names and types), consistency, limits ──┴─ Config, notices
+//! ```
+//!
+//! Each key is declared once: in its section (`sections`, `limits`), or as a name and a type while it has no effect
+//! (`inert`). Nothing stops at the first problem: [`load`] returns all of them. Nothing here listens, opens a store or
+//! writes a log line; what the values mean for the rooms of the server is decided where they are put together.
+
+mod consistency;
+mod engine;
+mod inert;
+mod limits;
+mod memory;
+mod sections;
+
+use std::{env, fmt, path::PathBuf, sync::Arc};
+
+use engine::{
+    layers::Layers,
+    place::Place,
+    problem::{Problem, Report},
+    reader::Reader,
+    schema::Schema,
+    section::{One, Section as _, section},
+    substitute::{Substitution, find},
+};
+use sections::{
+    admin::Admin,
+    bootstrap::Bootstrap,
+    http::Http,
+    output::Output,
+    server::{Input, Server},
+    store::{Paths, Store},
+};
+
+pub use engine::{
+    layers::Overlay,
+    problem::{ConfigErrors, Notice},
+    quantity::ByteSize,
+    reference::{markdown as reference_markdown, yaml as reference_yaml},
+    secret::Secret,
+};
+pub use limits::{Effective, Limit};
+pub use sections::{
+    logging::{Files, Logging},
+    ssl::{PathOrPem, Ssl},
+};
+
+section! {
+    /// The whole configuration.
+    pub struct Config {
+        sections {
+            /// Exactly one entry of the type fleet-server.
+            inputs: One<Input>;
+            /// Where agents' data goes.
+            output: Output;
+            /// Where the server keeps its files.
+            path: Paths;
+            /// Where agents, policies and actions are kept.
+            store: Store;
+            /// The listener for operators.
+            admin: Admin;
+            /// What a store without policies begins with.
+            bootstrap: Bootstrap;
+            /// What is logged, and where to.
+            logging: Logging;
+            /// The listener for machines: /metrics, /livez, /readyz.
+            http: Http;
+        }
+    }
+}
+
+impl Config {
+    /// What agents reach.
+    pub fn server(&self) -> &Server {
+        &self.inputs.0.server
+    }
+
+    /// As YAML, secrets redacted.
+    pub fn to_yaml(&self) -> String {
+        engine::show::yaml(self)
+    }
+
+    /// The admin key's file.
+    pub fn admin_key_path(&self) -> PathBuf {
+        self.admin
+            .api_key_path
+            .clone()
+            .unwrap_or_else(|| self.path.data.join("admin.key"))
+    }
+}
+
+/// What the configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `-c`, each over the one before.
+    pub files: Vec<PathBuf>,
+    /// `-E`, each over the one before and over the files.
+    pub flags: Vec<String>,
+    /// `--data-dir`, over everything.
+    pub data_dir: Option<PathBuf>,
+    /// A sub-command's own defaults, below the files.
+    pub overlay: Overlay,
+    /// The machine.
+    pub surroundings: Surroundings,
+}
+
+/// Looks up an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What the machine says; tests say something else.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Environment variables.
+    pub environment: Environment,
+    /// Memory that this process may use.
+    pub memory_mib: Option<u64>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            environment: Arc::new(|name| env::var(name).ok()),
+            memory_mib: memory::available_mib(std::path::Path::new("/")),
+        }
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("memory_mib", &self.memory_mib)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads everything and checks it.
+///
+/// # Errors
+/// All problems, each with its place, in the order of the files and flags.
+pub fn load(sources: &Sources) -> Result<(Config, Vec<Notice>), ConfigErrors> {
+    let schema = Schema::of::<Config>();
+    let mut report = Report::default();
+    let mut layers = Layers::new(&schema, &mut report);
+    layers.overlay(&sources.overlay);
+    sources.files.iter().for_each(|file| layers.file(file));
+    sources.flags.iter().for_each(|flag| layers.flag(flag));
+    if let Some(directory) = &sources.data_dir {
+        layers.named_flag("--data-dir", "path.data", &directory.to_string_lossy());
+    }
+    let merged = layers.merge().unwrap_or_else(|error| {
+        let reason = error.to_string();
+        report.add(Place::built_in(), Problem::Syntax { reason });
+        config::Value::from(config::Map::<String, config::Value>::new())
+    });
+    let root = Substitution {
+        root: &merged,
+        environment: &*sources.surroundings.environment,
+        schema: &schema,
+        lookups: 0,
+    }
+    .run(&mut report);
+
+    let mut config = Config::default();
+    config.walk(&mut Reader::new(&root, &mut report));
+    let mut without_effect = inert::check(&root, &mut report);
+    let partly = schema.partly().filter(|(path, _)| find(&root, path).is_some());
+    without_effect.extend(partly.map(|(path, only)| format!("{path} (only {only})")));
+    if !without_effect.is_empty() {
+        without_effect.sort();
+        report.notices.push(Notice::NoEffect(without_effect));
+    }
+    consistency::check(&config, &mut report);
+    let memory_mib = match u64::try_from(config.server().runtime.memory_limit) {
+        Ok(limit) if limit > 0 => Some(limit >> 20),
+        _ => sources.surroundings.memory_mib,
+    };
+    config
+        .inputs
+        .0
+        .server
+        .limits
+        .apply_preset(memory_mib, &mut report.notices);
+    Ok((config, report.end()?))
+}
+
+#[cfg(test)]
+mod tests;

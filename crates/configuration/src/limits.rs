@@ -1,0 +1,375 @@
+//! `inputs.0.server.limits.*`: what is served at once. One table holds each limit's built-in numbers and presets; what
+//! the operator leaves at 0 is filled from it, and [`Bucket::numbers`] is what listeners and routes are given.
+
+use std::time::Duration;
+
+use crate::engine::{
+    problem::Notice,
+    quantity::{BodyLimit, ByteSize, Interval},
+    section::{Declared, Section, Visit},
+};
+
+/// A limit that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// How fast waiting agents are told of actions.
+    Action,
+    /// How fast waiting agents are told of policies.
+    Policy,
+    /// Check-ins.
+    Checkin,
+    /// Enrolments.
+    Enroll,
+    /// Acks.
+    Ack,
+    /// Status requests.
+    Status,
+}
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    about: &'static str,
+    /// What only paces the server itself has no requests and no bodies.
+    is_pace: bool,
+    /// Without a preset. Bodies are the same in all.
+    built_in: Numbers,
+    /// Largest body on the wire, and after decompression; 0: any.
+    bodies: (i64, i64),
+    presets: [Numbers; PRESETS],
+}
+
+/// Microseconds in which a token comes back (0: no bucket), burst, requests in flight (0: any number).
+type Numbers = (i64, i64, i64);
+const PRESETS: usize = 8;
+
+/// Largest fleet of each preset; the last has none.
+const UP_TO: [i64; PRESETS - 1] = [500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000];
+const RECOMMENDED_MIB: [u64; PRESETS] = [256, 512, 1_024, 2_048, 4_048, 8_096, 16_192, 32_384];
+const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42_000, 0, 0];
+
+/// In the order of [`Limit`].
+#[rustfmt::skip]
+const TABLE: [Row; 6] = [
+    Row {
+        name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
+        built_in: (0, 5, 0), bodies: (0, 0),
+        presets: [
+            (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0), (5_000, 5, 0),
+            (1_000, 10, 0), (1_000, 100, 0), (500, 100, 0), (250, 100, 0),
+        ],
+    },
+    Row {
+        name: "policy_limit", about: "How fast waiting agents are told of policies.", is_pace: true,
+        built_in: (5_000, 1, 0), bodies: (0, 0),
+        presets: [
+            (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0),
+            (5_000, 1, 0), (5_000, 1, 0), (2_000, 1, 0), (250, 1, 0),
+        ],
+    },
+    Row {
+        name: "checkin_limit", about: "Check-ins.", is_pace: false,
+        built_in: (1_000, 1_000, 0), bodies: (1_048_576, 20_971_520),
+        presets: [
+            (5_000, 100, 500), (5_000, 200, 1_000), (5_000, 500, 2_500), (2_000, 1_000, 5_000),
+            (1_000, 2_000, 10_000), (500, 4_000, 20_000), (500, 4_000, 40_000), (250, 8_000, 80_000),
+        ],
+    },
+    Row {
+        name: "enroll_limit", about: "Enrolments.", is_pace: false,
+        built_in: (10_000, 50, 100), bodies: (524_288, 0),
+        presets: [
+            (10_000, 10, 20), (10_000, 20, 40), (10_000, 50, 100), (10_000, 100, 200),
+            (10_000, 100, 200), (10_000, 100, 200), (10_000, 100, 200), (10_000, 200, 400),
+        ],
+    },
+    Row {
+        name: "ack_limit", about: "Acks.", is_pace: false,
+        built_in: (10_000, 50, 100), bodies: (2_097_152, 0),
+        presets: [
+            (4_000, 100, 200), (4_000, 200, 400), (4_000, 500, 1_000), (2_000, 1_000, 2_000),
+            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
+        ],
+    },
+    Row {
+        name: "status_limit", about: "Status requests.", is_pace: false,
+        built_in: (5_000, 25, 50), bodies: (0, 0),
+        presets: [
+            (5_000, 10, 20), (5_000, 20, 40), (5_000, 50, 100), (5_000, 100, 200),
+            (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400),
+        ],
+    },
+];
+
+/// Limits of routes that do not exist yet.
+const LATER: [&str; 8] = [
+    "artifact_limit",
+    "opamp_limit",
+    "upload_start_limit",
+    "upload_end_limit",
+    "upload_chunk_limit",
+    "file_delivery_limit",
+    "pgp_retrieval_limit",
+    "audit_unenroll_limit",
+];
+
+/// The buckets that have keys without effect, and how many of their keys have one.
+pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
+    let paces = TABLE.iter().filter(|row| row.is_pace).map(|row| (row.name, 2));
+    paces.chain(LATER.iter().map(|name| (*name, 0)))
+}
+
+/// How much is served at once. 0 takes the value of the preset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    max_agents: i64,
+    /// Largest request head.
+    pub max_header_byte_size: ByteSize,
+    max_connections: i64,
+    buckets: [Bucket; TABLE.len()],
+}
+
+const DEFAULT_HEADER: u64 = 8192;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_agents: 0,
+            max_header_byte_size: ByteSize(DEFAULT_HEADER),
+            max_connections: 0,
+            buckets: TABLE.map(|row| Bucket {
+                is_pace: row.is_pace,
+                ..Bucket::default()
+            }),
+        }
+    }
+}
+
+impl Section for Limits {
+    fn walk<V: Visit>(&mut self, visit: &mut V) {
+        let key = |name, about, unit| Declared {
+            name,
+            about,
+            unit,
+            only: None,
+        };
+        visit.key(
+            &key(
+                "max_agents",
+                "Chooses the preset: 0 by memory, -1 the built-in values, else by the number of agents.",
+                Some("agents"),
+            ),
+            &mut self.max_agents,
+            &|_| Ok(()),
+        );
+        visit.key(
+            &key("max_header_byte_size", "Largest request head; 0: 8192.", None),
+            &mut self.max_header_byte_size,
+            &|size| match size.0 {
+                0 | 1024..=1_048_576 => Ok(()),
+                _ => Err("0 or from 1024 to 1048576 bytes".to_owned()),
+            },
+        );
+        visit.key(
+            &key(
+                "max_connections",
+                "Requests in flight on one listener (deprecated). More are answered 429, connections above 1.1 times\n\
+                 this number are closed; 0: from the preset, negative: any number.",
+                Some("connections"),
+            ),
+            &mut self.max_connections,
+            &|_| Ok(()),
+        );
+        for (row, bucket) in TABLE.iter().zip(&mut self.buckets) {
+            visit.part(&key(row.name, row.about, None), bucket);
+        }
+    }
+}
+
+/// A token bucket, a cap on requests in flight, and body limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Bucket {
+    is_pace: bool,
+    interval: Interval,
+    burst: i64,
+    max: i64,
+    body: BodyLimit,
+    decompressed: BodyLimit,
+}
+
+impl Section for Bucket {
+    fn walk<V: Visit>(&mut self, visit: &mut V) {
+        let key = |name, about, unit| Declared {
+            name,
+            about,
+            unit,
+            only: None,
+        };
+        let interval = "Time in which one token comes back; 0: from the preset, negative: no bucket.";
+        visit.key(&key("interval", interval, None), &mut self.interval, &|_| Ok(()));
+        let burst = "Tokens at most; 0: from the preset.";
+        visit.key(&key("burst", burst, Some("requests")), &mut self.burst, &|_| {
+            Ok(())
+        });
+        if self.is_pace {
+            return;
+        }
+        let max = "Requests in flight; 0: from the preset, negative: none is served.";
+        visit.key(&key("max", max, Some("requests")), &mut self.max, &|_| Ok(()));
+        let body = "Largest body on the wire; 0: from the preset, negative: any.";
+        visit.key(
+            &key("max_body_byte_size", body, None),
+            &mut self.body,
+            &|_| Ok(()),
+        );
+        let body = "Largest body after decompression; 0: from the preset, negative: any.";
+        visit.key(
+            &key("max_body_decompressed", body, None),
+            &mut self.decompressed,
+            &|_| Ok(()),
+        );
+    }
+}
+
+/// What a bucket comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Time in which one token comes back; `None`: no token bucket.
+    pub interval: Option<Duration>,
+    /// Tokens at most.
+    pub burst: u32,
+    /// Requests in flight; `None`: any number, 0: none is served.
+    pub in_flight: Option<u32>,
+    /// Largest body on the wire; `None`: any.
+    pub body: Option<u64>,
+    /// Largest body after decompression; `None`: any.
+    pub decompressed: Option<u64>,
+}
+
+impl Bucket {
+    /// What it comes to.
+    pub(crate) fn numbers(&self) -> Effective {
+        let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
+        Effective {
+            interval: positive(self.interval.0).map(Duration::from_nanos),
+            burst: u32::try_from(self.burst.max(1)).unwrap_or(u32::MAX),
+            in_flight: match self.max {
+                ..0 => Some(0),
+                max => u32::try_from(max).ok().filter(|max| *max > 0),
+            },
+            body: positive(self.body.0),
+            decompressed: positive(self.decompressed.0),
+        }
+    }
+}
+
+fn fill(value: &mut i64, preset: i64) {
+    if *value == 0 {
+        *value = preset;
+    }
+}
+
+/// The preset by fleet size, else by memory; `None`: the built-in values.
+fn preset(max_agents: i64, memory_mib: Option<u64>) -> Option<usize> {
+    match max_agents {
+        ..0 => None,
+        0 => RECOMMENDED_MIB
+            .iter()
+            .rposition(|recommended| Some(*recommended) <= memory_mib),
+        agents => Some(
+            UP_TO
+                .iter()
+                .position(|most| agents <= *most)
+                .unwrap_or(UP_TO.len()),
+        ),
+    }
+}
+
+impl Limits {
+    /// Fills what is 0.
+    pub(crate) fn apply_preset(&mut self, memory_mib: Option<u64>, notices: &mut Vec<Notice>) {
+        let preset = preset(self.max_agents, memory_mib);
+        let recommended = preset.and_then(|preset| RECOMMENDED_MIB.get(preset).copied());
+        if let (Some(available_mib), Some(recommended_mib)) = (memory_mib, recommended)
+            && available_mib < recommended_mib
+        {
+            notices.push(Notice::LittleMemory {
+                max_agents: self.max_agents,
+                recommended_mib,
+                available_mib,
+            });
+        }
+        if self.max_header_byte_size.0 == 0 {
+            self.max_header_byte_size = ByteSize(DEFAULT_HEADER);
+        }
+        let connections = preset.and_then(|preset| MAX_CONNECTIONS.get(preset));
+        fill(&mut self.max_connections, connections.copied().unwrap_or(0));
+        for (row, bucket) in TABLE.iter().zip(&mut self.buckets) {
+            let numbers = preset.and_then(|preset| row.presets.get(preset));
+            let (micros, burst, max) = *numbers.unwrap_or(&row.built_in);
+            fill(&mut bucket.interval.0, micros * 1_000);
+            fill(&mut bucket.burst, burst);
+            fill(&mut bucket.max, max);
+            fill(&mut bucket.body.0, row.bodies.0);
+            fill(&mut bucket.decompressed.0, row.bodies.1);
+        }
+    }
+
+    /// What a limit comes to.
+    pub fn of(&self, limit: Limit) -> Effective {
+        self.buckets[limit as usize].numbers()
+    }
+
+    /// Requests in flight on one listener; `None`: any number.
+    pub fn connections(&self) -> Option<u32> {
+        u32::try_from(self.max_connections).ok().filter(|max| *max > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_limits() {
+        use Limit::{Ack, Action, Checkin, Enroll, Policy, Status};
+        let limits = [Action, Policy, Checkin, Enroll, Ack, Status];
+        for (limit, row) in limits.into_iter().zip(&TABLE) {
+            let name = format!("{limit:?}_limit").to_lowercase();
+            assert_eq!(TABLE[limit as usize].name, name);
+            assert_eq!(row.name, name);
+        }
+    }
+
+    #[test]
+    fn cfg_05_the_preset_by_fleet_size() {
+        for (agents, expected) in [
+            (1, Some(0)),
+            (500, Some(0)),
+            (512, Some(1)),
+            (2_500, Some(2)),
+            (10_000, Some(4)),
+            (40_000, Some(6)),
+            (40_001, Some(7)),
+            (i64::MAX, Some(7)),
+            (-1, None),
+        ] {
+            assert_eq!(preset(agents, Some(128)), expected, "{agents}");
+        }
+    }
+
+    #[test]
+    fn cfg_07_the_preset_by_memory() {
+        for (memory, expected) in [
+            (Some(128), None),
+            (Some(255), None),
+            (Some(256), Some(0)),
+            (Some(4_047), Some(3)),
+            (Some(4_048), Some(4)),
+            (Some(1 << 40), Some(7)),
+            (None, None),
+        ] {
+            assert_eq!(preset(0, memory), expected, "{memory:?}");
+        }
+    }
+}

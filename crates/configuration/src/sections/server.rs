@@ -1,0 +1,177 @@
+//! `inputs.0.*` and `inputs.0.server.*`: what agents reach.
+
+use std::time::Duration;
+
+use super::{ssl::Ssl, tokens::StaticPolicyTokens};
+use crate::{
+    engine::{
+        quantity::Retention,
+        section::{at_least, between, section},
+        setting::{Refusal, Shown, setting},
+    },
+    limits::Limits,
+};
+
+section! {
+    /// The input.
+    pub struct Input {
+        keys {
+            /// Always fleet-server.
+            kind as "type": InputType = InputType;
+        }
+        sections {
+            /// The server.
+            server: Server;
+        }
+    }
+}
+
+section! {
+    /// The server.
+    pub struct Server {
+        keys {
+            /// Address that agents reach.
+            host: String = "0.0.0.0".to_owned();
+            /// Port that agents reach; 0: any free one.
+            port: u16 = 8220, unit "port";
+            /// Port on localhost for the agent on the same machine. Unset or 0: 8221, or any free one if `port` is 0.
+            internal_port: Option<u16> = None, unit "port";
+            /// How hard check-in responses are compressed, -2 to 9; 0: not.
+            compression_level: i64 = 1, check between(-2, 9);
+            /// Check-in responses larger than this are compressed.
+            compression_threshold: u64 = 1024, unit "bytes";
+        }
+        sections {
+            /// TLS towards agents. Without this section agents are served over plain HTTP.
+            ssl: Option<Ssl>;
+            /// How long things may take.
+            timeouts: Timeouts;
+            /// How much is served at once.
+            limits: Limits;
+            /// Tuning of the original's language runtime.
+            runtime: Runtime;
+            /// Removal of what has expired.
+            gc: Gc;
+            /// Enrollment tokens that stand in the configuration.
+            static_policy_tokens: StaticPolicyTokens;
+            /// How replace tokens are derived.
+            pdkdf2: Pdkdf2;
+            /// Switches.
+            feature_flags: FeatureFlags;
+        }
+    }
+}
+
+section! {
+    /// How long things may take.
+    pub struct Timeouts {
+        keys {
+            /// From accepting a connection, or a request's first byte, to the end of its body.
+            read: Duration = secs(60);
+            /// From the end of a request's head to the end of the response.
+            write: Duration = secs(600);
+            /// How long a connection may rest between requests.
+            idle: Duration = secs(35);
+            /// How long a request's head may take.
+            read_header: Duration = secs(5);
+            /// How often check-ins without news are written.
+            checkin_timestamp: Duration = secs(30);
+            /// How long a check-in waits for news if the agent does not say.
+            checkin_long_poll: Duration = secs(300);
+            /// Random part that is taken off the wait; 0: none.
+            checkin_jitter: Duration = secs(30);
+            /// Longest wait an agent may ask for.
+            checkin_max_poll: Duration = secs(3600);
+            /// How long requests may take to end when the server stops.
+            drain: Duration = secs(10);
+        }
+    }
+}
+
+section! {
+    /// How replace tokens are derived (the section's name is spelled as in the original).
+    pub struct Pdkdf2 {
+        keys {
+            /// Iterations.
+            iterations: u32 = 210_000, unit "iterations", check at_least(1000);
+            /// Length of the derived key.
+            key_length: u32 = 32, unit "bytes", check at_least(14);
+            /// Length of the salt.
+            salt_length: u32 = 64, unit "bytes", check at_least(16);
+        }
+    }
+}
+
+section! {
+    /// Switches.
+    pub struct FeatureFlags {
+        keys {
+            /// Leave aside the policy id that agents report in check-ins.
+            ignore_checkin_policy_id: bool = false;
+        }
+    }
+}
+
+section! {
+    /// Removal of what has expired.
+    pub struct Gc {
+        keys {
+            /// How often.
+            schedule_interval: Duration = Duration::from_secs(3600);
+            /// How long expired actions are kept: a number and one of y, M, w, d, h, m, s. What is neither is 30d.
+            cleanup_after_expired_interval: Retention = Retention::new("30d");
+        }
+    }
+}
+
+section! {
+    /// Tuning of the original's language runtime.
+    pub struct Runtime {
+        keys {
+            /// Memory that presets are chosen by, instead of the memory found; 0: as found.
+            memory_limit: i64 = 0, unit "bytes", only "counts as the memory that presets are chosen by";
+        }
+    }
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The type of the one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputType;
+
+setting!(
+    InputType,
+    "fleet-server",
+    |text| match text {
+        "fleet-server" => Ok(Self),
+        // The original's words.
+        _ => Err(Refusal::Because("input type must be \"fleet-server\"".to_owned())),
+    },
+    |_| Shown::Text("fleet-server".to_owned())
+);
+
+impl Server {
+    /// The port of the internal listener, where 0 is any free one (http-api 1.1).
+    pub fn internal_port(&self) -> u16 {
+        match self.internal_port.unwrap_or(0) {
+            0 if self.port == 0 => 0,
+            0 => 8221,
+            port => port,
+        }
+    }
+
+    /// The internal listener's address, unless it is the external one's.
+    pub fn internal_address(&self) -> Option<(&'static str, u16)> {
+        let port = self.internal_port();
+        let is_external = port != 0 && port == self.port && self.host.eq_ignore_ascii_case("localhost");
+        (!is_external).then_some(("localhost", port))
+    }
+
+    /// TLS, if it is on.
+    pub fn tls(&self) -> Option<&Ssl> {
+        self.ssl.as_ref().filter(|ssl| ssl.enabled)
+    }
+}

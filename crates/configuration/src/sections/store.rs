@@ -1,0 +1,48 @@
+//! `path.*` and `store.*`: where the server keeps what it knows.
+
+use std::path::PathBuf;
+
+use crate::engine::{
+    section::section,
+    setting::{Refusal, Shown, setting},
+};
+
+section! {
+    /// Where the server keeps its files.
+    pub struct Paths {
+        keys {
+            /// Directory of the store, the admin key, and what quickstart makes; also --data-dir.
+            data: PathBuf = PathBuf::from("./data");
+        }
+    }
+}
+
+section! {
+    /// Where agents, policies and actions are kept.
+    pub struct Store {
+        keys {
+            /// embedded: a database in the data directory.
+            kind as "type": StoreType = StoreType::Embedded;
+        }
+    }
+}
+
+/// The kind of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreType {
+    /// A database in the data directory.
+    Embedded,
+}
+
+setting!(
+    StoreType,
+    "embedded",
+    |text| match text {
+        "embedded" => Ok(Self::Embedded),
+        "postgresql" | "postgres" | "elasticsearch" => Err(Refusal::Because(format!(
+            "the store {text} is not built in this version: use embedded, which keeps everything in path.data"
+        ))),
+        _ => Err(Refusal::Unfit),
+    },
+    |_| Shown::Text("embedded".to_owned())
+);

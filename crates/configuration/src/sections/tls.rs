@@ -1,0 +1,136 @@
+//! From `ssl.*` to what `tls-reload` serves. Its words (suites, curves, versions) are read by itself, so that the
+//! configuration knows exactly what can be served.
+
+use std::str::FromStr as _;
+
+use tls_reload::{
+    CipherSuite, ClientAuth, Curve, PairSource, Passphrase, PemSource, Protocol, ReloadSettings, Settings,
+    SpkiPin, VerificationMode,
+};
+
+use super::ssl::{NamedPair, PathOrPem, Ssl};
+use crate::engine::{
+    secret::Secret,
+    setting::{Refusal, Shown, setting},
+};
+
+/// Agents speak HTTP/1.1 and offer nothing; others may take HTTP/2 (http-api 1.2).
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+impl Ssl {
+    /// What `tls-reload` serves. Whether the files are any good is seen when they are read.
+    pub fn settings(&self) -> Settings {
+        let first = self.certificate.as_ref().map(|certificate| {
+            pair(
+                certificate,
+                self.key.as_ref(),
+                self.key_passphrase.as_ref(),
+                self.key_passphrase_path.as_ref(),
+                &[],
+            )
+        });
+        let reload = &self.certificate_reload;
+        Settings {
+            pairs: first
+                .into_iter()
+                .chain(self.certificates.iter().filter_map(NamedPair::source))
+                .collect(),
+            client_authorities: self
+                .certificate_authorities
+                .iter()
+                .map(PathOrPem::source)
+                .collect(),
+            client_authentication: self.client_authentication,
+            verification_mode: self.verification_mode,
+            revocation_lists: self.certificate_revocation_lists.clone(),
+            ca_sha256: self.ca_sha256.clone(),
+            protocols: self.supported_protocols.clone(),
+            cipher_suites: self.cipher_suites.clone(),
+            curves: self.curve_types.clone(),
+            alpn: ALPN.iter().map(|protocol| protocol.to_vec()).collect(),
+            reload: ReloadSettings {
+                enabled: reload.enabled,
+                debounce: reload.debounce,
+                max_debounce: reload.max_debounce,
+                reload_interval: reload.reload_interval,
+                expiry_warning: reload.expiry_warning.iter().map(|days| days.0).collect(),
+                refuse_expired: reload.refuse_expired,
+            },
+        }
+    }
+}
+
+impl NamedPair {
+    fn source(&self) -> Option<PairSource> {
+        let certificate = self.certificate.as_ref()?;
+        let (phrase, path) = (self.key_passphrase.as_ref(), self.key_passphrase_path.as_ref());
+        Some(pair(certificate, self.key.as_ref(), phrase, path, &self.names))
+    }
+}
+
+fn pair(
+    certificate: &PathOrPem,
+    key: Option<&PathOrPem>,
+    phrase: Option<&Secret>,
+    phrase_path: Option<&std::path::PathBuf>,
+    names: &[String],
+) -> PairSource {
+    let passphrase = match (phrase_path, phrase) {
+        (Some(path), _) => Some(Passphrase::Path(path.clone())),
+        (None, Some(phrase)) => Some(Passphrase::Value(tls_reload::Secret::new(
+            phrase.expose().to_owned(),
+        ))),
+        (None, None) => None,
+    };
+    PairSource {
+        certificate: certificate.source(),
+        key: key.map(PathOrPem::source),
+        passphrase,
+        names: names.to_vec(),
+    }
+}
+
+impl PathOrPem {
+    fn source(&self) -> PemSource {
+        match self {
+            Self::Path(path) => PemSource::Path(path.clone()),
+            Self::Pem(pem) => PemSource::from_config(pem.expose()),
+        }
+    }
+}
+
+/// A word of `tls-reload`: it reads it and says why not; here it is only written back.
+macro_rules! words {
+    ($( $type:ty: $allowed:expr, $name:expr; )*) => { $(
+        setting!(
+            $type,
+            $allowed,
+            |text| Self::from_str(text).map_err(|error| Refusal::Because(error.to_string())),
+            |word| {
+                let name: fn(&$type) -> String = $name;
+                Shown::Text(name(word))
+            }
+        );
+    )* };
+}
+
+words! {
+    ClientAuth: "one of none, optional, required", |mode| match mode {
+        ClientAuth::None => "none",
+        ClientAuth::Optional => "optional",
+        ClientAuth::Required => "required",
+    }.to_owned();
+    VerificationMode: "one of full, certificate, strict, none", |mode| match mode {
+        VerificationMode::Full => "full",
+        VerificationMode::Certificate => "certificate",
+        VerificationMode::Strict => "strict",
+        VerificationMode::None => "none",
+    }.to_owned();
+    Protocol: "one of TLSv1.2, TLSv1.3", |protocol| match protocol {
+        Protocol::Tls12 => "TLSv1.2",
+        Protocol::Tls13 => "TLSv1.3",
+    }.to_owned();
+    CipherSuite: format!("one of {}", CipherSuite::known().collect::<Vec<_>>().join(", ")), |suite| suite.name().to_owned();
+    Curve: format!("one of {}", Curve::known().collect::<Vec<_>>().join(", ")), |curve| curve.name().to_owned();
+    SpkiPin: "the base64 of a SHA-256 (44 characters)", ToString::to_string;
+}

@@ -1,0 +1,164 @@
+use super::given;
+
+#[test]
+fn cfg_01_the_texts_of_the_contract() {
+    let errors = |yaml: &str| given(yaml).errors();
+    insta::assert_snapshot!(errors("inputs: [{type: fleet-server}, {type: fleet-server}]"), @r"fleet.yml:1: inputs: only 1 fleet-server input can be defined");
+    insta::assert_snapshot!(errors("inputs: []"), @r"fleet.yml:1: inputs: a fleet-server input must be defined");
+    insta::assert_snapshot!(errors("inputs:\n- type: logfile\n"), @r#"fleet.yml:2: inputs.0.type: input type must be "fleet-server""#);
+    insta::assert_snapshot!(errors("output:\n  elasticsearch.hosts: [a]\n  logstash.hosts: [b]\n"), @r"fleet.yml:3: output: can only contain elasticsearch key, found logstash");
+    insta::assert_snapshot!(errors("logging:\n  level: loud\n"), @r"fleet.yml:2: logging.level: invalid log level; must be one of: trace, debug, info, warn, error");
+}
+
+#[test]
+fn cfg_06_the_minimums_of_key_derivation() {
+    insta::assert_snapshot!(
+        given("inputs:\n- type: fleet-server\n  server.pdkdf2:\n    iterations: 999\n    key_length: 13\n    salt_length: 15\n")
+            .errors(),
+        @r"
+    fleet.yml:4: inputs.0.server.pdkdf2.iterations must be at least 1000, found `999`
+    fleet.yml:5: inputs.0.server.pdkdf2.key_length must be at least 14, found `13`
+    fleet.yml:6: inputs.0.server.pdkdf2.salt_length must be at least 16, found `15`
+    "
+    );
+}
+
+#[test]
+fn every_problem_is_named_with_its_line() {
+    insta::assert_snapshot!(
+        given(
+            "http:\n  prot: 5066\n  port: http\nsevrer.port: 1\nserver.port: 2\nlogging: info\n\
+             inputs:\n- type: fleet-server\n  server:\n    timeouts: {read: soon, idle: -1s}\n    port: 70000\n    \
+             host: [a]\n    limits: 5\n    limit.max_agents: 2\npath.data: {x: y}\nzzz: 1\n\
+             store.type: postgresql\n",
+        )
+        .flag("http.enabled=perhaps")
+        .flag("logging.level.x=1")
+        .flag("a..b=1")
+        .flag("output.elasticsearch.hosts=[a")
+        .errors(),
+        @r"
+    fleet.yml:2: unknown key http.prot
+      hint: did you mean http.port?
+    fleet.yml:3: http.port must be a whole number from 0 to 65535, found `http`
+    fleet.yml:4: unknown key sevrer
+      hint: did you mean inputs.0.server?
+    fleet.yml:5: unknown key server
+      hint: did you mean inputs.0.server?
+    fleet.yml:6: logging must be a section with keys, found a single value
+    fleet.yml:10: inputs.0.server.timeouts.read must be a duration such as 500ms, 30s or 1h30m (a bare number is seconds), found `soon`
+    fleet.yml:10: inputs.0.server.timeouts.idle must be a duration of 0 or more, found `-1s`
+    fleet.yml:11: inputs.0.server.port must be a whole number from 0 to 65535, found `70000`
+    fleet.yml:12: inputs.0.server.host must be a text, found a list
+    fleet.yml:13: inputs.0.server.limits must be a section with keys, found a single value
+    fleet.yml:14: unknown key inputs.0.server.limit
+      hint: did you mean inputs.0.server.limits?
+    fleet.yml:15: path.data must be a path, found a section
+    fleet.yml:16: unknown key zzz
+      hint: `fleet-server config reference --output -` lists every key
+    fleet.yml:17: store.type: the store postgresql is not built in this version: use embedded, which keeps everything in path.data
+    -E http.enabled: http.enabled must be true or false, found `perhaps`
+    -E logging.level.x: logging.level must be one of trace, debug, info, warn, error, found a section
+    -E a..b: `a..b` is not a configuration key
+      hint: `fleet-server config reference --output -` lists every key
+    -E output.elasticsearch.hosts: this is not valid YAML: unclosed bracket '['
+    "
+    );
+}
+
+#[test]
+fn http_api_2_14_a_host_that_is_not_served() {
+    insta::assert_snapshot!(
+        given("http:\n  enabled: true\n  host: unix:///var/run/fleet.sock\n").errors(),
+        @r"fleet.yml:3: http.host: Unix sockets are not served; it must be a host name, an address, or http://HOST[:PORT]"
+    );
+}
+
+#[test]
+fn t19_an_unknown_key_under_ssl() {
+    insta::assert_snapshot!(
+        given("inputs:\n- type: fleet-server\n  server:\n    ssl:\n      certificate: /c\n      keys: /k\n").errors(),
+        @r"
+    fleet.yml:6: unknown key inputs.0.server.ssl.keys
+      hint: did you mean inputs.0.server.ssl.key?
+    "
+    );
+}
+
+#[test]
+fn t20_durations_and_ranges_of_the_reload() {
+    insta::assert_snapshot!(
+        given(
+            "admin.ssl:\n  certificate: /c\n  certificate_reload:\n    debounce: 11m\n    reload_interval: 500ms\n    \
+             expiry_warning: [30d, soon]\n    refuse_expired: maybe\n",
+        )
+        .errors(),
+        @r"
+    fleet.yml:4: admin.ssl.certificate_reload.debounce must be a duration from 0s to 10m, found `11m`
+    fleet.yml:5: admin.ssl.certificate_reload.reload_interval must be 0 or a duration from 1s to 24h, found `500ms`
+    fleet.yml:6: admin.ssl.certificate_reload.expiry_warning: item 1 must be a duration such as 30d, 36h or 10m, found `soon`
+    fleet.yml:7: admin.ssl.certificate_reload.refuse_expired must be true or false, found `maybe`
+    "
+    );
+    insta::assert_snapshot!(
+        given("admin.ssl:\n  certificate: /c\n  certificate_reload:\n    debounce: 10s\n    max_debounce: 9s\n").errors(),
+        @r"fleet.yml:5: admin.ssl.certificate_reload.max_debounce: max_debounce of 9s is shorter than debounce of 10s"
+    );
+}
+
+#[test]
+fn tls_words_that_can_not_be_served() {
+    insta::assert_snapshot!(
+        given(
+            "inputs.0.server.ssl:\n  certificate: /c\n  supported_protocols: [TLSv1.1, TLSv1.2]\n  \
+             cipher_suites: [NULL-MD5]\n  curve_types: [P-521]\n  ca_sha256: [abc]\n  verification_mode: half\n",
+        )
+        .errors(),
+        @r"
+    fleet.yml:3: inputs.0.server.ssl.supported_protocols: protocol `TLSv1.1` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them
+    fleet.yml:4: inputs.0.server.ssl.cipher_suites: unknown cipher suite `NULL-MD5`: known are TLS-AES-128-GCM-SHA256, TLS-AES-256-GCM-SHA384, TLS-CHACHA20-POLY1305-SHA256, ECDHE-ECDSA-AES-128-GCM-SHA256, ECDHE-ECDSA-AES-256-GCM-SHA384, ECDHE-ECDSA-CHACHA20-POLY1305, ECDHE-RSA-AES-128-GCM-SHA256, ECDHE-RSA-AES-256-GCM-SHA384, ECDHE-RSA-CHACHA20-POLY1305
+    fleet.yml:5: inputs.0.server.ssl.curve_types: curve `P-521` cannot be served: rustls has no key exchange over it (certificates with P-521 keys are served); known are X25519, P-256, P-384, X25519MLKEM768
+    fleet.yml:6: inputs.0.server.ssl.ca_sha256: `abc` is not the base64 of a SHA-256 digest
+    fleet.yml:7: inputs.0.server.ssl.verification_mode: unknown verification mode `half`: known are full, certificate, strict, none
+    "
+    );
+}
+
+#[test]
+fn tls_without_a_certificate_or_without_client_cas() {
+    insta::assert_snapshot!(
+        given("inputs.0.server.ssl:\n  enabled: true\nadmin.ssl:\n  certificate: /c\n  client_authentication: required\n")
+            .errors(),
+        @r"
+    fleet.yml:2: inputs.0.server.ssl.certificate is missing: TLS needs a certificate; without TLS set ssl.enabled: false
+    fleet.yml:5: admin.ssl.client_authentication: client authentication is required, but no client CA is configured
+    "
+    );
+}
+
+#[test]
+fn secrets_are_not_in_errors() {
+    let errors =
+        given("output.elasticsearch.service_token: [hush]\ninputs.0.server.ssl.key_passphrase: {a: hush}\n")
+            .flag("output.elasticsearch.headers=hush")
+            .errors();
+    assert!(!errors.contains("hush"), "{errors}");
+    assert!(errors.contains("-E output.elasticsearch.headers"), "{errors}");
+}
+
+#[test]
+fn a_missing_file_names_the_remedy() {
+    let mut given = given("");
+    given.sources.files = vec!["/nonexistent/fleet.yml".into()];
+    insta::assert_snapshot!(given.errors(), @r"
+    cannot read the configuration file /nonexistent/fleet.yml: No such file or directory (os error 2)
+      hint: name the file with -c FILE, or write one from fleet-server.reference.yml
+    ");
+}
+
+#[test]
+fn duplicates_and_other_documents() {
+    insta::assert_snapshot!(given("http:\n  port: 1\nhttp.port: 2\n").errors(), @r"fleet.yml:3: http.port is set twice, first at fleet.yml:2");
+    insta::assert_snapshot!(given("- a\n- b\n").errors(), @r"fleet.yml:1: a configuration is a list of `key: value` lines, not a list");
+    insta::assert_snapshot!(given("http: {port: 1\n").errors(), @r"fleet.yml:1: this is not valid YAML: unclosed bracket '{'");
+}

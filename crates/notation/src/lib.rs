@@ -1,0 +1,9 @@
+//! The notations that operators and agents write, read in one place for all: YAML to a tree with lines ([`yaml`]),
+//! durations ([`duration`]) and sizes ([`size`]).
+//!
+//! Text goes in, plain values come out. Nothing here knows a configuration key, a policy or a request, opens a file
+//! or imports another crate of this workspace.
+
+pub mod duration;
+pub mod size;
+pub mod yaml;

@@ -1,0 +1,54 @@
+//! O9–O13, O24: actions, the queue of each agent, and the agents' answers.
+
+use async_trait::async_trait;
+
+use crate::{
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, Inserted, NewAction, Page,
+    PageRequest, Pending, Position, Result, Timestamp,
+};
+
+/// Actions.
+#[async_trait]
+pub trait Actions: Send + Sync + 'static {
+    /// O9: appends the actions, each with its queue entry for every target and its mark on their records, durably,
+    /// and answers what was written, in the order given. Commit order is the order in which agents and the feed are
+    /// shown them (M1, M2).
+    ///
+    /// Transactional: one unit. Document: each action by itself; its sequence and crash points are listed in
+    /// `docs/adr/0005-store-seam.md`.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::IdTaken`]: a document id is known.
+    async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Action>>;
+
+    /// O10: deliverable, unexpired actions behind where the agent stands: the further one of what `token` (the ack
+    /// token that it presented) names and `stored`. A token that is not known, or whose document was deleted, names
+    /// nothing (M4). Contains everything committed before the call (M3).
+    async fn pending_actions(
+        &self,
+        agent: &AgentId,
+        token: Option<&ActionDocId>,
+        stored: Option<&Position>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Pending>;
+
+    /// O11: the newest document of this action.
+    async fn action(&self, id: &ActionId) -> Result<Option<Action>>;
+
+    /// The targets of one action document, in the order in which they were given.
+    async fn action_targets(&self, doc: &ActionDocId) -> Result<Vec<AgentId>>;
+
+    /// O12: stores the agent's answer once, durably; a repeat is [`Inserted::Already`] (M7). One document.
+    async fn insert_result(&self, result: ActionResult) -> Result<Inserted>;
+
+    /// O13: answers to an action, oldest first.
+    async fn results(&self, action: &ActionId, page: PageRequest) -> Result<Page<ActionResult>>;
+
+    /// O13: targets and answers counted.
+    async fn action_progress(&self, action: &ActionId) -> Result<ActionProgress>;
+
+    /// O24: removes at most `limit` actions that expired before `before`; answers how many. Transactional: one
+    /// unit. Document: each action by itself; the next call removes what a cut left.
+    async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64>;
+}
