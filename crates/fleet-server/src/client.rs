@@ -3,7 +3,6 @@
 //! What is not given on the command line is taken from `DATA/quickstart.json`.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
 use rustls::{
-    CertificateError, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    CertificateError, InvalidMessage, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
 use ureq::{
     Agent,
@@ -22,11 +21,10 @@ use ureq::{
     tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
     unversioned::transport::DefaultConnector,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     own_server::{Fixed, OwnServer},
-    private_file,
+    pem_file, private_file,
     quickstart_facts::QuickstartFacts,
     served_leaf::ServedLeaf,
 };
@@ -73,8 +71,6 @@ pub struct Client {
 pub(crate) struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
-    // ureq reads keys from PEM only.
-    key_pem: Zeroizing<Vec<u8>>,
 }
 
 /// Whose certificates are taken.
@@ -139,6 +135,24 @@ impl Client {
         Self::with(own.url, Some(own.addresses), Some(key), trust, identity)
     }
 
+    /// The admin API of the server that quickstart has started in `data`; `None` if it has started none there, or an
+    /// option says which server it is.
+    ///
+    /// # Errors
+    /// What quickstart has written, or a file that an option names, can not be used.
+    pub(crate) fn of_quickstart(args: &ClientArgs, data: &Path) -> Result<Option<Self>> {
+        if args.url.is_some() {
+            return Ok(None);
+        }
+        let path = data.join("quickstart.json");
+        let facts =
+            QuickstartFacts::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        match facts.and_then(|facts| facts.admin_url) {
+            Some(_) => Self::new(args, data, Target::Admin).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
     ///
     /// # Errors
@@ -180,14 +194,36 @@ impl Client {
             request = request.header("Authorization", format!("ApiKey {key}"));
         }
         let response = request.call().map_err(|error| {
-            let unknown = is_unknown_issuer(&error);
+            let remedy = match cause(&error) {
+                Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                    Some(UNKNOWN_ISSUER.to_owned())
+                }
+                Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                    Some("the port does not speak TLS: give --url with http://".to_owned())
+                }
+                _ => self.of_tls_port(&error),
+            };
             let mut error = anyhow::Error::from(error);
-            if unknown {
-                error = error.context(UNKNOWN_ISSUER);
+            if let Some(remedy) = remedy {
+                error = error.context(remedy);
             }
             error.context(format!("cannot reach {}", self.url))
         })?;
         answer(response)
+    }
+
+    /// What to say if plain text was spoken to a port that has TLS.
+    fn of_tls_port(&self, error: &ureq::Error) -> Option<String> {
+        if !matches!(self.trust, Trust::Plain) || matches!(error, ureq::Error::HostNotFound) {
+            return None;
+        }
+        let url: Uri = self.url.parse().ok()?;
+        let (host, port) = (url.host()?, url.port_u16()?);
+        // Nothing is judged and nothing is said: only whether it shakes hands.
+        let leaf = ServedLeaf::ask(bare(host), port, None, self.identity.as_ref(), PROBE).ok()?;
+        Some(format!(
+            "the port speaks TLS ({leaf}), and was spoken to in plain text: give --url https://{host}:{port} and --ca"
+        ))
     }
 
     /// The certificate that the server shows, or `None` if it speaks plain HTTP.
@@ -199,9 +235,7 @@ impl Client {
         if url.scheme_str() != Some("https") {
             return Ok(None);
         }
-        let host = url.host().unwrap_or_default();
-        // An IPv6 address has brackets in a URL only.
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = bare(url.host().unwrap_or_default());
         let mut roots = RootCertStore::empty();
         let roots = match &self.trust {
             Trust::Signed(authorities) => {
@@ -240,15 +274,17 @@ fn api_key(path: &Path) -> Result<String> {
         .with_context(|| format!("cannot read the API key in {}", path.display()))
 }
 
-fn is_unknown_issuer(error: &ureq::Error) -> bool {
+/// What TLS has against the server.
+fn cause(error: &ureq::Error) -> Option<&rustls::Error> {
     let ureq::Error::Io(error) = error else {
-        return false;
+        return None;
     };
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    matches!(
-        cause,
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    )
+    error.get_ref().and_then(|cause| cause.downcast_ref())
+}
+
+/// An IPv6 address has brackets in a URL only.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
@@ -262,7 +298,7 @@ fn answer(response: Response<ureq::Body>) -> Result<(u16, String)> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    certificates(path).context("the CA can not be used")
+    pem_file::certificates("CA", path).context("the CA cannot be used")
 }
 
 /// What the client shows of itself, if it was told to.
@@ -270,24 +306,10 @@ fn identity(args: &ClientArgs) -> Result<Option<Identity>> {
     let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
         return Ok(None);
     };
-    let chain = certificates(certificate)?;
-    let key_pem = fs::read(key)
-        .map(Zeroizing::new)
-        .with_context(|| format!("cannot read the key in {}", key.display()))?;
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .with_context(|| format!("{} is not a PEM key", key.display()))?;
-    Ok(Some(Identity { chain, key, key_pem }))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("{} is not a PEM certificate", path.display()))?;
-    if chain.is_empty() {
-        bail!("{} holds no certificate", path.display());
-    }
-    Ok(chain)
+    Ok(Some(Identity {
+        chain: pem_file::certificates("client certificate", certificate)?,
+        key: pem_file::private_key(key)?,
+    }))
 }
 
 fn agent(addresses: Option<Vec<SocketAddr>>, trust: &Trust, identity: Option<&Identity>) -> Result<Agent> {
@@ -295,7 +317,8 @@ fn agent(addresses: Option<Vec<SocketAddr>>, trust: &Trust, identity: Option<&Id
     let identity = match identity {
         Some(identity) => {
             let chain: Vec<_> = identity.chain.iter().map(of_ureq).collect();
-            let key = PrivateKey::from_pem(&identity.key_pem)?;
+            // ureq has a way in for DER, and none to say of which kind it is.
+            let key = PrivateKey::from_pem(pem_file::of_private_key(&identity.key).as_bytes())?;
             Some(ClientCert::new_with_certs(&chain, key))
         }
         None => None,
@@ -327,5 +350,7 @@ fn agent(addresses: Option<Vec<SocketAddr>>, trust: &Trust, identity: Option<&Id
 
 const UNKNOWN_ISSUER: &str = "nothing here vouches for the server's certificate: give --ca with the certificate of the CA that signed it";
 
+/// For one look at a port on top of an error.
+const PROBE: Duration = Duration::from_secs(5);
 /// A server on the way down still answers; one that does not within this time is ill.
 const TIMEOUT: Duration = Duration::from_secs(15);

@@ -4,14 +4,13 @@
 //! name that the configured certificate has, and trusts who signed it: `ca.crt` beside it, else its own chain.
 
 use std::{
-    fs,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::pki_types::CertificateDer;
 use tls_reload::{PemSource, Settings};
 use ureq::{
     http::Uri,
@@ -25,7 +24,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use crate::{planning, server::reachable};
+use crate::{pem_file, planning, server::reachable};
 
 /// A server as its configuration describes it.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ impl OwnServer {
                 let certificate = file(&settings);
                 // What is wrong with it is not this command's matter: the server's answer tells.
                 let chain = certificate
-                    .and_then(|path| certificates(path).ok())
+                    .and_then(|path| pem_file::certificates("certificate", path).ok())
                     .unwrap_or_default();
                 let hosts = &config.bootstrap.fleet_hosts;
                 let name = chain
@@ -76,7 +75,7 @@ impl OwnServer {
                     .or_else(|| hosts.iter().find_map(|host| host_of(host)))
                     .unwrap_or(host);
                 let authorities = match ca {
-                    Some(ca) => certificates(ca)?,
+                    Some(ca) => pem_file::certificates("CA", ca)?,
                     None => beside(certificate, chain)?,
                 };
                 ("https", name, authorities)
@@ -106,7 +105,7 @@ fn beside(
 ) -> Result<Vec<CertificateDer<'static>>> {
     let beside = certificate.map(|path| path.with_file_name("ca.crt"));
     let mut authorities = match beside.filter(|path| path.exists()) {
-        Some(path) => certificates(&path)?,
+        Some(path) => pem_file::certificates("CA", &path)?,
         None => Vec::new(),
     };
     authorities.extend(chain);
@@ -114,13 +113,6 @@ fn beside(
         bail!("the configured certificate can not be read and there is no ca.crt beside it: give --ca");
     }
     Ok(authorities)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("{} is not a PEM certificate", path.display()))
 }
 
 /// The host in a URL.

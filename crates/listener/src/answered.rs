@@ -1,8 +1,8 @@
 //! The service around an application that every request of every protocol passes.
 //!
-//! It marks the request as in flight until its response has left (deadlines and metrics depend on that),
-//! answers 431 to a head above the limit, and turns a panic of a handler into an empty 500 (agents.md 1.11)
-//! while the connection and the worker go on. The application's errors become responses here.
+//! It counts the request as active until its response has left, answers 431 to a head above the limit, and turns a
+//! panic of a handler into an empty 500 (agents.md 1.11) while the connection and the worker go on. The application's
+//! errors become responses here.
 
 use std::{
     any::Any,
@@ -22,10 +22,7 @@ use actix_service::Service;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use crate::{
-    connection_info::{Connection, InFlight},
-    open_connections::ConnectionCounters,
-};
+use crate::open_connections::{ActiveRequest, ConnectionCounters};
 
 /// An application whose requests are tracked. Shared by all connections of one listener on one worker.
 pub(crate) struct Answered<S, B> {
@@ -53,28 +50,22 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Response<BoxBody>>> {
-        self.app
-            .poll_ready(cx)
-            .map_err(|error| error.into().error_response().into())
-    }
-
-    /// Answers a request of `connection`.
-    pub(crate) fn answer(&self, request: Request, connection: Rc<Connection>) -> Answer<S::Future, B> {
-        let in_flight = InFlight::begin(connection, Rc::clone(&self.counters));
+    /// Answers a request.
+    pub(crate) fn answer(&self, request: Request) -> Answer<S::Future, B> {
+        let active = ActiveRequest::begin(Rc::clone(&self.counters));
         if head_bytes(request.head()) > self.max_header_bytes {
-            return Answer::ready(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, in_flight);
+            return Answer::ready(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, active);
         }
         match catch_unwind(AssertUnwindSafe(|| self.app.call(request))) {
             Ok(answer) => Answer {
                 answer: Some(answer),
                 refusal: StatusCode::INTERNAL_SERVER_ERROR,
-                in_flight: Some(in_flight),
+                active: Some(active),
                 body: PhantomData,
             },
             Err(panic) => {
-                note_panic(&in_flight, panic.as_ref());
-                Answer::ready(StatusCode::INTERNAL_SERVER_ERROR, in_flight)
+                note_panic(&active, panic.as_ref());
+                Answer::ready(StatusCode::INTERNAL_SERVER_ERROR, active)
             }
         }
     }
@@ -87,17 +78,17 @@ pin_project! {
         answer: Option<F>,
         // What is said when there is no answer.
         refusal: StatusCode,
-        in_flight: Option<InFlight>,
+        active: Option<ActiveRequest>,
         body: PhantomData<B>,
     }
 }
 
 impl<F, B> Answer<F, B> {
-    fn ready(refusal: StatusCode, in_flight: InFlight) -> Self {
+    fn ready(refusal: StatusCode, active: ActiveRequest) -> Self {
         Self {
             answer: None,
             refusal,
-            in_flight: Some(in_flight),
+            active: Some(active),
             body: PhantomData,
         }
     }
@@ -125,36 +116,25 @@ where
                     }
                 },
                 Err(panic) => {
-                    if let Some(in_flight) = this.in_flight.as_ref() {
-                        note_panic(in_flight, panic.as_ref());
+                    if let Some(active) = this.active.as_ref() {
+                        note_panic(active, panic.as_ref());
                     }
                     this.answer.set(None);
                     refusal(StatusCode::INTERNAL_SERVER_ERROR)
                 }
             },
         };
-        let in_flight = this.in_flight.take();
-        Poll::Ready(response.map_body(|_, body| {
-            BoxBody::new(AnswerBody {
-                body,
-                rest: Bytes::new(),
-                in_flight,
-            })
-        }))
+        let active = this.active.take();
+        Poll::Ready(response.map_body(|_, body| BoxBody::new(AnswerBody { body, active })))
     }
 }
 
 pin_project! {
-    /// A response's body; the request is in flight until it is dropped.
-    ///
-    /// A body of moderate size is handed on in pieces of [`PIECE`]: actix-http keeps the largest output buffer
-    /// a connection ever needed (up to 128 KiB), so a policy of 60 KB would cost every waiting agent as much.
+    /// A response's body; the request is active until it is dropped.
     pub(crate) struct AnswerBody<B> {
         #[pin]
         body: EitherBody<B, BoxBody>,
-        // What is left of the body's last chunk.
-        rest: Bytes,
-        in_flight: Option<InFlight>,
+        active: Option<ActiveRequest>,
     }
 }
 
@@ -166,24 +146,14 @@ impl<B: MessageBody + 'static> MessageBody for AnswerBody<B> {
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let is_split = matches!(self.size(), BodySize::Sized(length) if length <= LARGEST_SPLIT);
         let this = self.project();
-        if !this.rest.is_empty() {
-            return Poll::Ready(Some(Ok(this.rest.split_to(this.rest.len().min(PIECE)))));
-        }
         let body = this.body;
         // The head has left already, so a panic here can only end the connection, but not the worker's task.
         match catch_unwind(AssertUnwindSafe(|| body.poll_next(cx))) {
-            Ok(Poll::Ready(Some(Ok(mut chunk)))) => {
-                if is_split && chunk.len() > PIECE {
-                    *this.rest = chunk.split_off(PIECE);
-                }
-                Poll::Ready(Some(Ok(chunk)))
-            }
             Ok(chunk) => chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(Into::into))),
             Err(panic) => {
-                if let Some(in_flight) = this.in_flight.as_ref() {
-                    note_panic(in_flight, panic.as_ref());
+                if let Some(active) = this.active.as_ref() {
+                    note_panic(active, panic.as_ref());
                 }
                 Poll::Ready(Some(Err(actix_web::error::ErrorInternalServerError(
                     "response body panicked",
@@ -211,8 +181,8 @@ fn uri_bytes(uri: &http::Uri) -> usize {
         + uri.path_and_query().map_or(0, |path| path.as_str().len())
 }
 
-fn note_panic(in_flight: &InFlight, panic: &(dyn Any + Send)) {
-    in_flight.counters().panics.inc();
+fn note_panic(active: &ActiveRequest, panic: &(dyn Any + Send)) {
+    active.counters().panics.inc();
     // The panic hook has printed the text and the place. The text may quote a request, so it is not repeated.
     let kind = if panic.is::<String>() || panic.is::<&str>() {
         "panic"
@@ -223,12 +193,6 @@ fn note_panic(in_flight: &InFlight, panic: &(dyn Any + Send)) {
         "a request handler ended in a {kind}: its client gets a 500; report it with the lines printed before"
     );
 }
-
-/// With a usual head this fills one page of the output buffer.
-const PIECE: usize = 3584;
-
-/// Larger bodies are files, on connections that do not wait: they go in the chunks they come in.
-const LARGEST_SPLIT: u64 = 1024 * 1024;
 
 /// Spaces, version and line end of a request line.
 const REQUEST_LINE_REST: usize = 12;

@@ -58,8 +58,6 @@ pub struct Limits {
     pub max_connections: usize,
     /// Size of a request head in bytes, to which 4 KiB are added (agents.md 1.3); more answers 431.
     pub max_header_bytes: usize,
-    /// TLS handshakes a worker computes at the same time. Waiting for a silent client does not count.
-    pub handshakes_per_worker: usize,
     /// Requests one HTTP/2 connection may have open at a time.
     pub streams_per_connection: u32,
     /// Length of the kernel's queue of connections nobody has accepted yet.
@@ -84,7 +82,6 @@ impl Default for Limits {
         Self {
             max_connections: 0,
             max_header_bytes: 8192,
-            handshakes_per_worker: 256,
             streams_per_connection: 128,
             backlog: 4096,
         }

@@ -1,26 +1,25 @@
 //! From an accepted socket to a TLS stream: one generation, taken at ClientHello, and one deadline over it all.
 //!
-//! The cap on concurrent handshakes counts only those whose ClientHello has arrived: a silent client costs a
-//! socket and a timer, never a permit. It is never a reason to stop accepting.
+//! A worker computes one handshake at a time, and none while it waits for a client: a client that stops in the middle
+//! costs a socket and a timer, and nobody waits behind it. How many there are is capped with the connections.
 
 use std::{io, time::Duration};
 
 use tls_reload::{HandshakeMetrics, HandshakeResult, Resolver};
 use tokio::{
     net::TcpStream,
-    sync::Semaphore,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::connection_info::TlsFacts;
+use crate::{connection_info::TlsFacts, shutdown::Shutdown};
 
 /// Makes TLS streams of one listener on one worker.
 pub(crate) struct Handshaker {
     pub(crate) resolver: Resolver,
-    pub(crate) permits: Semaphore,
     pub(crate) timeout: Duration,
     pub(crate) metrics: Option<HandshakeMetrics>,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// Why there is no TLS stream.
@@ -30,6 +29,8 @@ pub(crate) enum HandshakeError {
     Silent,
     #[error("the handshake did not end in time")]
     Slow,
+    #[error("the server stops, and the handshake has not ended")]
+    Stopping,
     #[error("the client closed the connection before its ClientHello")]
     Closed,
     #[error("{0}")]
@@ -43,11 +44,17 @@ impl Handshaker {
         io: TcpStream,
     ) -> Result<(TlsStream<TcpStream>, TlsFacts), HandshakeError> {
         let begun = Instant::now();
-        let outcome = self.shake_until(io, begun + self.timeout).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.shake_until(io, begun + self.timeout) => outcome,
+            () = self.shutdown.last_call() => Err(HandshakeError::Stopping),
+        };
         if let Some(metrics) = &self.metrics {
             let (result, version) = match &outcome {
                 Ok((_, facts)) => (HandshakeResult::Success, Some(facts.version)),
-                Err(HandshakeError::Silent | HandshakeError::Slow) => (HandshakeResult::Timeout, None),
+                Err(HandshakeError::Silent | HandshakeError::Slow | HandshakeError::Stopping) => {
+                    (HandshakeResult::Timeout, None)
+                }
                 Err(HandshakeError::Closed) => (HandshakeResult::Closed, None),
                 Err(HandshakeError::Failed(_)) => (HandshakeResult::Failure, None),
             };
@@ -76,10 +83,7 @@ impl Handshaker {
             Ok(Err(error)) => return Err(HandshakeError::Failed(error)),
             Ok(Ok(hello)) => hello,
         };
-        let rest = async {
-            let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-            hello.into_stream(self.resolver.server_config()).await
-        };
+        let rest = hello.into_stream(self.resolver.server_config());
         match timeout_at(deadline, rest).await {
             Err(_) => Err(HandshakeError::Slow),
             Ok(Err(error)) => Err(HandshakeError::Failed(error)),

@@ -1,264 +1,324 @@
-//! HTTP/1.1 connections: actix-http's dispatcher while bytes move, and hardly anything while a request waits.
+//! One HTTP/1.1 connection as a plain loop: read a request, let the application answer it, write the answer.
 //!
-//! A dispatcher holds two buffers of 8 KiB and its own state, and an agent waits for minutes. So a request that is
-//! not answered within [`PATIENCE`] is *parked*: its handler's future, the socket and nothing else are kept, and
-//! the dispatcher goes. The answer is written here, and the next request gets a new dispatcher.
+//! A request waits for minutes, so what waits here is the handler's future and the socket: no buffer, no timer. The
+//! bytes are parsed and written by actix-http's codec; its dispatcher is not used, for it keeps 16 KiB of buffers for
+//! each connection, reads on while answers wait to be written, and does not see that a client has gone behind what
+//! that client sent early (docs/adr/0004).
 //!
 //! ```text
-//! dispatcher ──(request whole, no answer yet)──> parked ──(answer)──> written ──(first bytes)──> dispatcher
-//!     └─ closed                                     └─ client gone        └─ closed, idle, drain
+//! next_request ──> application ──> respond ──┐      one request at a time; what a client sends early waits in
+//!      ^                │                    │      `Wire`, up to the size of a head
+//!      └────────────────┼──── keep-alive ────┘
+//!                  client gone: the handler is dropped
 //! ```
-//!
-//! Parking is never necessary: a request that [`Tally`](crate::tally::Tally) is not certain about stays where it is.
+
+mod peer_end;
+mod wire;
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn, ready},
+    future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::Poll,
     time::Duration,
 };
 
 use actix_http::{
-    ConnectionType, HttpService, KeepAlive, Request, Response, ServiceConfig,
+    BoxedPayloadStream, ConnectionType, HttpMessage as _, Payload, Request, Response, ServiceConfig,
+    StatusCode,
     body::{BodySize, BoxBody, MessageBody},
-    h1::{Codec, Message},
+    error::ParseError,
 };
-use actix_service::{Service, ServiceFactory, fn_factory};
-use bytes::BytesMut;
-use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use prometheus_client::metrics::gauge::Gauge;
+use actix_service::Service;
+use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    io::AsyncWrite as _,
+    time::{sleep, timeout},
 };
-use tokio_util::codec::{Decoder as _, Encoder as _};
 
 use crate::{
     answered::Answered,
-    connection_info::{Connection, ConnectionInfo},
-    guarded_io::GuardedIo,
-    service::{Listener, Serve},
+    connection_info::ConnectionInfo,
+    endpoint::Timeouts,
+    guarded_io::{GuardedIo, Socket},
     shutdown::Shutdown,
-    unstable,
 };
+use wire::{RequestBody, Wire};
 
-/// A handler at work: its response, whatever happens to it.
-pub(crate) type Flight = LocalBoxFuture<'static, Response<BoxBody>>;
+/// What the HTTP/1.1 connections of a listener have in common on one worker.
+pub(crate) struct Http1Rules {
+    pub(crate) codec: ServiceConfig,
+    pub(crate) timeouts: Timeouts,
+    /// A head that is longer than this is not waited for.
+    pub(crate) max_header_bytes: usize,
+    pub(crate) shutdown: Shutdown,
+}
 
-/// Serves connections of `listener` with `app` on the current worker.
-pub(crate) async fn http1<T, S, B>(listener: &Listener, app: Rc<Answered<S, B>>) -> Result<Serve<T>, ()>
+/// How an HTTP/1.1 connection failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Http1Error {
+    #[error("the request cannot be parsed: {0}")]
+    Malformed(#[from] ParseError),
+    #[error("the client did not send its request in time")]
+    Slow,
+    #[error("the client closed the connection in the middle")]
+    Cut,
+    #[error("the body of the response failed: {0}")]
+    Body(#[source] Box<dyn std::error::Error>),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves one connection until either side closes it.
+pub(crate) async fn serve<T, S, B>(
+    io: GuardedIo<T>,
+    info: ConnectionInfo,
+    app: Rc<Answered<S, B>>,
+    rules: Rc<Http1Rules>,
+) -> Result<(), Http1Error>
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::Response: Into<Response<B>> + 'static,
-    S::Future: 'static,
+    T: Socket,
+    S: Service<Request>,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    let timeouts = listener.endpoint.timeouts;
-    let mut builder = HttpService::build()
-        .keep_alive(KeepAlive::Timeout(timeouts.idle))
-        .client_request_timeout(timeouts.read_header)
-        .client_disconnect_timeout(timeouts.disconnect)
-        // A client that closes its side has gone: its handler is dropped at once.
-        .h1_allow_half_closed(false)
-        // Send each piece of a body before the next is taken, so that the output buffer stays small.
-        .h1_write_buffer_size(1)
-        .local_addr(listener.address)
-        .on_connect_ext(|io: &LentIo<T>, data| {
-            data.insert(ConnectionInfo::new(Rc::clone(&io.connection)));
-        });
-    if listener.endpoint.tls.is_some() {
-        builder = builder.secure();
-    }
-    let service = unstable::close_when_draining(builder, listener.shutdown.clone())
-        .h1(fn_factory(move || {
-            let app = Rc::clone(&app);
-            ready(Ok::<_, ()>(InFlightApp { app }))
-        }))
-        .new_service(())
-        .await?;
-    let name: Rc<str> = Rc::from(listener.endpoint.name.as_str());
-    let broken = listener.connections.counters().broken.clone();
-    let dispatch = Rc::new(move |io: LentIo<T>| {
-        let peer = io.connection.peer;
-        let (name, broken) = (Rc::clone(&name), broken.clone());
-        // Not an async block: that would hold the connection twice, as captured and as awaited.
-        Box::pin(service.call((io, peer)).map(move |outcome| {
-            if let Err(error) = outcome {
-                broken.inc();
-                log::debug!("{name}: connection of {peer:?}: {error}");
+    let wire = Rc::new(RefCell::new(Wire::new(
+        io,
+        rules.codec.clone(),
+        rules.max_header_bytes,
+    )));
+    let connection = Http1 { wire, rules };
+    let mut is_first = true;
+    // Each phase is boxed, so that a connection that waits does not carry the room for the others.
+    loop {
+        let request = match Box::pin(connection.next_request(is_first)).await {
+            Next::Request(request) => request,
+            Next::End => return Ok(Box::pin(connection.close(false)).await?),
+            Next::Refused(status, error) => {
+                Box::pin(connection.refuse(status)).await?;
+                return Err(error);
             }
-        }))
-    });
-    let codec = ServiceConfig::new(
-        KeepAlive::Timeout(timeouts.idle),
-        timeouts.read_header,
-        timeouts.disconnect,
-        listener.endpoint.tls.is_some(),
-        Some(listener.address),
-    );
-    let shutdown = listener.shutdown.clone();
-    let parked = listener.connections.counters().parked_requests.clone();
-    Ok(Box::new(move |io| {
-        let connection = Http1Connection {
-            connection: Rc::clone(io.connection()),
-            io: Rc::new(RefCell::new(SharedIo {
-                io,
-                early: Vec::new(),
-            })),
-            codec: codec.clone(),
-            shutdown: shutdown.clone(),
-            parked: parked.clone(),
+            Next::Failed(error) => return Err(error),
         };
-        let dispatch = Rc::clone(&dispatch);
-        Box::pin(async move { connection.serve(&*dispatch).await })
-    }))
-}
-
-/// A connection between its dispatchers.
-struct Http1Connection<T> {
-    connection: Rc<Connection>,
-    io: Rc<RefCell<SharedIo<T>>>,
-    codec: ServiceConfig,
-    shutdown: Shutdown,
-    parked: Gauge,
-}
-
-/// Counts a parked request while it is one.
-struct Parked<'a>(&'a Gauge);
-
-impl<'a> Parked<'a> {
-    fn begin(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
+        is_first = false;
+        let Some(request) = Box::pin(connection.prepared(request, info)).await? else {
+            return Err(Http1Error::Cut);
+        };
+        let Some(response) = connection.answered(Box::pin(app.answer(request))).await else {
+            return Ok(()); // it went while it waited, which is its right
+        };
+        if !Box::pin(connection.respond(response)).await? {
+            return Ok(());
+        }
     }
 }
 
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
+/// A connection between its phases.
+struct Http1<T> {
+    wire: Rc<RefCell<Wire<T>>>,
+    rules: Rc<Http1Rules>,
+}
+
+/// What a client did instead of nothing.
+enum Next {
+    Request(Request),
+    /// It is idle, it has closed, or the server stops.
+    End,
+    /// What it sent is answered here, and ends the connection.
+    Refused(StatusCode, Http1Error),
+    /// Nothing can be answered any more.
+    Failed(Http1Error),
+}
+
+impl<T: Socket> Http1<T> {
+    /// Waits for the next request within the connection's deadlines. Bytes that have arrived are always looked at, also
+    /// when the server stops: a request that was sent to it is answered.
+    async fn next_request(&self, is_first: bool) -> Next {
+        if !is_first && !self.wire.borrow().has_input() && !self.begins().await {
+            return Next::End;
+        }
+        let outcome = tokio::select! {
+            biased;
+            head = timeout(self.rules.timeouts.read_header, self.head()) => head,
+            () = self.is_silent_at_the_end() => return Next::End,
+        };
+        match outcome {
+            Ok(Ok(Some(request))) => Next::Request(request),
+            Ok(Ok(None)) if self.wire.borrow().has_input() => Next::Failed(Http1Error::Cut),
+            Ok(Ok(None)) => Next::End,
+            Ok(Err(Http1Error::Malformed(error))) => Next::Refused(refusal(&error), error.into()),
+            Ok(Err(error)) => Next::Failed(error),
+            Err(_) if is_first => Next::Refused(StatusCode::REQUEST_TIMEOUT, Http1Error::Slow),
+            Err(_) => Next::Failed(Http1Error::Slow),
+        }
     }
-}
 
-/// The socket, and what was read from it while nobody could use it.
-struct SharedIo<T> {
-    io: GuardedIo<T>,
-    early: Vec<u8>,
-}
+    /// Waits for the first byte of a later request.
+    async fn begins(&self) -> bool {
+        tokio::select! {
+            biased;
+            read = self.read() => read.is_ok_and(|bytes| bytes > 0),
+            () = self.rules.shutdown.notified() => false,
+            () = sleep(self.rules.timeouts.idle) => false,
+        }
+    }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Http1Connection<T> {
-    async fn serve<F>(self, dispatch: impl Fn(LentIo<T>) -> Pin<Box<F>>)
-    where
-        F: Future<Output = ()>,
-    {
-        while let Some(flight) = self.dispatched(&dispatch).await {
-            let Some(response) = self.answer_of(flight).await else {
-                return;
-            };
-            // Boxed, so that a waiting connection does not carry the room for what comes after.
-            if !Box::pin(self.after(response)).await {
-                return;
+    /// Resolves some time after a drain has begun, if the client has not said a word by then.
+    async fn is_silent_at_the_end(&self) {
+        self.rules.shutdown.last_call().await;
+        if self.wire.borrow().has_input() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads a request's head; `None` once the client has closed its side.
+    async fn head(&self) -> Result<Option<Request>, Http1Error> {
+        loop {
+            if let Some(request) = self.wire.borrow_mut().decode_head()? {
+                return Ok(Some(request));
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
             }
         }
     }
 
-    /// Runs a dispatcher until the connection ends (`None`), or until a request waits.
-    async fn dispatched<F>(&self, dispatch: impl Fn(LentIo<T>) -> Pin<Box<F>>) -> Option<Flight>
-    where
-        F: Future<Output = ()>,
-    {
-        self.connection.tally.restart();
-        let mut dispatcher = dispatch(LentIo {
-            connection: Rc::clone(&self.connection),
-            io: Rc::clone(&self.io),
-        });
-        let mut patience: Option<Pin<Box<Sleep>>> = None;
-        poll_fn(move |cx| {
-            if dispatcher.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            if !self.connection.is_parkable() {
-                patience = None;
-                return Poll::Pending;
-            }
-            let patience = patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
-            ready!(patience.as_mut().poll(cx));
-            Poll::Ready(self.connection.flight.take())
-        })
-        .await
+    /// The request as the application gets it; `None` if the client went before.
+    async fn prepared(
+        &self,
+        mut request: Request,
+        info: ConnectionInfo,
+    ) -> Result<Option<Request>, Http1Error> {
+        request.head_mut().peer_addr = info.peer();
+        request.extensions_mut().insert(info);
+        let Some(body) = RequestBody::of(&self.wire) else {
+            return Ok(Some(request));
+        };
+        if request.head().expect() {
+            let mut go_on = BytesMut::from("HTTP/1.1 100 Continue\r\n\r\n");
+            self.write_all(&mut go_on).await?;
+            self.flush().await?;
+        }
+        let payload = Box::pin(body) as BoxedPayloadStream;
+        let (request, _none) = request.replace_payload(Payload::Stream { payload });
+        Ok(Some(request))
     }
 
-    /// The parked handler's response; `None` once the client has gone, which drops the handler.
-    async fn answer_of(&self, mut flight: Flight) -> Option<Response<BoxBody>> {
-        let _parked = Parked::begin(&self.parked);
-        poll_fn(move |cx| match flight.as_mut().poll(cx) {
+    /// The handler's response; `None` once the client has gone, which drops the handler.
+    async fn answered<F>(&self, mut answer: Pin<Box<F>>) -> Option<Response<BoxBody>>
+    where
+        F: Future<Output = Response<BoxBody>>,
+    {
+        poll_fn(move |cx| match answer.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => {
-                let mut io = self.io.borrow_mut();
-                // What came early is kept for later, up to a limit; beyond it the client has to wait.
-                while io.early.len() < EARLY {
-                    match ready!(io.poll_early(cx)) {
-                        Ok(0) | Err(_) => return Poll::Ready(None),
-                        Ok(_) => {}
-                    }
-                }
-                Poll::Pending
-            }
+            Poll::Pending => self.wire.borrow_mut().poll_gone(cx).map(|()| None),
         })
         .await
     }
 
-    /// Writes the answer and waits for a next request; `false` once the connection is over.
-    async fn after(&self, response: Response<BoxBody>) -> bool {
-        match self.write(response).await {
-            Ok(ConnectionType::KeepAlive) if self.begins_again().await => true,
-            Ok(_) => {
-                self.close().await;
-                false
-            }
-            Err(error) => {
-                log::debug!("connection of {:?}: {error}", self.connection.peer);
-                false
-            }
-        }
-    }
-
-    async fn write(&self, response: Response<BoxBody>) -> io::Result<ConnectionType> {
-        let (mut head, mut body) = response.into_parts();
-        if self.shutdown.is_draining() {
+    /// Writes the answer and takes what is left of the request; `false` once the connection is over.
+    async fn respond(&self, response: Response<BoxBody>) -> Result<bool, Http1Error> {
+        let (mut head, body) = response.into_parts();
+        let is_short = self.wire.borrow_mut().rest_is_short(DISCARD);
+        if self.rules.shutdown.is_draining() || !is_short {
             head.head_mut().set_connection_type(ConnectionType::Close);
         }
         let size = body.size();
-        let mut codec = self.codec()?;
         let mut out = BytesMut::new();
-        codec.encode(Message::Item((head, size)), &mut out)?;
-        if !matches!(size, BodySize::None | BodySize::Sized(0)) {
-            while let Some(piece) = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
-                let piece = piece.map_err(|error| io::Error::other(error.to_string()))?;
-                codec.encode(Message::Chunk(Some(piece)), &mut out)?;
-                self.write_all(&mut out).await?;
-            }
-            codec.encode(Message::Chunk(None), &mut out)?;
+        self.wire.borrow_mut().encode_head(head, size, &mut out)?;
+        if !matches!(size, BodySize::None | BodySize::Sized(0)) && !self.wire.borrow().is_head() {
+            self.write_body(body, &mut out).await?;
         }
         self.write_all(&mut out).await?;
-        poll_fn(|cx| self.with_io(|io| io.poll_flush(cx))).await?;
-        Ok(match codec.keep_alive() {
-            true => ConnectionType::KeepAlive,
-            false => ConnectionType::Close,
-        })
+        self.flush().await?;
+        let is_read = is_short && self.discard().await;
+        if is_read && self.wire.borrow().keeps_alive() {
+            return Ok(true);
+        }
+        self.close(!is_read).await?;
+        Ok(false)
     }
 
-    /// A codec that has read a request like the parked one: HTTP/1.1, keep-alive, not HEAD. Others are not parked.
-    fn codec(&self) -> io::Result<Codec> {
-        let mut codec = Codec::new(self.codec.clone());
-        codec
-            .decode(&mut BytesMut::from("POST / HTTP/1.1\r\nHost: _\r\n\r\n"))
-            .map_err(io::Error::other)?;
-        Ok(codec)
+    async fn write_body(&self, body: BoxBody, out: &mut BytesMut) -> Result<(), Http1Error> {
+        let mut body = pin!(body);
+        loop {
+            let piece = poll_fn(|cx| match body.as_mut().poll_next(cx) {
+                Poll::Ready(piece) => Poll::Ready(Piece::of(piece)),
+                // What is there already must not wait for what is not.
+                Poll::Pending if !out.is_empty() => Poll::Ready(Piece::Later),
+                Poll::Pending => self.wire.borrow_mut().poll_gone(cx).map(|()| Piece::Gone),
+            });
+            match piece.await {
+                Piece::Bytes(mut bytes) => {
+                    while !bytes.is_empty() {
+                        let piece = bytes.split_to(bytes.len().min(PIECE));
+                        self.wire.borrow_mut().encode_body(Some(piece), out)?;
+                        self.write_all(out).await?;
+                    }
+                }
+                Piece::Later => {
+                    self.write_all(out).await?;
+                    self.flush().await?;
+                }
+                Piece::End => return Ok(self.wire.borrow_mut().encode_body(None, out)?),
+                Piece::Gone => return Err(Http1Error::Cut),
+                Piece::Failed(error) => return Err(Http1Error::Body(error)),
+            }
+        }
+    }
+
+    /// Takes what the handler left of its request; whether that was all of it.
+    async fn discard(&self) -> bool {
+        let reading = async {
+            let mut left = DISCARD;
+            loop {
+                match self.wire.borrow_mut().skip_body() {
+                    None => return false,
+                    Some(skipped) if skipped.is_end => return true,
+                    Some(skipped) if skipped.bytes > left => return false,
+                    Some(skipped) => left -= skipped.bytes,
+                }
+                if !self.read().await.is_ok_and(|bytes| bytes > 0) {
+                    return false;
+                }
+            }
+        };
+        timeout(self.rules.timeouts.read_header, reading).await == Ok(true)
+    }
+
+    /// Answers what never reached the application.
+    async fn refuse(&self, status: StatusCode) -> io::Result<()> {
+        let mut response = Response::with_body(status, ());
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        let mut out = BytesMut::new();
+        let size = BodySize::Sized(0);
+        self.wire.borrow_mut().encode_head(response, size, &mut out)?;
+        self.write_all(&mut out).await?;
+        self.close(true).await
+    }
+
+    /// Closes our side. A client that is still sending is listened to for a moment: a socket that is closed over unread
+    /// bytes is reset, and the client would lose the answer.
+    async fn close(&self, is_sending: bool) -> io::Result<()> {
+        poll_fn(|cx| self.with_io(|io| io.poll_shutdown(cx))).await?;
+        if is_sending {
+            let reading = async {
+                while self.read().await.is_ok_and(|bytes| bytes > 0) {
+                    self.wire.borrow_mut().forget_input();
+                }
+            };
+            // It is no fault if the client goes on: it has been told.
+            let _told = timeout(LINGER, reading).await;
+        }
+        Ok(())
+    }
+
+    /// Reads once; 0: the client has closed its side.
+    async fn read(&self) -> io::Result<usize> {
+        poll_fn(|cx| self.wire.borrow_mut().poll_read(cx)).await
     }
 
     async fn write_all(&self, out: &mut BytesMut) -> io::Result<()> {
@@ -272,168 +332,46 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Http1Connection<T> {
         Ok(())
     }
 
-    /// Waits for the first bytes of a next request. The socket itself knows how long a client may be idle.
-    async fn begins_again(&self) -> bool {
-        if !self.io.borrow().early.is_empty() {
-            return !self.shutdown.is_draining();
-        }
-        tokio::select! {
-            biased;
-            () = self.shutdown.notified() => false,
-            read = poll_fn(|cx| self.io.borrow_mut().poll_early(cx)) => read.is_ok_and(|bytes| bytes > 0),
-        }
-    }
-
-    async fn close(&self) {
-        if let Err(error) = poll_fn(|cx| self.with_io(|io| io.poll_shutdown(cx))).await {
-            log::debug!("closing the connection of {:?}: {error}", self.connection.peer);
-        }
+    async fn flush(&self) -> io::Result<()> {
+        poll_fn(|cx| self.with_io(|io| io.poll_flush(cx))).await
     }
 
     fn with_io<R>(&self, work: impl FnOnce(Pin<&mut GuardedIo<T>>) -> R) -> R {
-        work(Pin::new(&mut self.io.borrow_mut().io))
+        work(self.wire.borrow_mut().io())
     }
 }
 
-impl<T: AsyncRead + Unpin> SharedIo<T> {
-    /// Reads what the client sends while no dispatcher is there; 0: it has closed its side.
-    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [0; 1024];
-        let mut space = ReadBuf::new(&mut space);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
-        self.early.extend_from_slice(space.filled());
-        Poll::Ready(Ok(space.filled().len()))
-    }
+/// What a response's body gives next.
+enum Piece {
+    Bytes(Bytes),
+    Later,
+    End,
+    Gone,
+    Failed(Box<dyn std::error::Error>),
 }
 
-/// The socket as a dispatcher has it: for a while.
-struct LentIo<T> {
-    connection: Rc<Connection>,
-    io: Rc<RefCell<SharedIo<T>>>,
-}
-
-impl<T> LentIo<T> {
-    fn with<R>(&self, work: impl FnOnce(Pin<&mut GuardedIo<T>>) -> R) -> R
-    where
-        T: Unpin,
-    {
-        work(Pin::new(&mut self.io.borrow_mut().io))
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for LentIo<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let mut shared = self.io.borrow_mut();
-        let outcome = if shared.early.is_empty() {
-            Pin::new(&mut shared.io).poll_read(cx, buf)
-        } else {
-            let length = shared.early.len().min(buf.remaining());
-            buf.put_slice(shared.early.get(..length).unwrap_or_default());
-            shared.early.drain(..length);
-            if shared.early.is_empty() {
-                shared.early = Vec::new();
-            }
-            Poll::Ready(Ok(()))
-        };
-        self.connection
-            .tally
-            .give(buf.filled().get(before..).unwrap_or_default());
-        outcome
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for LentIo<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.with(|io| io.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.with(|io| io.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.borrow().io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|io| io.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|io| io.poll_shutdown(cx))
-    }
-}
-
-/// The application as a dispatcher sees it: handlers fly where they can be taken over.
-struct InFlightApp<S, B> {
-    app: Rc<Answered<S, B>>,
-}
-
-impl<S, B> Service<Request> for InFlightApp<S, B>
-where
-    S: Service<Request>,
-    S::Error: Into<actix_web::Error>,
-    S::Response: Into<Response<B>>,
-    S::Future: 'static,
-    B: MessageBody + 'static,
-{
-    type Response = Response<BoxBody>;
-    type Error = Response<BoxBody>;
-    type Future = Watched;
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.app.poll_ready(cx)
-    }
-
-    fn call(&self, request: Request) -> Self::Future {
-        let connection = match request.conn_data::<ConnectionInfo>() {
-            Some(info) => Rc::clone(info.connection()),
-            // Every connection has its facts from `http1`; without them only deadlines and parking are lost.
-            None => Connection::new(request.peer_addr(), None),
-        };
-        connection.tally.begin(request.head());
-        let flight = self.app.answer(request, Rc::clone(&connection));
-        connection.flight.set(Some(Box::pin(flight)));
-        Watched { connection }
-    }
-}
-
-/// What a dispatcher holds of a handler: it watches the flight, and ends it if it is dropped first.
-struct Watched {
-    connection: Rc<Connection>,
-}
-
-impl Future for Watched {
-    type Output = Result<Response<BoxBody>, Response<BoxBody>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Taken over: whoever has it polls it.
-        let Some(mut flight) = self.connection.flight.take() else {
-            return Poll::Pending;
-        };
-        match flight.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Ok(response)),
-            Poll::Pending => {
-                self.connection.flight.set(Some(flight));
-                Poll::Pending
-            }
+impl Piece {
+    fn of(piece: Option<Result<Bytes, Box<dyn std::error::Error>>>) -> Self {
+        match piece {
+            Some(Ok(bytes)) => Self::Bytes(bytes),
+            Some(Err(error)) => Self::Failed(error),
+            None => Self::End,
         }
     }
 }
 
-impl Drop for Watched {
-    fn drop(&mut self) {
-        drop(self.connection.flight.take());
+fn refusal(error: &ParseError) -> StatusCode {
+    match error {
+        ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
-/// A handler that takes longer waits for something to happen.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A response is encoded and written in pieces of this size, whatever the size of its chunks.
+const PIECE: usize = 16 * 1024;
 
-/// So much of a next request may come while the current one waits.
-const EARLY: usize = 16 * 1024;
+/// So much of a request that its handler did not read is taken behind the answer, to keep the connection.
+const DISCARD: u64 = 64 * 1024;
+
+/// How long a client that is still sending is listened to after the last answer.
+const LINGER: Duration = Duration::from_secs(1);

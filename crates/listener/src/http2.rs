@@ -27,15 +27,16 @@ use h2::{Ping, PingPong, Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
     answered::Answered,
-    connection_info::{Connection, ConnectionInfo},
+    connection_info::ConnectionInfo,
     endpoint::Endpoint,
-    guarded_io::GuardedIo,
-    shutdown::Shutdown,
+    frame_budget::FrameBudget,
+    guarded_io::{GuardedIo, WRITE_PROGRESS},
+    shutdown::{LAST_CALL, Shutdown},
 };
 
 /// How an HTTP/2 connection failed.
@@ -52,6 +53,7 @@ pub(crate) enum Http2Error {
 /// Serves one connection until it closes, the client is idle for too long, or a drain has let it finish.
 pub(crate) async fn serve<T, S, B>(
     io: GuardedIo<T>,
+    info: ConnectionInfo,
     app: Rc<Answered<S, B>>,
     endpoint: &Endpoint,
     shutdown: Shutdown,
@@ -64,21 +66,24 @@ where
     B: MessageBody + 'static,
 {
     let timeouts = endpoint.timeouts;
-    let connection = Rc::clone(io.connection());
     let opening = h2::server::Builder::new()
         .max_concurrent_streams(endpoint.limits.streams_per_connection)
         .max_header_list_size(u32::try_from(endpoint.limits.header_bytes_with_slack()).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(io);
-    let mut h2 = timeout(timeouts.read_header, opening)
-        .await
-        .map_err(|_| Http2Error::Silent)??;
+        .handshake::<_, Bytes>(FrameBudget::new(io));
+    let mut h2 = tokio::select! {
+        biased;
+        h2 = timeout(timeouts.read_header, opening) => h2.map_err(|_| Http2Error::Silent)??,
+        () = shutdown.last_call() => return Ok(()),
+    };
     let mut pulse = Pulse::new(h2.ping_pong());
     let mut streams = FuturesUnordered::new();
     let mut draining = pin!(shutdown.notified());
     let mut closes = false;
+    // A client that does not confirm the end must not hold it.
+    let mut farewell = pin!(sleep(LAST_CALL));
     let mut tick = pin!(sleep(timeouts.idle));
     loop {
         tokio::select! {
@@ -87,22 +92,27 @@ where
                 Some(accepted) => {
                     let (request, respond) = accepted?;
                     pulse.active();
-                    streams.push(answer(request, respond, &app, &connection, timeouts.write));
+                    streams.push(answer(request, respond, &app, info, timeouts.write));
                 }
             },
-            Some(()) = streams.next() => pulse.active(),
+            Some(()) = streams.next() => {
+                pulse.active();
+                farewell.as_mut().reset(Instant::now() + timeouts.disconnect);
+            }
             () = &mut draining, if !closes => {
                 closes = true;
+                farewell.as_mut().reset(Instant::now() + LAST_CALL);
                 h2.graceful_shutdown();
             }
+            () = &mut farewell, if closes && streams.is_empty() => return Ok(()),
             () = pulse.answered() => {}
             () = &mut tick => {
                 tick.as_mut().reset(Instant::now() + timeouts.idle);
                 match (pulse.tick(), streams.is_empty()) {
                     (Beat::Unanswered, _) => return Err(Http2Error::Dead),
-                    (Beat::Idle, true) if closes => return Ok(()),
                     (Beat::Idle, true) => {
                         closes = true;
+                        farewell.as_mut().reset(Instant::now() + LAST_CALL);
                         h2.graceful_shutdown();
                     }
                     (Beat::Idle | Beat::Active, _) => pulse.ask()?,
@@ -175,7 +185,7 @@ async fn answer<S, B>(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     app: &Answered<S, B>,
-    connection: &Rc<Connection>,
+    info: ConnectionInfo,
     write_deadline: Duration,
 ) where
     S: Service<Request>,
@@ -184,8 +194,8 @@ async fn answer<S, B>(
     B: MessageBody + 'static,
 {
     let is_head = request.method() == Method::HEAD;
-    let (request, body) = into_request(request, connection);
-    let answer = app.answer(request, Rc::clone(connection));
+    let (request, body) = into_request(request, info);
+    let answer = app.answer(request);
     let response = {
         let mut answer = pin!(answer);
         tokio::select! {
@@ -200,11 +210,11 @@ async fn answer<S, B>(
             // It is no fault if it does not end in time.
             let _ = timeout(DISCARD_TIME, body.discard()).await;
         }
-        Err(error) => log::debug!("HTTP/2 response to {:?}: {error}", connection.peer),
+        Err(error) => log::debug!("HTTP/2 response to {:?}: {error}", info.peer()),
     }
 }
 
-fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>) -> (Request, RequestBody) {
+fn into_request(request: http::Request<RecvStream>, info: ConnectionInfo) -> (Request, RequestBody) {
     let (parts, body) = request.into_parts();
     let is_empty = body.is_end_stream();
     let body = RequestBody {
@@ -222,10 +232,8 @@ fn into_request(request: http::Request<RecvStream>, connection: &Rc<Connection>)
     head.uri = parts.uri;
     head.version = parts.version;
     head.headers = parts.headers.into();
-    head.peer_addr = connection.peer;
-    request
-        .extensions_mut()
-        .insert(ConnectionInfo::new(Rc::clone(connection)));
+    head.peer_addr = info.peer();
+    request.extensions_mut().insert(info);
     (request, body)
 }
 
@@ -295,6 +303,7 @@ async fn send<B: MessageBody>(
         BodySize::Sized(length) => Some(length),
         BodySize::None | BodySize::Stream => None,
     };
+    let mut patience = Patience::new(write_deadline);
     loop {
         let chunk = tokio::select! {
             biased;
@@ -305,7 +314,7 @@ async fn send<B: MessageBody>(
             Some(Ok(chunk)) => {
                 left = left.map(|left| left.saturating_sub(chunk.len() as u64));
                 let is_last = left == Some(0);
-                send_chunk(&mut stream, chunk, is_last, write_deadline).await?;
+                send_chunk(&mut stream, chunk, is_last, &mut patience).await?;
                 if is_last {
                     return Ok(());
                 }
@@ -324,11 +333,11 @@ async fn send_chunk(
     stream: &mut SendStream<Bytes>,
     mut chunk: Bytes,
     is_last: bool,
-    write_deadline: Duration,
+    patience: &mut Patience,
 ) -> Result<(), SendError> {
     while !chunk.is_empty() {
         stream.reserve_capacity(chunk.len().min(CHUNK));
-        let room = timeout(write_deadline, poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let room = timeout_at(patience.deadline(), poll_fn(|cx| stream.poll_capacity(cx))).await;
         match room {
             Err(_) => {
                 stream.send_reset(Reason::CANCEL);
@@ -338,11 +347,42 @@ async fn send_chunk(
             Ok(None) => return Ok(()),
             Ok(Some(room)) => {
                 let part = chunk.split_to(chunk.len().min(room?));
+                patience.progress(part.len());
                 stream.send_data(part, is_last && chunk.is_empty())?;
             }
         }
     }
     Ok(())
+}
+
+/// How long a client may take for [`WRITE_PROGRESS`] bytes of a response: one that opens its window byte by byte does
+/// not hold the response for ever.
+struct Patience {
+    limit: Duration,
+    deadline: Option<Instant>,
+    sent: usize,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            deadline: None,
+            sent: 0,
+        }
+    }
+
+    fn deadline(&mut self) -> Instant {
+        *self.deadline.get_or_insert_with(|| Instant::now() + self.limit)
+    }
+
+    fn progress(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.sent >= WRITE_PROGRESS {
+            self.sent = 0;
+            self.deadline = None;
+        }
+    }
 }
 
 fn into_head(response: &Response<()>, size: BodySize) -> http::Response<()> {

@@ -12,12 +12,14 @@
 //! What it guarantees, and `HttpServer` would not:
 //! - a new generation of certificates, client CAs and CRLs applies to the next ClientHello; open connections
 //!   keep theirs;
-//! - one deadline over the whole handshake, a cap on concurrent handshakes that silent clients cannot fill;
+//! - one deadline over the whole handshake, and no handshake that waits for another client's;
 //! - a hard cap of connections per listener over all workers, before TLS;
-//! - a client that goes away drops its handler at once, on HTTP/1.1 and HTTP/2 (also by a stream reset);
+//! - a client that goes away drops its handler at once, on HTTP/1.1 and HTTP/2 (also by a stream reset), whatever it
+//!   had sent before;
+//! - a client that sends more than is read, or reads less than is sent, waits, and costs no more than a head's room;
 //! - deadlines for request heads on every request, for clients that stop reading, for idle connections;
-//! - 431 for a request head above `max_header_bytes` + 4 KiB (a head above 128 KiB or 96 headers is refused
-//!   by actix-http with 431 before it is complete; on HTTP/2 the connection's header list limit does it);
+//! - 431 for a request head above `max_header_bytes` + 4 KiB, also before it is complete, or of more than 96 headers
+//!   (on HTTP/2 the connection's header list limit does it);
 //! - a handler's panic is an empty 500;
 //! - a drain that closes idle connections at once and takes no longer than what is in flight.
 //!
@@ -27,6 +29,7 @@ mod answered;
 mod bind;
 mod connection_info;
 mod endpoint;
+mod frame_budget;
 mod guarded_io;
 mod handshake;
 mod http1;
@@ -36,7 +39,6 @@ mod open_connections;
 mod server;
 mod service;
 mod shutdown;
-mod tally;
 mod unstable;
 
 pub use self::{

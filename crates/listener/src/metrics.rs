@@ -17,7 +17,6 @@ pub struct ListenerMetrics {
     broken: Family<ListenerLabel, Counter>,
     open: Family<ListenerLabel, Gauge>,
     active_requests: Family<ListenerLabel, Gauge>,
-    parked_requests: Family<ListenerLabel, Gauge>,
     panics: Family<ListenerLabel, Counter>,
 }
 
@@ -57,11 +56,6 @@ impl ListenerMetrics {
             metrics.active_requests.clone(),
         );
         registry.register(
-            "requests_parked",
-            "Requests that wait for their answer without holding buffers (HTTP/1.1)",
-            metrics.parked_requests.clone(),
-        );
-        registry.register(
             "handler_panics",
             "Requests answered 500 because their handler panicked",
             metrics.panics.clone(),
@@ -80,7 +74,6 @@ impl ListenerMetrics {
             broken: self.broken.get_or_create_owned(&label),
             open: self.open.get_or_create_owned(&label),
             active_requests: self.active_requests.get_or_create_owned(&label),
-            parked_requests: self.parked_requests.get_or_create_owned(&label),
             panics: self.panics.get_or_create_owned(&label),
         }
     }

@@ -3,9 +3,12 @@
 //! A [`Place`] is taken at accept and lives inside the connection, so the count cannot drift: whatever ends a
 //! connection (close, time-out, panic, forced stop) drops its place.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
@@ -55,8 +58,6 @@ pub(crate) struct ConnectionCounters {
     pub(crate) open: Gauge,
     /// Requests being answered, long polls included.
     pub(crate) active_requests: Gauge,
-    /// Those that wait without buffers.
-    pub(crate) parked_requests: Gauge,
     pub(crate) panics: Counter,
 }
 
@@ -109,6 +110,28 @@ impl Drop for Place {
         if self.listener.server.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.listener.server.last_closed.notify_waiters();
         }
+    }
+}
+
+/// One request, from the end of its head to the end of its response.
+pub(crate) struct ActiveRequest {
+    counters: Rc<ConnectionCounters>,
+}
+
+impl ActiveRequest {
+    pub(crate) fn begin(counters: Rc<ConnectionCounters>) -> Self {
+        counters.active_requests.inc();
+        Self { counters }
+    }
+
+    pub(crate) fn counters(&self) -> &ConnectionCounters {
+        &self.counters
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.counters.active_requests.dec();
     }
 }
 

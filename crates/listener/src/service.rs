@@ -1,14 +1,15 @@
 //! One listener's service on one worker: accepted socket in, finished connection out.
 //!
 //! ```text
-//! TcpStream ─ place (cap) ─ NODELAY ─ TLS handshake ─┬─ http/1.1 ─ actix-http ─┐
-//!                                                    └─ h2 ─────── http2.rs ───┴─ Answered ─ App
+//! TcpStream ─ place (cap) ─ NODELAY ─ TLS handshake ─┬─ http/1.1 ─ http1.rs ─┐
+//!                                                    └─ h2 ─────── http2.rs ─┴─ Answered ─ App
 //! ```
 //!
 //! The future of a connection is boxed twice on purpose: the memory of the handshake is freed when it ends, and
 //! actix-server holds what it is given in two copies.
 
 use std::{
+    fmt,
     future::ready,
     net::SocketAddr,
     rc::Rc,
@@ -16,24 +17,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_http::{Request, Response, body::MessageBody};
+use actix_http::{KeepAlive, Request, Response, ServiceConfig, body::MessageBody};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::dev::AppConfig;
 use futures_util::future::LocalBoxFuture;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::Semaphore,
-};
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpStream;
 
 use crate::{
     answered::Answered,
-    connection_info::Connection,
+    connection_info::{ConnectionInfo, TlsFacts},
     endpoint::Endpoint,
-    guarded_io::{Deadlines, GuardedIo, NextRequestDeadlines},
+    guarded_io::{GuardedIo, Socket},
     handshake::Handshaker,
-    http1::http1,
+    http1::{self, Http1Rules},
     http2,
     open_connections::{ListenerConnections, Place},
     shutdown::Shutdown,
@@ -52,18 +48,16 @@ pub(crate) struct Listener {
 }
 
 /// Builds the service of `listener` for the current worker.
-pub(crate) async fn on_worker<I, S, B>(listener: Listener, app: I) -> Result<ConnectionService, ()>
+pub(crate) async fn on_worker<I, S, B>(
+    listener: Listener,
+    app: I,
+) -> Result<ConnectionService<S::Service, B>, ()>
 where
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
-    S::Service: 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::InitError: std::fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    <S::Service as Service<Request>>::Future: 'static,
-    B: MessageBody + 'static,
+    S::InitError: fmt::Debug,
 {
-    let endpoint = Arc::clone(&listener.endpoint);
+    let endpoint = &listener.endpoint;
     let config = unstable::app_config(endpoint.tls.is_some(), listener.host.clone(), listener.address);
     let app = app.into_factory().new_service(config).await.map_err(|error| {
         log::error!(
@@ -71,59 +65,55 @@ where
             endpoint.name
         );
     })?;
-    let app = Rc::new(Answered::new(
-        app,
-        endpoint.limits.header_bytes_with_slack(),
-        listener.connections.counters().clone(),
-    ));
-    let transport = match endpoint.tls.clone() {
-        None => Transport::Plain {
-            http1: http1(&listener, app).await?,
-        },
-        Some(resolver) => Transport::Tls {
-            handshaker: Handshaker {
-                resolver,
-                permits: Semaphore::new(endpoint.limits.handshakes_per_worker.max(1)),
-                timeout: endpoint.timeouts.handshake,
-                metrics: endpoint.handshakes.clone(),
-            },
-            http1: http1(&listener, Rc::clone(&app)).await?,
-            http2: http2(&listener, app),
-        },
-    };
+    let max_header_bytes = endpoint.limits.header_bytes_with_slack();
+    let counters = listener.connections.counters().clone();
+    let timeouts = endpoint.timeouts;
     Ok(ConnectionService {
-        worker: Rc::new(Worker::new(listener, transport)),
+        worker: Rc::new(Worker {
+            app: Rc::new(Answered::new(app, max_header_bytes, counters)),
+            handshaker: endpoint.tls.clone().map(|resolver| Handshaker {
+                resolver,
+                timeout: timeouts.handshake,
+                metrics: endpoint.handshakes.clone(),
+                shutdown: listener.shutdown.clone(),
+            }),
+            http1: Rc::new(Http1Rules {
+                codec: ServiceConfig::new(
+                    KeepAlive::Timeout(timeouts.idle),
+                    timeouts.read_header,
+                    timeouts.disconnect,
+                    endpoint.tls.is_some(),
+                    Some(listener.address),
+                ),
+                timeouts,
+                max_header_bytes,
+                shutdown: listener.shutdown.clone(),
+            }),
+            listener,
+        }),
     })
 }
 
 /// Serves accepted sockets. Always ready: what is too much is closed, never left waiting (and a worker that is
 /// not ready would stop all its listeners).
-pub(crate) struct ConnectionService {
-    worker: Rc<Worker>,
+pub(crate) struct ConnectionService<S, B> {
+    worker: Rc<Worker<S, B>>,
 }
 
-struct Worker {
+struct Worker<S, B> {
     listener: Listener,
-    transport: Transport,
-    http1_deadlines: Rc<Deadlines>,
-    http2_deadlines: Rc<Deadlines>,
+    app: Rc<Answered<S, B>>,
+    handshaker: Option<Handshaker>,
+    http1: Rc<Http1Rules>,
 }
 
-enum Transport {
-    Plain {
-        http1: Serve<TcpStream>,
-    },
-    Tls {
-        handshaker: Handshaker,
-        http1: Serve<TlsStream<TcpStream>>,
-        http2: Serve<TlsStream<TcpStream>>,
-    },
-}
-
-/// Runs one connection to its end.
-pub(crate) type Serve<T> = Box<dyn Fn(GuardedIo<T>) -> LocalBoxFuture<'static, ()>>;
-
-impl Service<TcpStream> for ConnectionService {
+impl<S, B> Service<TcpStream> for ConnectionService<S, B>
+where
+    S: Service<Request> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
     type Response = ();
     type Error = ();
     type Future = LocalBoxFuture<'static, Result<(), ()>>;
@@ -140,96 +130,66 @@ impl Service<TcpStream> for ConnectionService {
     }
 }
 
-impl Worker {
-    fn new(listener: Listener, transport: Transport) -> Self {
-        let timeouts = listener.endpoint.timeouts;
-        let http2_deadlines = Deadlines {
-            write: timeouts.write,
-            disconnect: timeouts.disconnect,
-            next_request: None,
-        };
-        let next_request = Some(NextRequestDeadlines {
-            idle: timeouts.idle,
-            read_header: timeouts.read_header,
-        });
-        Self {
-            listener,
-            transport,
-            http1_deadlines: Rc::new(Deadlines {
-                next_request,
-                ..http2_deadlines
-            }),
-            http2_deadlines: Rc::new(http2_deadlines),
-        }
-    }
-
+impl<S, B> Worker<S, B>
+where
+    S: Service<Request> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
     async fn serve(self: Rc<Self>, io: TcpStream, place: Place) -> Result<(), ()> {
         let peer = io.peer_addr().ok();
         // Off by default, and each answer would wait for the client's delayed acknowledgement.
         if let Err(error) = io.set_nodelay(true) {
             log::debug!("{}: no TCP_NODELAY for {peer:?}: {error}", self.name());
         }
-        match &self.transport {
-            Transport::Plain { http1 } => {
-                let connection = Connection::new(peer, None);
-                http1(GuardedIo::new(
-                    io,
-                    connection,
-                    Rc::clone(&self.http1_deadlines),
-                    place,
-                ))
-                .await;
+        let Some(handshaker) = &self.handshaker else {
+            return self.http1(io, ConnectionInfo::new(peer, None), place).await;
+        };
+        // Boxed, so that its memory is free once it is done.
+        let (io, tls) = match Box::pin(handshaker.shake(io)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::debug!("{}: TLS handshake with {peer:?}: {error}", self.name());
+                return Err(());
             }
-            Transport::Tls {
-                handshaker,
-                http1,
-                http2,
-            } => {
-                // Boxed, so that its memory is free once it is done.
-                let (io, tls) = match Box::pin(handshaker.shake(io)).await {
-                    Ok(stream) => stream,
-                    Err(error) => {
-                        log::debug!("{}: TLS handshake with {peer:?}: {error}", self.name());
-                        return Err(());
-                    }
-                };
-                let connection = Connection::new(peer, Some(tls));
-                let (serve, deadlines) = match tls.is_http2 {
-                    true => (http2, &self.http2_deadlines),
-                    false => (http1, &self.http1_deadlines),
-                };
-                serve(GuardedIo::new(io, connection, Rc::clone(deadlines), place)).await;
-            }
+        };
+        let info = ConnectionInfo::new(peer, Some(tls));
+        match tls {
+            TlsFacts { is_http2: true, .. } => self.http2(io, info, place).await,
+            TlsFacts { is_http2: false, .. } => self.http1(io, info, place).await,
         }
-        Ok(())
+    }
+
+    async fn http1<T: Socket>(&self, io: T, info: ConnectionInfo, place: Place) -> Result<(), ()> {
+        let io = GuardedIo::new(io, &self.http1.timeouts, place);
+        let served = Box::pin(http1::serve(
+            io,
+            info,
+            Rc::clone(&self.app),
+            Rc::clone(&self.http1),
+        ))
+        .await;
+        served.map_err(|error| self.broken(info, "HTTP/1.1", &error))
+    }
+
+    async fn http2<T: Socket>(&self, io: T, info: ConnectionInfo, place: Place) -> Result<(), ()> {
+        let io = GuardedIo::new(io, &self.http1.timeouts, place);
+        let (app, shutdown) = (Rc::clone(&self.app), self.listener.shutdown.clone());
+        let served = Box::pin(http2::serve(io, info, app, &self.listener.endpoint, shutdown)).await;
+        served.map_err(|error| self.broken(info, "HTTP/2", &error))
+    }
+
+    fn broken(&self, info: ConnectionInfo, protocol: &str, error: &dyn std::error::Error) {
+        self.listener.connections.counters().broken.inc();
+        log::debug!(
+            "{}: {protocol} connection of {:?}: {error}",
+            self.name(),
+            info.peer()
+        );
     }
 
     fn name(&self) -> &str {
         &self.listener.endpoint.name
     }
-}
-
-fn http2<T, S, B>(listener: &Listener, app: Rc<Answered<S, B>>) -> Serve<T>
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::Response: Into<Response<B>> + 'static,
-    S::Future: 'static,
-    B: MessageBody + 'static,
-{
-    let endpoint = Arc::clone(&listener.endpoint);
-    let shutdown = listener.shutdown.clone();
-    let broken = listener.connections.counters().broken.clone();
-    Box::new(move |io| {
-        let (endpoint, broken) = (Arc::clone(&endpoint), broken.clone());
-        let (shutdown, app) = (shutdown.clone(), Rc::clone(&app));
-        Box::pin(async move {
-            let peer = io.connection().peer;
-            if let Err(error) = http2::serve(io, app, &endpoint, shutdown).await {
-                broken.inc();
-                log::debug!("{}: HTTP/2 connection of {peer:?}: {error}", endpoint.name);
-            }
-        })
-    })
 }

@@ -1,6 +1,8 @@
 //! The word that serving ends, for everything that waits: long polls, idle connections, HTTP/2.
 
-use tokio::sync::watch;
+use std::time::Duration;
+
+use tokio::{sync::watch, time::sleep};
 
 /// Tells that the server has begun to drain. Cheap to clone; every clone hears it, also one made later.
 #[derive(Clone, Debug)]
@@ -24,6 +26,14 @@ impl Shutdown {
     }
 }
 
+impl Shutdown {
+    /// Resolves a moment after a drain has begun: until then, a connection that has asked for nothing may still do so.
+    pub(crate) async fn last_call(&self) {
+        self.notified().await;
+        sleep(LAST_CALL).await;
+    }
+}
+
 /// The one that says so; belongs to the server.
 #[derive(Debug)]
 pub(crate) struct ShutdownSender {
@@ -40,6 +50,9 @@ impl ShutdownSender {
         self.phase.send_replace(true);
     }
 }
+
+/// How long a connection that has not sent anything yet may hold a drain.
+pub(crate) const LAST_CALL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::LoadError;
 use crate::legacy_key::Locked;
-use crate::pem::{Key, Sections};
+use crate::pem::{self, Key, Sections};
 use crate::warning::Warning;
 
 /// Every key of `sections` that can sign, in order; encrypted ones are opened with `passphrase`.
@@ -52,8 +52,21 @@ pub(crate) fn signing_keys(
     }
 }
 
+/// The first private key of a PEM text, which must not be encrypted: for a client that shows a certificate.
+///
+/// # Errors
+/// The text is damaged, no PEM, or its first key is encrypted.
+pub fn private_key(file: &str, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let sections = pem::parse("key", file, bytes)?;
+    let first = sections.keys.first().ok_or_else(|| LoadError::NoKey {
+        file: file.to_owned(),
+        inventory: sections.inventory(),
+    })?;
+    plain(file, first, None, &mut Vec::new())
+}
+
 /// A key of the file, opened if it is encrypted.
-pub(crate) fn plain(
+fn plain(
     file: &str,
     key: &Key,
     passphrase: Option<&[u8]>,

@@ -63,6 +63,7 @@ pub use chain_fault::ChainFault;
 pub use error::{Findings, LoadError, Rejected, StartError};
 pub use form::Form;
 pub use generation::Generation;
+pub use key::private_key as pem_private_key;
 pub use metrics::{HandshakeMetrics, HandshakeResult, ReloadMetrics};
 pub use moment::{Clock, rfc3339};
 pub use mounted_volume::missing_secret_key;

@@ -1,14 +1,12 @@
 //! `fleet-server quickstart`: `run` with certificates of its own, and printed help for the first ten minutes.
 
 use std::{
-    fs,
     io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use configuration::{Config, Overlay, PathOrPem};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 
 use tls_reload::PemSource;
@@ -20,7 +18,7 @@ use super::{
 use crate::{
     data_directory, lifecycle,
     local_ca::LocalCa,
-    planning,
+    pem_file, planning,
     quickstart_facts::QuickstartFacts,
     server::{self, Running},
 };
@@ -135,9 +133,7 @@ fn authority(data: &Path, served: &Path) -> Result<(Option<PathBuf>, Option<Stri
     } else {
         served.to_owned()
     };
-    let pem = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.with_context(|| format!("{} is not PEM", file.display()))?;
+    let chain = pem_file::certificates("CA", &file)?;
     let Some(last) = chain.last() else {
         return Ok((None, None));
     };

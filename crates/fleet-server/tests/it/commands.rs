@@ -60,7 +60,7 @@ async fn status_shows_the_served_certificate_with_and_without_verifying_it() {
         .arg(plain)
         .output();
     assert!(
-        err.contains("no Fleet Server") && !out.contains("certificate"),
+        err.contains("is not a Fleet Server") && !out.contains("certificate"),
         "{out}{err}"
     );
 }

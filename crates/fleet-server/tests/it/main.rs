@@ -1,8 +1,8 @@
 //! Black box: the real binary over real TLS sockets.
 //!
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
-//! load), `client_certificates` (whom TLS lets in), `cert_command` (`cert show`, `cert check`, a start with bad
-//! certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
+//! load), `client_certificates` (whom TLS lets in), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
+//! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
 //! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `first_start` (keys and
 //! tokens that operators lay down), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad
 //! input), `outside` (metrics, probes, logs, stop), `store_faults` (damage, full disk).
@@ -16,6 +16,7 @@
 mod agents;
 mod cert_as_client;
 mod cert_command;
+mod cert_show;
 mod certificates;
 mod certificates_told;
 mod client_certificates;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use listener::{Endpoint, Limits, Timeouts};
+use listener::{Endpoint, Timeouts};
 
 use crate::support::{closed, get, identity, response, start, tcp, tls};
 
@@ -48,10 +48,6 @@ async fn no_cap_when_max_connections_is_zero() {
 async fn silent_sockets_never_starve_a_good_handshake() {
     let identity = identity();
     let mut endpoint = identity.endpoint();
-    endpoint.limits = Limits {
-        handshakes_per_worker: 1,
-        ..Limits::default()
-    };
     endpoint.timeouts = Timeouts {
         handshake: Duration::from_secs(60),
         ..Timeouts::default()

@@ -91,6 +91,30 @@ async fn the_head_deadline_does_not_touch_a_long_poll() {
 }
 
 #[actix_rt::test]
+async fn a_connection_that_is_used_now_and_then_is_kept() {
+    let timeouts = Timeouts {
+        read_header: Duration::from_millis(300),
+        idle: Duration::from_secs(60),
+        ..Timeouts::default()
+    };
+    let identity = identity();
+    let mut tls_endpoint = identity.endpoint();
+    tls_endpoint.timeouts = timeouts;
+    let secure = start(tls_endpoint).await;
+    let plain = start(endpoint(timeouts)).await;
+    let mut tls_io = tls(secure.port, &identity.roots, &[]).await.unwrap();
+    let mut io = tcp(plain.port).await;
+    for _ in 0..4 {
+        assert_eq!(get(&mut tls_io, "/hello").await.0, 200);
+        assert_eq!(get(&mut io, "/hello").await.0, 200);
+        // Longer than a head may take: its passing must do nothing.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    secure.stop().await;
+    plain.stop().await;
+}
+
+#[actix_rt::test]
 async fn an_idle_connection_is_closed() {
     let timeouts = Timeouts {
         idle: Duration::from_millis(700),

@@ -84,21 +84,78 @@ async fn what_does_not_end_within_the_grace_is_cut() {
     let request = http::Request::get("https://localhost/endless").body(()).unwrap();
     let (response, _stream) = http2.request(request, None).await;
     let _unread = response.await.unwrap();
-    // A handshake that never comes counts too.
-    let _silent = tcp(server.port).await;
     server.routes.until_waiting(2).await;
-    server.until_open(3).await;
+    server.until_open(2).await;
     let started = Instant::now();
     let drained = tokio::time::timeout(LIMIT, server.handle.drain(Duration::from_millis(700)))
         .await
         .unwrap();
-    assert_eq!(drained, Drained { cut: 3 });
+    assert_eq!(drained, Drained { cut: 2 });
     assert!(
         started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
     );
     server.routes.until_waiting(0).await;
+}
+
+#[actix_rt::test]
+async fn silent_connections_do_not_hold_a_drain() {
+    let identity = identity();
+    let secure = start(identity.endpoint()).await;
+    let plain = start(Endpoint::new("admin", "127.0.0.1", 0)).await;
+    let before_tls = tcp(secure.port).await;
+    let mut partial = tcp(secure.port).await;
+    send(&mut partial, "\x16\x03\x01\x02\x00").await;
+    let after_tls = tls(secure.port, &identity.roots, &[]).await.unwrap();
+    let h2 = tls(secure.port, &identity.roots, &["h2"]).await.unwrap();
+    let without_tls = tcp(plain.port).await;
+    secure.until_open(4).await;
+    plain.until_open(1).await;
+    let started = Instant::now();
+    for server in [&secure, &plain] {
+        let drained = tokio::time::timeout(LIMIT, server.handle.drain(GRACE))
+            .await
+            .unwrap();
+        assert_eq!(drained, Drained { cut: 0 });
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    drop((before_tls, partial, after_tls, h2, without_tls));
+}
+
+#[actix_rt::test]
+async fn a_request_that_comes_while_the_server_stops_is_answered_and_told_to_close() {
+    let identity = identity();
+    let secure = start(identity.endpoint()).await;
+    let plain = start(Endpoint::new("admin", "127.0.0.1", 0)).await;
+    let mut tls_io = tls(secure.port, &identity.roots, &[]).await.unwrap();
+    let mut io = tcp(plain.port).await;
+    secure.until_open(1).await;
+    plain.until_open(1).await;
+    let drains: Vec<_> = [&secure, &plain]
+        .map(|server| server.handle.clone())
+        .map(|handle| actix_rt::spawn(async move { handle.drain(GRACE).await }))
+        .into();
+    secure.routes.shutdown.get().unwrap().notified().await;
+    plain.routes.shutdown.get().unwrap().notified().await;
+    let request = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+    send(&mut tls_io, request).await;
+    send(&mut io, request).await;
+    for answer in [closed(&mut tls_io).await, closed(&mut io).await] {
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello"),
+            "{answer}"
+        );
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+    }
+    for drain in drains {
+        assert_eq!(drain.await.unwrap(), Drained { cut: 0 });
+    }
 }
 
 #[actix_rt::test]

@@ -2,7 +2,8 @@
 //!
 //! `support` starts servers and clients. A new test goes where its question is: which protocol (`protocols`),
 //! how many (`caps`), how long (`deadlines`), what happens when a client goes (`departures`), when the server
-//! goes (`drain`), when certificates change (`swap`), when a handler fails (`panics`).
+//! goes (`drain`), when certificates change (`swap`), when a handler fails (`panics`), what happens around a request that
+//! waits (`waiting`), what a client that means harm can cost the others (`hostile`).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,8 +14,9 @@ mod caps;
 mod deadlines;
 mod departures;
 mod drain;
+mod hostile;
 mod panics;
-mod parked;
 mod protocols;
 mod support;
 mod swap;
+mod waiting;

@@ -96,6 +96,9 @@ impl Routes {
 
 async fn wait(routes: web::Data<Routes>) -> &'static str {
     let routes = routes.into_inner();
+    let mut released = std::pin::pin!(routes.release.notified());
+    // Before it counts as waiting, so that a test that sees it wait can release it.
+    released.as_mut().enable();
     let _waiting = Waiting::begin(&routes);
     let draining = async {
         match routes.shutdown.get() {
@@ -104,7 +107,7 @@ async fn wait(routes: web::Data<Routes>) -> &'static str {
         }
     };
     tokio::select! {
-        () = routes.release.notified() => "released",
+        () = released => "released",
         () = draining => "draining",
     }
 }

@@ -11,20 +11,12 @@ use super::section::{Broken, Section, is_base64, lines};
 
 /// What `rustls-pemfile` makes of a section; `None` if it knows no section of this name.
 pub(super) fn item(section: &Section<'_>) -> Result<Option<Item>, Broken> {
-    let base64 = base64(section)?;
-    let label = section.label.as_bytes();
-    let mut clean = Zeroizing::new(Vec::with_capacity(base64.len() + 2 * label.len() + 40));
-    for part in [
-        b"-----BEGIN ",
-        label,
-        b"-----\n",
-        &base64,
-        b"\n-----END ",
-        label,
-        b"-----\n",
-    ] {
-        clean.extend_from_slice(part);
-    }
+    let label = section.label;
+    let (begin, end) = (
+        format!("-----BEGIN {label}-----\n"),
+        format!("\n-----END {label}-----\n"),
+    );
+    let clean = between(&begin, section, &end)?;
     match rustls_pemfile::read_one_from_slice(&clean) {
         Ok(found) => Ok(found.map(|(item, _)| item)),
         Err(_) => Err(not_base64(section.line)),
@@ -34,21 +26,24 @@ pub(super) fn item(section: &Section<'_>) -> Result<Option<Item>, Broken> {
 /// The bytes of a section of any name.
 pub(super) fn bytes(section: &Section<'_>) -> Result<Zeroizing<Vec<u8>>, Broken> {
     base64::engine::general_purpose::STANDARD
-        .decode(&*base64(section)?)
+        .decode(&*between("", section, "")?)
         .map(Zeroizing::new)
         .map_err(|_| not_base64(section.line))
 }
 
-/// The body without its white space.
-fn base64(section: &Section<'_>) -> Result<Zeroizing<Vec<u8>>, Broken> {
+/// The body without its white space, in one piece of memory: growing would leave copies of a key behind.
+fn between(begin: &str, section: &Section<'_>, end: &str) -> Result<Zeroizing<Vec<u8>>, Broken> {
     let is_foreign = |b: &u8| !is_base64(b) && !b.is_ascii_whitespace() && *b != VERTICAL_TAB;
     if let Some(place) = section.body.iter().position(is_foreign) {
         let before = section.body.get(..place).unwrap_or_default();
         return Err(not_base64(section.body_line + lines(before)));
     }
-    Ok(Zeroizing::new(
-        section.body.iter().copied().filter(is_base64).collect(),
-    ))
+    let room = begin.len() + section.body.len() + end.len();
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    text.extend_from_slice(begin.as_bytes());
+    text.extend(section.body.iter().copied().filter(is_base64));
+    text.extend_from_slice(end.as_bytes());
+    Ok(text)
 }
 
 fn not_base64(line: usize) -> Broken {

@@ -1,16 +1,18 @@
 //! `cert check`: whether files could be served, by the server's own validation, and what a client would say of them.
 
 use std::{
-    fs,
     io::Write,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use tls_reload::{AsClient, Findings, Generation, LoadError, Passphrase, PemSource, Settings, Warning};
 
-use crate::cli::{Exit, GlobalArgs};
+use crate::{
+    cli::{Exit, GlobalArgs},
+    pem_file,
+};
 
 /// What to check: a pair, or the sets of a configuration.
 #[derive(Clone, Debug, clap::Args)]
@@ -122,9 +124,7 @@ struct Client<'a> {
 }
 
 fn client<'a>(ca: &'a Path, names: &'a [String]) -> Result<Client<'a>> {
-    let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
-    let authorities = tls_reload::pem_certificates("CA", &ca.display().to_string(), &pem)
-        .map_err(|error| anyhow!("{error}\nhint: {}", error.hint()))?;
+    let authorities = pem_file::certificates("CA", ca)?;
     let verifier = AsClient::trusting(&authorities)
         .map_err(|reason| anyhow!("no client can trust {}: {reason}", ca.display()))?;
     Ok(Client { ca, verifier, names })

@@ -11,17 +11,7 @@ use crate::cli::{Exit, GlobalArgs};
 use crate::client::{Client, ClientArgs, Target};
 
 pub(super) fn run(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    let client = if global.is_configured() {
-        Client::of_config(client, &global.load()?)?
-    } else {
-        Client::new(client, &global.data_dir(), Target::Admin)?
-    };
-    let (code, body) = client.get("/api/tls", true)?;
-    if code != 200 {
-        bail!("{} answered {code}: {body}", client.url());
-    }
-    let state: Value =
-        serde_json::from_str(&body).with_context(|| format!("{} is no Fleet Server", client.url()))?;
+    let state = ask(client, global)?;
     if json {
         writeln!(out, "{state:#}")?;
         return Ok(Exit::Success);
@@ -38,6 +28,34 @@ pub(super) fn run(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mu
     }
     let is_healthy = sets.values().all(|set| set["healthy"] == true);
     Ok(if is_healthy { Exit::Success } else { Exit::Failure })
+}
+
+fn ask(args: &ClientArgs, global: &GlobalArgs) -> Result<Value> {
+    if !global.is_configured() {
+        return state_of(&Client::new(args, &global.data_dir(), Target::Admin)?);
+    }
+    // quickstart adds to a configuration: TLS, for one. Where it has started the server, it has written down what
+    // answers; that may be long ago, and then the configuration holds.
+    let quickstart = match &global.data_dir {
+        Some(data) => Client::of_quickstart(args, data)?,
+        None => None,
+    };
+    let Some(quickstart) = quickstart else {
+        return state_of(&Client::of_config(args, &global.load()?)?);
+    };
+    state_of(&quickstart).or_else(|first| {
+        let configured = Client::of_config(args, &global.load()?)?;
+        state_of(&configured)
+            .with_context(|| format!("nor does the server that quickstart has started answer: {first:#}"))
+    })
+}
+
+fn state_of(client: &Client) -> Result<Value> {
+    let (code, body) = client.get("/api/tls", true)?;
+    if code != 200 {
+        bail!("{} answered {code}: {body}", client.url());
+    }
+    serde_json::from_str(&body).with_context(|| format!("{} is not a Fleet Server", client.url()))
 }
 
 fn set_for_people(name: &str, set: &Value, out: &mut dyn Write) -> Result<()> {

@@ -1,32 +1,27 @@
-//! Requests that wait long give their dispatcher back, and nobody notices.
+//! Requests that wait long: what happens on their connection meanwhile, and after them.
 
 use std::time::{Duration, Instant};
 
 use listener::Timeouts;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Started, closed, get, identity, response, send, start, tcp, tls};
+use crate::support::{closed, get, identity, response, send, start, tcp, tls};
 
 const WAIT: &str = "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody";
 
-async fn until_parked(server: &Started, count: i64) {
-    server.until("requests_parked", count).await;
-}
-
 #[actix_rt::test]
-async fn a_parked_request_is_answered_and_its_connection_goes_on() {
+async fn a_waiting_request_is_answered_and_its_connection_goes_on() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
     assert_eq!(get(&mut io, "/hello").await, (200, "hello".into()));
     for _ in 0..2 {
         send(&mut io, WAIT).await;
-        until_parked(&server, 1).await;
-        assert_eq!(server.routes.waiting(), 1);
+        server.routes.until_waiting(1).await;
         server.routes.release.notify_one();
         assert_eq!(response(&mut io).await.unwrap(), (200, "released".into()));
-        until_parked(&server, 0).await;
-        assert_eq!(server.metric("requests_active"), 0);
+        server.routes.until_waiting(0).await;
+        server.until("requests_active", 0).await;
         assert_eq!(get(&mut io, "/hello").await, (200, "hello".into()));
     }
     assert_eq!(server.metric("connections_opened_total"), 1);
@@ -34,13 +29,13 @@ async fn a_parked_request_is_answered_and_its_connection_goes_on() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_goes_while_parked_frees_its_handler() {
+async fn a_client_that_goes_while_its_request_waits_frees_its_handler() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     for is_half_closed in [false, true] {
         let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
         send(&mut io, WAIT).await;
-        until_parked(&server, 1).await;
+        server.routes.until_waiting(1).await;
         // The beginning of a next request does not hide that the client goes.
         send(&mut io, "GET /hello HTTP/1.1\r\n").await;
         let gone = Instant::now();
@@ -51,7 +46,7 @@ async fn a_client_that_goes_while_parked_frees_its_handler() {
         }
         server.routes.until_waiting(0).await;
         assert!(gone.elapsed() < Duration::from_secs(1), "{:?}", gone.elapsed());
-        until_parked(&server, 0).await;
+        server.routes.until_waiting(0).await;
     }
     server.stop().await;
 }
@@ -62,7 +57,7 @@ async fn requests_that_come_early_are_answered_in_their_turn() {
     let server = start(identity.endpoint()).await;
     let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
     send(&mut io, WAIT).await;
-    until_parked(&server, 1).await;
+    server.routes.until_waiting(1).await;
     // More than is kept while the first waits, in more than one piece.
     let padding = "x".repeat(7000);
     let hello = format!("GET /hello HTTP/1.1\r\nHost: x\r\nX-Padding: {padding}\r\n\r\n");
@@ -82,12 +77,12 @@ async fn requests_that_come_early_are_answered_in_their_turn() {
 }
 
 #[actix_rt::test]
-async fn a_drain_answers_parked_requests_and_closes_behind_them() {
+async fn a_drain_answers_waiting_requests_and_closes_behind_them() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
     send(&mut io, WAIT).await;
-    until_parked(&server, 1).await;
+    server.routes.until_waiting(1).await;
     let handle = server.handle.clone();
     let drain = actix_rt::spawn(async move { handle.drain(Duration::from_secs(15)).await });
     let text = String::from_utf8(closed(&mut io).await).unwrap();
@@ -101,7 +96,7 @@ async fn a_drain_answers_parked_requests_and_closes_behind_them() {
 }
 
 #[actix_rt::test]
-async fn an_idle_connection_behind_a_parked_request_has_its_deadlines() {
+async fn an_idle_connection_behind_a_waiting_request_has_its_deadlines() {
     let identity = identity();
     let mut endpoint = identity.endpoint();
     endpoint.timeouts = Timeouts {
@@ -116,7 +111,7 @@ async fn an_idle_connection_behind_a_parked_request_has_its_deadlines() {
     for io in [&mut silent, &mut slow, &mut answered] {
         send(io, WAIT).await;
     }
-    until_parked(&server, 3).await;
+    server.routes.until_waiting(3).await;
     server.routes.release.notify_waiters();
     for io in [&mut silent, &mut slow, &mut answered] {
         assert_eq!(response(io).await.unwrap(), (200, "released".into()));
@@ -130,12 +125,12 @@ async fn an_idle_connection_behind_a_parked_request_has_its_deadlines() {
 }
 
 #[actix_rt::test]
-async fn a_drain_closes_a_connection_that_is_idle_behind_a_parked_request() {
+async fn a_drain_closes_a_connection_that_is_idle_behind_a_waiting_request() {
     let identity = identity();
     let server = start(identity.endpoint()).await;
     let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
     send(&mut io, WAIT).await;
-    until_parked(&server, 1).await;
+    server.routes.until_waiting(1).await;
     server.routes.release.notify_one();
     assert_eq!(response(&mut io).await.unwrap().0, 200);
     let started = Instant::now();
@@ -149,28 +144,21 @@ async fn a_drain_closes_a_connection_that_is_idle_behind_a_parked_request() {
 }
 
 #[actix_rt::test]
-async fn what_has_no_certain_end_waits_where_it_is() {
+async fn a_chunked_request_waits_like_any_other() {
     let server = start(listener::Endpoint::new("agents", "127.0.0.1", 0)).await;
     let mut io = tcp(server.port).await;
-    send(
-        &mut io,
-        "POST /wait HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    )
-    .await;
-    let mut parked = tcp(server.port).await;
-    server.routes.until_waiting(1).await;
-    send(&mut parked, WAIT).await;
-    // The later one is parked, so the earlier one had its chance.
-    until_parked(&server, 1).await;
-    assert_eq!(server.routes.waiting(), 2);
-    server.routes.release.notify_waiters();
-    assert_eq!(response(&mut io).await.unwrap().1, "released");
-    assert_eq!(response(&mut parked).await.unwrap().1, "released");
+    let chunked = "POST /wait HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    for _ in 0..2 {
+        send(&mut io, chunked).await;
+        server.routes.until_waiting(1).await;
+        server.routes.release.notify_waiters();
+        assert_eq!(response(&mut io).await.unwrap().1, "released");
+    }
     server.stop().await;
 }
 
 #[actix_rt::test]
-async fn a_large_answer_to_a_parked_request_arrives_whole_and_a_client_that_does_not_read_it_is_let_go() {
+async fn a_large_answer_to_a_waiting_request_arrives_whole_and_a_client_that_does_not_read_it_is_let_go() {
     const LENGTH: usize = 24 * 1024 * 1024;
     let mut endpoint = listener::Endpoint::new("agents", "127.0.0.1", 0);
     endpoint.timeouts.write = Duration::from_millis(700);
@@ -180,7 +168,7 @@ async fn a_large_answer_to_a_parked_request_arrives_whole_and_a_client_that_does
     let mut stalls = tcp(server.port).await;
     send(&mut reads, &request).await;
     send(&mut stalls, &request).await;
-    until_parked(&server, 2).await;
+    server.routes.until_waiting(2).await;
     server.routes.release.notify_waiters();
     let (status, body) = response(&mut reads).await.unwrap();
     assert_eq!((status, body.len()), (200, LENGTH));
@@ -192,11 +180,11 @@ async fn a_large_answer_to_a_parked_request_arrives_whole_and_a_client_that_does
 }
 
 #[actix_rt::test]
-async fn a_panic_of_a_parked_handler_is_a_500() {
+async fn a_panic_of_a_waiting_handler_is_a_500() {
     let server = start(listener::Endpoint::new("agents", "127.0.0.1", 0)).await;
     let mut io = tcp(server.port).await;
     send(&mut io, "GET /wait-panic HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    until_parked(&server, 1).await;
+    server.routes.until_waiting(1).await;
     server.routes.release.notify_one();
     assert_eq!(response(&mut io).await.unwrap(), (500, String::new()));
     assert_eq!(get(&mut io, "/hello").await.0, 200);
