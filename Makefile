@@ -25,8 +25,9 @@ test: ## every test of the workspace
 	$(CARGO) test --workspace --locked
 
 .PHONY: lint
-lint: ## formatting and lints, as CI sees them
+lint: ## formatting, citations and lints, as CI sees them
 	$(CARGO) fmt --all --check
+	.ci/citations
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: reference

@@ -177,8 +177,6 @@ impl<'a, const N: usize> Object<'a, N> {
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| self.wrong(name, expected, raw)))
             .transpose()
     }
-
-    /// Text.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, JsonError> {
         self.typed(name, "a string")
     }

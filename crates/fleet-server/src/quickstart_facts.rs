@@ -26,6 +26,9 @@ pub(crate) struct QuickstartFacts {
     pub certificate: Option<String>,
     /// Path of its key.
     pub key: Option<String>,
+    /// Agents need a client certificate to connect.
+    #[serde(default)]
+    pub needs_client_certificate: bool,
     /// The policy that the token enrols into.
     pub policy_id: Option<String>,
     /// Usable as it is after `ApiKey `.
@@ -80,11 +83,16 @@ impl fmt::Display for QuickstartFacts {
             writeln!(f, "  Metrics     {http}/metrics")?;
         }
         if let Some(token) = &self.enrollment_token {
+            let certificate = if self.needs_client_certificate {
+                " --elastic-agent-cert CLIENT.crt --elastic-agent-cert-key CLIENT.key"
+            } else {
+                ""
+            };
             writeln!(f, "  Token       {token}")?;
             writeln!(f, "\nEnrol an agent on this machine:\n")?;
             writeln!(
                 f,
-                "  elastic-agent enroll --url {} --enrollment-token {token}{trust}",
+                "  elastic-agent enroll --url {} --enrollment-token {token}{trust}{certificate}",
                 self.url
             )?;
         }
@@ -138,11 +146,21 @@ mod tests {
             ca_sha256: None,
             certificate: None,
             key: None,
+            needs_client_certificate: true,
             policy_id: None,
             enrollment_token: Some("dG9rZW4=".into()),
             admin_api_key: None,
         };
         facts.write(&path).unwrap();
-        assert_eq!(QuickstartFacts::read(&path).unwrap(), Some(facts));
+        assert_eq!(QuickstartFacts::read(&path).unwrap().as_ref(), Some(&facts));
+        // Row 23: what is printed works where agents must show a certificate.
+        let flags = "--certificate-authorities /data/certs/ca.crt --elastic-agent-cert CLIENT.crt \
+                     --elastic-agent-cert-key CLIENT.key\n";
+        assert!(facts.to_string().contains(flags), "{facts}");
+        let without = QuickstartFacts {
+            needs_client_certificate: false,
+            ..facts
+        };
+        assert!(!without.to_string().contains("--elastic-agent-cert"), "{without}");
     }
 }

@@ -1,6 +1,6 @@
 //! Acknowledgements, event by event (agents.md 7.2). Repeats are harmless.
 
-use store::{ActionId, ActionResult, Agent, Inserted, PolicyId, RawJson, Timestamp};
+use store::{ActionId, ActionResult, Agent, PolicyId, RawJson, Timestamp, UpgradeChange, UpgradeEnd};
 
 use crate::{
     Fleet, FleetError,
@@ -8,32 +8,26 @@ use crate::{
         ActionKind,
         ack::{self, Effect},
     },
+    upgrades,
 };
 
 /// One event of an ack request.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 8.7")]
 pub struct AckEvent {
-    /// Which action.
     pub action_id: String,
     /// Who says so; may be empty.
     pub agent_id: String,
-    /// The agent's time.
     pub timestamp: Option<String>,
     /// Present (even empty): it failed.
     pub error: Option<String>,
     /// UPGRADE only: whether a failed one is tried again.
     pub retries: Option<bool>,
-    /// REQUEST_DIAGNOSTICS only.
     pub data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_input_type: Option<String>,
-    /// INPUT_ACTION only.
     pub action_data: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub action_response: Option<RawJson>,
-    /// INPUT_ACTION only.
     pub started_at: Option<String>,
-    /// INPUT_ACTION only.
     pub completed_at: Option<String>,
 }
 
@@ -61,7 +55,13 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         } else if event.action_id.starts_with("policy:") {
             if event.error.is_none() {
                 policy_events.push(place);
-                confirmed = confirmed.max(revision_of(&event.action_id, &agent.policy));
+                match existing(fleet, &agent.policy, revision_of(&event.action_id, &agent.policy)).await {
+                    Ok(revision) => confirmed = confirmed.max(revision),
+                    Err(error) => {
+                        outcomes.push(AckOutcome::Failed(error));
+                        continue;
+                    }
+                }
             }
             AckOutcome::Done
         } else {
@@ -77,12 +77,10 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         };
         outcomes.push(outcome);
     }
-    if let Some(revision) = confirmed.filter(|revision| *revision > agent.policy_revision.unwrap_or(0)) {
-        let stored = fleet
-            .store
-            .confirm_policy(&agent.id, &agent.policy, revision, now)
-            .await;
+    if let Some(revision) = confirmed {
+        let stored = confirm(fleet, &agent, revision, now).await;
         fail(&mut outcomes, &policy_events, stored);
+        fleet.actors.health_monitor.recount();
     }
     if !ending_events.is_empty() {
         let stored = fleet.store.unenroll(&agent.id, None, now).await;
@@ -92,6 +90,48 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         fail(&mut outcomes, &ending_events, stored);
     }
     outcomes
+}
+
+/// The revision, unless it is above the newest: nobody was given that one.
+async fn existing(
+    fleet: &Fleet,
+    policy: &PolicyId,
+    revision: Option<i64>,
+) -> Result<Option<i64>, FleetError> {
+    let Some(revision) = revision else { return Ok(None) };
+    if let Ok(Some(newest)) = fleet.actors.policy_monitor.latest(policy).await
+        && revision <= newest.revision
+    {
+        return Ok(Some(revision));
+    }
+    // Another server may have made one that is not known here yet.
+    match fleet.store.policy(policy).await? {
+        Some(newest) if revision > newest.revision => {
+            log::warn!(
+                "fleet.policy.id":% = policy, "fleet.revision_idx" = revision;
+                "revision {revision} was acknowledged, but the newest is {}: ignored", newest.revision
+            );
+            Ok(None)
+        }
+        _ => Ok(Some(revision)),
+    }
+}
+
+async fn confirm(fleet: &Fleet, agent: &Agent, revision: i64, now: Timestamp) -> Result<(), FleetError> {
+    let stored = agent.policy_revision.unwrap_or(0);
+    if revision > stored {
+        fleet
+            .store
+            .confirm_policy(&agent.id, &agent.policy, revision, now)
+            .await?;
+    } else if revision < stored && existing(fleet, &agent.policy, Some(stored)).await?.is_none() {
+        // It was stored before the policy lost revisions to a restore.
+        fleet
+            .store
+            .report_policy(&agent.id, &agent.policy, revision, now)
+            .await?;
+    }
+    Ok(())
 }
 
 enum Applied {
@@ -106,13 +146,14 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         return Ok(Applied::Unknown);
     };
     let kind = ActionKind::named(&action.kind);
-    let effect = kind.map_or(Effect::None, |kind| Effect::of(kind, agent, &event));
+    let effect = kind.map_or(Effect::None, |kind| Effect::of(kind, &event));
     let timestamp = event.timestamp.clone().filter(|t| Timestamp::parse(t).is_some());
     let result = ActionResult {
-        action: id,
+        action: id.clone(),
         agent: agent.id.clone(),
         timestamp: timestamp.unwrap_or_else(|| now.to_seconds_text()),
         received_at: now,
+        outcome: ack::outcome(kind, &event),
         error: event.error.clone(),
         namespaces: action.namespaces,
         details: kind.and_then(|kind| ack::details(kind, event)),
@@ -120,10 +161,17 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
     let inserted = fleet.store.insert_result(result).await;
     match effect {
         Effect::None => drop(inserted?),
-        // A repeat changes nothing, unless the first one came no further than its result.
-        Effect::Upgrade(change) => {
-            if inserted? == Inserted::New || agent.upgrade_started_at.is_some() {
-                fleet.store.change_upgrade(&agent.id, change, now).await?;
+        Effect::EndsUpgrade => {
+            inserted?;
+            if agent.upgrade_started_at.is_some() {
+                let upgrades = fleet.store.addressed_actions(&agent.id, action.kind.as_str());
+                if upgrades::is_current(agent, &id, &upgrades.await?) {
+                    let change = UpgradeChange {
+                        end: Some(UpgradeEnd::Missed),
+                        ..UpgradeChange::default()
+                    };
+                    fleet.store.change_upgrade(&agent.id, change, now).await?;
+                }
             }
         }
         Effect::EndsAgent => {
@@ -137,11 +185,13 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
     Ok(Applied::Done)
 }
 
-fn fail<T>(outcomes: &mut [AckOutcome], places: &[usize], stored: store::Result<T>) {
-    let Err(error) = stored else { return };
+fn fail<E: Into<FleetError>>(outcomes: &mut [AckOutcome], places: &[usize], stored: Result<(), E>) {
+    let Err(error) = stored.map_err(Into::into) else {
+        return;
+    };
     for place in places {
         if let Some(outcome) = outcomes.get_mut(*place) {
-            *outcome = AckOutcome::Failed(error.clone().into());
+            *outcome = AckOutcome::Failed(error.clone());
         }
     }
 }

@@ -7,16 +7,18 @@ pub(crate) mod ack;
 mod check;
 pub(crate) mod deliver;
 mod kind;
+mod progress;
 
 use std::{collections::HashSet, time::Duration};
 
 use store::{
-    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, NewAction, Page, PageRequest,
-    RawJson, StoreError, Timestamp,
+    Action, ActionDocId, ActionId, ActionResult, AgentId, NewAction, Page, PageRequest, RawJson, StoreError,
+    Timestamp,
 };
 
 pub use deliver::DeliveredAction;
 pub use kind::ActionKind;
+pub use progress::{ActionState, Progress};
 
 use crate::{Fleet, FleetError};
 
@@ -142,20 +144,21 @@ pub async fn results(
     Ok(fleet.store.results(id, page).await?)
 }
 
-/// Targets and answers counted.
+/// How far it has come.
 ///
 /// # Errors
 /// [`FleetError::UnknownAction`], or the store's fault.
-pub async fn progress(fleet: &Fleet, id: &ActionId) -> Result<ActionProgress, FleetError> {
-    known(fleet, id).await?;
-    Ok(fleet.store.action_progress(id).await?)
+pub async fn progress(fleet: &Fleet, id: &ActionId) -> Result<Progress, FleetError> {
+    let action = known(fleet, id).await?;
+    Ok(Progress::of(
+        fleet.store.action_progress(id).await?,
+        action.expiration,
+    ))
 }
 
-async fn known(fleet: &Fleet, id: &ActionId) -> Result<(), FleetError> {
-    match fleet.store.action(id).await? {
-        Some(_) => Ok(()),
-        None => Err(FleetError::UnknownAction { action: id.clone() }),
-    }
+async fn known(fleet: &Fleet, id: &ActionId) -> Result<Action, FleetError> {
+    let action = fleet.store.action(id).await?;
+    action.ok_or_else(|| FleetError::UnknownAction { action: id.clone() })
 }
 
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -17,6 +17,7 @@ pub async fn list(
     page: PageRequest,
     now: Timestamp,
 ) -> Result<Page<StatusReport>, FleetError> {
+    fleet.actors.checkin_writer.publish().await;
     Ok(fleet.store.agents(query, page, now).await?)
 }
 
@@ -25,6 +26,7 @@ pub async fn list(
 /// # Errors
 /// The store's fault.
 pub async fn counts(fleet: &Fleet, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts, FleetError> {
+    fleet.actors.checkin_writer.publish().await;
     Ok(fleet.store.count_by_status(query, now).await?)
 }
 
@@ -33,6 +35,7 @@ pub async fn counts(fleet: &Fleet, query: &AgentQuery, now: Timestamp) -> Result
 /// # Errors
 /// [`FleetError::UnknownAgent`], or the store's fault.
 pub async fn get(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<StatusReport, FleetError> {
+    fleet.actors.checkin_writer.publish().await;
     fleet
         .store
         .agent_status(id, now)

@@ -3,49 +3,44 @@
 //! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
 //! drops the wait (its client is gone) unsubscribes at once.
 
+mod upgrade;
+
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    ActionDocId, ActionId, ActionResult, Agent, AgentId, CheckinRecord, PendingAction, PolicyId, Position,
-    RawJson, Timestamp,
+    ActionDocId, ActionId, ActionOutcome, ActionResult, Agent, AgentId, CheckinRecord, PendingAction,
+    PolicyId, Position, RawJson, Timestamp,
 };
 use tokio::time::Instant;
 
 use crate::{
     Fleet, FleetError,
     actions::{
-        DeliveredAction,
+        ActionKind, DeliveredAction,
         deliver::{Delivery, Refused},
     },
     diff, poll_time,
     randomness::random,
     rendered_policy::RenderedPolicy,
-    upgrades,
     waiters::Subscription,
 };
 
 /// What an agent sends at check-in (agents.md 5.1).
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 5.1")]
 pub struct CheckinRequest {
     /// Required, not empty.
     pub status: Option<String>,
-    /// Human text.
     pub message: Option<String>,
     /// Token of the last delivered actions.
     pub ack_token: Option<String>,
-    /// Full metadata.
     pub local_metadata: Option<RawJson>,
-    /// Component states.
     pub components: Option<RawJson>,
     /// The client's own time-out.
     pub poll_timeout: Option<Duration>,
-    /// State of an upgrade.
     pub upgrade_details: Option<RawJson>,
-    /// `upgrade.rollbacks`.
     pub rollbacks: Option<RawJson>,
-    /// Policy that it runs.
     pub agent_policy_id: Option<String>,
-    /// Revision that it runs.
     pub policy_revision_idx: Option<i64>,
 }
 
@@ -114,7 +109,16 @@ pub async fn begin(
     let local_metadata = diff::metadata(agent.local_metadata.as_ref(), request.local_metadata)?;
     let components = diff::components(agent.components.as_ref(), request.components)?;
     let wait = poll_time::wait(request.poll_timeout, spent, chance()?, &fleet.settings);
-    let upgrade = upgrade_change(fleet, &agent, request.upgrade_details.as_ref()).await?;
+    let upgrade = upgrade::course(
+        fleet,
+        &agent,
+        request.upgrade_details.as_ref(),
+        version,
+        local_metadata.as_ref(),
+        now,
+    )
+    .await?;
+    let is_first = is_first_since_start(fleet, &agent).await?;
     let token = request.ack_token.filter(|token| !token.is_empty());
     let reported = match (request.agent_policy_id, request.policy_revision_idx) {
         (Some(policy), Some(revision)) if !fleet.settings.ignores_reported_policy && revision >= 0 => {
@@ -123,9 +127,7 @@ pub async fn begin(
         _ => None,
     };
 
-    if let Some(change) = upgrade {
-        fleet.store.change_upgrade(&agent.id, change, now).await?;
-    }
+    upgrade::apply(fleet, &agent.id, upgrade, now).await?;
     let newest = fleet.actors.policy_monitor.latest(&agent.policy).await;
     let revision = subscribed_revision(
         &agent,
@@ -137,6 +139,7 @@ pub async fn begin(
             .store
             .report_policy(&agent.id, policy, *revision, now)
             .await?;
+        fleet.actors.health_monitor.recount();
     }
     let subscription = fleet
         .waiters
@@ -156,7 +159,8 @@ pub async fn begin(
         Some(change) => (Some(change.components), Some(change.reasons)),
         None => (None, None),
     };
-    let deadline = Instant::now() + wait;
+    let began = Instant::now();
+    let deadline = began + wait;
     let record = CheckinRecord {
         agent: agent.id.clone(),
         at: now,
@@ -199,6 +203,11 @@ pub async fn begin(
         && let Some(reply) = waiting.offer(policy, true)
     {
         return Ok(Begun::Reply(reply));
+    }
+    if is_first && waiting.revision > 0 && waiting.offer_again.is_none() {
+        waiting.deadline = waiting
+            .deadline
+            .min(began + poll_time::first_after_start(wait, chance()?));
     }
     Ok(Begun::Wait(waiting))
 }
@@ -325,9 +334,21 @@ impl Waiting {
         pending: Vec<PendingAction>,
         now: Timestamp,
     ) -> Result<Option<CheckinReply>, FleetError> {
+        let cancels: Vec<_> = pending
+            .iter()
+            .filter(|pending| pending.action.kind == ActionKind::Cancel.as_str())
+            .map(|pending| (pending.action.action.clone(), pending.action.namespaces.clone()))
+            .collect();
         let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
+        // Agents never acknowledge one: it is done when it is on its way (agents.md 8.5).
+        for (cancel, namespaces) in cancels {
+            if delivery.actions.iter().any(|delivered| delivered.id == cancel) {
+                self.conclude(cancel, namespaces, ActionOutcome::Succeeded, None, now)
+                    .await?;
+            }
+        }
         // The token moves past them, so they must not vanish: they fail visibly (agents.md 6.4).
         for refused in delivery.refused {
             self.refuse(refused, now).await?;
@@ -350,12 +371,27 @@ impl Waiting {
             "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
             "action not sent, agents could not read it: {reason}"
         );
+        let error = Some(format!("not sent: {reason}"));
+        self.conclude(action, namespaces, ActionOutcome::Failed, error, now)
+            .await
+    }
+
+    /// Stores a result that the agent does not send itself.
+    async fn conclude(
+        &self,
+        action: ActionId,
+        namespaces: Vec<String>,
+        outcome: ActionOutcome,
+        error: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
         let result = ActionResult {
             action,
             agent: self.agent.clone(),
             timestamp: now.to_seconds_text(),
             received_at: now,
-            error: Some(format!("not sent: {reason}")),
+            outcome,
+            error,
             namespaces,
             details: None,
         };
@@ -366,6 +402,21 @@ impl Waiting {
     fn goes_on(&self, error: &FleetError) {
         log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in goes on after a fault");
     }
+}
+
+/// Whether the agent is enrolled since before the start of this server, and has not checked in since.
+async fn is_first_since_start(fleet: &Fleet, agent: &Agent) -> Result<bool, FleetError> {
+    let has_been_here = agent.last_checkin.is_none_or(|at| at >= fleet.started_at);
+    if has_been_here {
+        return Ok(false);
+    }
+    // The store may not know of its last check-in yet.
+    let pending = fleet
+        .actors
+        .checkin_writer
+        .pending(vec![agent.id.clone()])
+        .await?;
+    Ok(pending.is_empty())
 }
 
 /// Whether the reported pair differs from what is stored. The revision counts only for the assigned policy (M8).
@@ -381,30 +432,15 @@ fn subscribed_revision(
     newest: Option<&Arc<RenderedPolicy>>,
 ) -> i64 {
     match reported {
-        None => agent.policy_revision.unwrap_or(0),
+        // Above the newest after a restore: it counts for nothing.
+        None => match agent.policy_revision {
+            Some(revision) if newest.is_none_or(|newest| revision <= newest.revision) => revision,
+            _ => 0,
+        },
         Some((policy, _)) if *policy != agent.policy => 0,
         Some((_, revision)) if newest.is_some_and(|newest| *revision > newest.revision) => 0,
         Some((_, revision)) => *revision,
     }
-}
-
-async fn upgrade_change(
-    fleet: &Fleet,
-    agent: &Agent,
-    sent: Option<&RawJson>,
-) -> Result<Option<store::UpgradeChange>, FleetError> {
-    let Some(details) = upgrades::Details::read(sent)? else {
-        return Ok(upgrades::ended(agent));
-    };
-    if fleet
-        .store
-        .action(&ActionId::from(details.action_id()))
-        .await?
-        .is_none()
-    {
-        return Ok(None);
-    }
-    details.change(agent)
 }
 
 /// From 0 to 1.

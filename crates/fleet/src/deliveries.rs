@@ -1,6 +1,6 @@
-//! What is handed to agents is counted here, and which revision an agent was given last is kept, so that an agent
-//! that rejects a policy does not get it again every second for ever (agents.md 5.7). Memory only, bounded; losing it
-//! costs one early repeat.
+//! What is handed to agents is counted here, and which revision an agent was given last is kept, so that an agent that
+//! rejects a policy does not get it again every second for ever (agents.md 5.7). The first repeat comes at once, for
+//! the answer may have been lost with its connection. Memory only, bounded; losing it costs some early repeats.
 
 use std::{
     collections::HashMap,
@@ -28,6 +28,18 @@ struct Delivery {
     /// What the agent reported when it got it.
     reported: Option<(PolicyId, i64)>,
     at: Instant,
+    /// How often it was given so.
+    times: usize,
+}
+
+impl Delivery {
+    fn is_of(&self, policy: &RenderedPolicy, reported: Option<&(PolicyId, i64)>) -> bool {
+        self.policy == policy.policy && self.revision == policy.revision && self.reported.as_ref() == reported
+    }
+
+    fn again_at(&self) -> Instant {
+        self.at + SPACING.get(self.times - 1).copied().unwrap_or(WIDEST)
+    }
 }
 
 impl Deliveries {
@@ -61,11 +73,9 @@ impl Deliveries {
     ) -> Option<Instant> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let last = recent.get(agent)?;
-        let is_repeat = last.policy == policy.policy
-            && last.revision == policy.revision
-            && reported.is_some()
-            && last.reported.as_ref() == reported;
-        let again = last.at + SPACING;
+        let again = last.again_at();
+        // Who reports nothing says that it has nothing.
+        let is_repeat = reported.is_some() && last.is_of(policy, reported);
         (is_repeat && now < again).then_some(again)
     }
 
@@ -80,21 +90,28 @@ impl Deliveries {
         self.policies.inc();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= MOST {
-            recent.retain(|_, delivery| now < delivery.at + SPACING);
+            recent.retain(|_, delivery| now < delivery.at + WIDEST);
         }
-        if recent.len() < MOST {
+        let before = recent
+            .get(agent)
+            .filter(|last| last.is_of(policy, reported.as_ref()))
+            .map_or(0, |last| last.times);
+        if recent.len() < MOST || recent.contains_key(agent) {
             let delivery = Delivery {
                 policy: policy.policy.clone(),
                 revision: policy.revision,
                 reported,
                 at: now,
+                times: before + 1,
             };
             recent.insert(agent.clone(), delivery);
         }
     }
 }
 
-/// Between two deliveries of one revision to one agent.
-const SPACING: Duration = Duration::from_secs(60);
+/// Between the first deliveries of one revision to one agent that reports the same each time.
+const SPACING: [Duration; 3] = [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(15)];
+/// Between the later ones.
+const WIDEST: Duration = Duration::from_secs(60);
 /// Entries kept; about 100 bytes each.
 const MOST: usize = 100_000;

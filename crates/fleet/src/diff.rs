@@ -71,7 +71,7 @@ pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Opti
     };
     // A list of another shape does not refuse a check-in (CHK-47).
     if let Err(error) = sent.read::<Vec<Rollback>>() {
-        log::warn!("rollback list of a check-in ignored: {error}");
+        log::warn!("error.message":% = error; "rollback list of a check-in ignored: {error}");
         return None;
     }
     let old = stored

@@ -27,8 +27,8 @@ impl Admission {
 
 /// What an agent sends to enrol (agents.md 4.1).
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members of agents.md 4.1")]
 pub struct EnrollRequest {
-    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
     pub kind: String,
     /// Wanted id.
     pub id: Option<String>,
@@ -36,9 +36,7 @@ pub struct EnrollRequest {
     pub replace_token: Option<Secret>,
     /// Idempotency key.
     pub enrollment_id: Option<String>,
-    /// `metadata.local`.
     pub local_metadata: Option<RawJson>,
-    /// `metadata.tags`.
     pub tags: Vec<String>,
 }
 
@@ -113,22 +111,22 @@ pub async fn enroll(
     let token = request.replace_token.filter(|token| !token.reveal().is_empty());
 
     let (retried, mut enrollment_id) = retried(fleet, enrollment_id).await?;
-    let replaces = match (retried, &wanted) {
-        (Some(agent), None) => Replacement::Remove(agent),
-        (Some(agent), Some(id)) if agent == *id => Replacement::Remove(agent),
-        (Some(agent), Some(id)) => match replacement(fleet, &admission, id, token.clone()).await? {
-            Replacement::None => Replacement::Remove(agent),
+    let (replaces, verified) = match (retried, &wanted) {
+        (Some(agent), None) => (Replacement::Remove(agent), None),
+        (Some(agent), Some(id)) if agent == *id => (Replacement::Remove(agent), None),
+        (Some(agent), Some(id)) => match replacement(fleet, &admission.policy, id, token.clone()).await? {
+            (Replacement::None, _) => (Replacement::Remove(agent), None),
             // One record is replaced in one unit; the earlier try keeps its idempotency key.
             other => {
                 enrollment_id = None;
                 other
             }
         },
-        (None, Some(id)) => replacement(fleet, &admission, id, token.clone()).await?,
-        (None, None) => Replacement::None,
+        (None, Some(id)) => replacement(fleet, &admission.policy, id, token.clone()).await?,
+        (None, None) => (Replacement::None, None),
     };
     let id = wanted.unwrap_or_else(|| AgentId::from(uuid::Uuid::new_v4().to_string()));
-    let hash = match token {
+    let hash = match token.clone() {
         Some(token) => Some(replace_token::hash(token, fleet.settings.replace_token).await?),
         None => None,
     };
@@ -160,11 +158,19 @@ pub async fn enroll(
         admitted_by: admission.token_key,
         replaces,
     };
-    let enrolled = fleet
-        .store
-        .enroll(enrollment)
-        .await
-        .map_err(|error| refused(error, &id))?;
+    let enrolled = match in_turn(fleet, enrollment.clone(), verified).await {
+        // It was made meanwhile: this one replaces it, if it may.
+        Err(StoreError::Conflict(Conflict::AgentExists(_))) if token.is_some() => {
+            let (replaces, verified) = replacement(fleet, &enrollment.agent.policy, &id, token).await?;
+            let enrollment = store::Enrollment {
+                replaces,
+                ..enrollment
+            };
+            in_turn(fleet, enrollment, verified).await
+        }
+        outcome => outcome,
+    }
+    .map_err(|error| refused(error, &id))?;
     let agent = &enrolled.agent;
     log::info!(
         "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
@@ -194,29 +200,52 @@ async fn has_checked_in(fleet: &Fleet, agent: &Agent) -> Result<bool, FleetError
     Ok(agent.last_checkin.is_some() || !writer.pending(vec![agent.id.clone()]).await?.is_empty())
 }
 
+/// What the enrolment replaces, and the hash of the replace token that permits it.
 async fn replacement(
     fleet: &Fleet,
-    admission: &Admission,
+    policy: &PolicyId,
     id: &AgentId,
     token: Option<Secret>,
-) -> Result<Replacement, FleetError> {
+) -> Result<(Replacement, Option<String>), FleetError> {
     let Some(agent) = fleet.store.agent(id).await? else {
-        return Ok(Replacement::None);
+        return Ok((Replacement::None, None));
     };
     if !agent.is_active {
-        return Ok(Replacement::Remove(agent.id));
+        return Ok((Replacement::Remove(agent.id), None));
     }
     let refused = || FleetError::NotReplaceable { agent: id.clone() };
     let (Some(token), Some(hash)) = (token, agent.replace_token) else {
         return Err(refused());
     };
-    if agent.policy != admission.policy || !replace_token::fits(token, hash).await? {
+    if agent.policy != *policy || !replace_token::fits(token, hash.clone()).await? {
         return Err(refused());
     }
-    Ok(Replacement::TakeOver {
+    let replaces = Replacement::TakeOver {
         agent: agent.id,
         access_key: agent.access_key,
-    })
+    };
+    Ok((replaces, Some(hash)))
+}
+
+/// Stores the enrolment. Those that take over the same agent take turns, each from the one before.
+async fn in_turn(
+    fleet: &Fleet,
+    mut enrollment: store::Enrollment,
+    verified: Option<String>,
+) -> Result<Enrolled, StoreError> {
+    let Replacement::TakeOver { agent, access_key } = &mut enrollment.replaces else {
+        return fleet.store.enroll(enrollment).await;
+    };
+    let _turn = fleet.replacements.of(agent).await;
+    // Another one may have been quicker. What permitted this one still must.
+    if let Some(now) = fleet.store.agent(agent).await?
+        && now.is_active
+        && now.policy == enrollment.agent.policy
+        && now.replace_token == verified
+    {
+        *access_key = now.access_key;
+    }
+    fleet.store.enroll(enrollment).await
 }
 
 /// What a conflict in the store means to the agent.

@@ -6,6 +6,7 @@ use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum FleetError {
     /// No such key, or another secret.
     #[error("the API key is not known")]
@@ -15,22 +16,13 @@ pub enum FleetError {
     KeyRevoked,
     /// A good key, but no such agent.
     #[error("agent {agent} does not exist")]
-    UnknownAgent {
-        /// The id that was named.
-        agent: AgentId,
-    },
+    UnknownAgent { agent: AgentId },
     /// A good key of somebody else.
     #[error("the API key does not belong to agent {agent}")]
-    WrongIdentity {
-        /// The id that was named.
-        agent: AgentId,
-    },
+    WrongIdentity { agent: AgentId },
     /// The agent was unenrolled.
     #[error("agent {agent} is inactive")]
-    AgentInactive {
-        /// The agent.
-        agent: AgentId,
-    },
+    AgentInactive { agent: AgentId },
     /// A good key that admits no agents.
     #[error("the API key is not an enrollment token")]
     NotAnEnrollmentToken,
@@ -39,34 +31,22 @@ pub enum FleetError {
     NotAnOperatorKey,
     /// The enrolment names no known kind of agent.
     #[error("unknown enroll request type {kind}")]
-    UnknownEnrollType {
-        /// What it named.
-        kind: String,
-    },
+    UnknownEnrollType { kind: String },
     /// An active agent may not be taken over.
     #[error("agent {agent} cannot be replaced")]
-    NotReplaceable {
-        /// The agent.
-        agent: AgentId,
-    },
+    NotReplaceable { agent: AgentId },
     /// The same enrolment is under way.
     #[error("an enrolment with the same enrollment id is under way")]
     DuplicateEnrollment,
     /// A token of the configuration names a policy that does not exist.
     #[error("policy {policy} of the static token does not exist")]
-    UnknownStaticPolicy {
-        /// The policy.
-        policy: PolicyId,
-    },
+    UnknownStaticPolicy { policy: PolicyId },
     /// The check-in has no status.
     #[error("checkin status missing")]
     StatusMissing,
     /// An id that can not be used.
     #[error("{what} must be 1 to 256 letters, digits or . _ : @ # -")]
-    InvalidId {
-        /// Which id.
-        what: &'static str,
-    },
+    InvalidId { what: &'static str },
     /// `metadata.local` is no object.
     #[error("local metadata must be an object")]
     InvalidMetadata,
@@ -78,62 +58,31 @@ pub enum FleetError {
     },
     /// `upgrade_details` break a rule of agents.md 5.5.
     #[error("invalid upgrade details: {reason}")]
-    InvalidUpgradeDetails {
-        /// Which.
-        reason: String,
-    },
+    InvalidUpgradeDetails { reason: String },
     /// A policy that no agent could use.
     #[error("invalid policy: {reason}")]
-    InvalidPolicy {
-        /// Why.
-        reason: String,
-    },
+    InvalidPolicy { reason: String },
     /// A stored policy that can not be delivered.
     #[error("policy {policy} cannot be delivered: {reason}")]
-    UndeliverablePolicy {
-        /// The policy.
-        policy: PolicyId,
-        /// Why.
-        reason: String,
-    },
+    UndeliverablePolicy { policy: PolicyId, reason: String },
     /// An action that agents would refuse.
     #[error("invalid action: {reason}")]
-    InvalidAction {
-        /// Why.
-        reason: String,
-    },
+    InvalidAction { reason: String },
     /// No such policy.
     #[error("policy {policy} does not exist")]
-    UnknownPolicy {
-        /// The id that was named.
-        policy: PolicyId,
-    },
+    UnknownPolicy { policy: PolicyId },
     /// A policy with this id exists.
     #[error("policy {policy} exists")]
-    PolicyExists {
-        /// The policy.
-        policy: PolicyId,
-    },
+    PolicyExists { policy: PolicyId },
     /// Agents are assigned to the policy.
     #[error("policy {policy} has {agents} active agents")]
-    PolicyInUse {
-        /// The policy.
-        policy: PolicyId,
-        /// How many.
-        agents: u64,
-    },
+    PolicyInUse { policy: PolicyId, agents: u64 },
     /// No such enrollment token.
     #[error("enrollment token {token} does not exist")]
-    UnknownToken {
-        /// The id that was named.
-        token: TokenId,
-    },
+    UnknownToken { token: TokenId },
     /// No such action.
     #[error("action {action} does not exist")]
-    UnknownAction {
-        /// The id that was named.
-        action: ActionId,
-    },
+    UnknownAction { action: ActionId },
     /// A queue is full.
     #[error("{what} is busy")]
     Busy {
@@ -144,10 +93,7 @@ pub enum FleetError {
     },
     /// A long-lived part of the server panicked before it answered; it is started again.
     #[error("{what} was interrupted by a fault of its own")]
-    Interrupted {
-        /// Which.
-        what: &'static str,
-    },
+    Interrupted { what: &'static str },
     /// The server stops.
     #[error("the server is stopping")]
     ShuttingDown,

@@ -31,6 +31,7 @@ mod rendered_policy;
 mod replace_token;
 mod settings;
 pub mod tokens;
+mod turns;
 mod upgrades;
 mod waiters;
 
@@ -38,10 +39,10 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 pub use store::{
-    Action, ActionId, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort, AgentStatus,
-    ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PageRequest, PolicyId, PolicyRevision,
-    PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp,
-    TokenError, TokenId, UnhealthyReason,
+    Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
+    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PageRequest, PolicyId,
+    PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError,
+    Timestamp, TokenError, TokenId, UnhealthyReason,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -51,6 +52,7 @@ pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
 
 use actors::Actors;
 use deliveries::Deliveries;
+use turns::Turns;
 use waiters::Waiters;
 
 /// The domain, shared by all handlers.
@@ -59,6 +61,8 @@ pub struct Fleet {
     settings: Arc<Settings>,
     waiters: Arc<Waiters>,
     deliveries: Deliveries,
+    started_at: Timestamp,
+    replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
     /// and again. The store decides all the same, for another server may change it too.
     policy_changes: tokio::sync::Mutex<()>,
@@ -84,6 +88,8 @@ impl Fleet {
             settings,
             waiters,
             deliveries: Deliveries::register(registry),
+            started_at: Timestamp::now(),
+            replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),
             actors,
         }))

@@ -25,6 +25,14 @@ pub(crate) fn wait(asked: Option<Duration>, spent: Duration, random: f64, settin
     if jitter < left { left - jitter } else { left }
 }
 
+/// The first wait of an agent after a start of ours, if it is enrolled longer than that: until a poll returns, the agent
+/// shows itself as failed. Spread, so that a fleet does not come back together.
+pub(crate) fn first_after_start(wait: Duration, random: f64) -> Duration {
+    wait.min(FIRST + FIRST.mul_f64(random.clamp(0.0, 1.0)))
+}
+
+const FIRST: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -67,6 +75,18 @@ mod tests {
             wait(None, secs(290), 0.9, &settings),
             secs(10),
             "a jitter that does not fit is dropped"
+        );
+    }
+
+    #[test]
+    fn section_2_the_first_poll_after_a_start_takes_10_to_20_seconds() {
+        for (random, length) in [(0.0, 10), (0.5, 15), (1.0, 20)] {
+            assert_eq!(first_after_start(secs(300), random), secs(length));
+        }
+        assert_eq!(
+            first_after_start(secs(7), 0.5),
+            secs(7),
+            "never longer than asked"
         );
     }
 

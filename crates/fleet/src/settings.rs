@@ -78,7 +78,7 @@ pub struct Pace {
 /// PBKDF2 parameters of new replace tokens; stored ones keep theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplaceTokenHashing {
-    /// Iterations.
+    /// Rounds of the derivation.
     pub iterations: u32,
     /// Bytes of the derived key.
     pub key_length: usize,

@@ -1,11 +1,35 @@
-//! Upgrade details at check-in and upgrade acknowledgements (agents.md 5.5 and 7.4, data.md 6.4). Pure.
+//! How an agent's upgrade runs and ends (agents.md 5.5 and 7.4, data.md 6.4). Pure.
+//!
+//! In: what a check-in says, the agent's record, the UPGRADE and CANCEL actions addressed to it. Out: the change of the
+//! record and the actions that have come to an end. An acknowledgement alone ends nothing but by an error: a check-in
+//! whose version is the target makes an upgrade complete.
 
 use serde_json::{Map, Value, json};
-use store::{Agent, RawJson, Timestamp, UpgradeChange};
+use store::{
+    Action, ActionId, ActionOutcome, AddressedAction, Agent, DetailsChange, RawJson, Timestamp,
+    UpgradeChange, UpgradeEnd,
+};
 
 use crate::FleetError;
 
-/// Details that a check-in may carry, with the action that they belong to.
+/// What a check-in changes of its agent's upgrades.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Course {
+    /// Of the agent's record.
+    pub(crate) change: Option<UpgradeChange>,
+    /// Actions that have come to an end.
+    pub(crate) ends: Vec<End>,
+}
+
+/// How an action ended at an agent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct End {
+    pub(crate) action: Action,
+    pub(crate) outcome: ActionOutcome,
+    pub(crate) reason: Option<String>,
+}
+
+/// Details that a check-in may carry, as they are stored.
 pub(crate) struct Details {
     object: Map<String, Value>,
 }
@@ -22,83 +46,240 @@ impl Details {
         Ok(Some(Self { object }))
     }
 
-    /// The action that the upgrade belongs to.
-    pub(crate) fn action_id(&self) -> &str {
-        self.object
-            .get("action_id")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
-
-    /// The change of the agent's record, if there is one.
-    pub(crate) fn change(mut self, agent: &Agent) -> Result<Option<UpgradeChange>, FleetError> {
-        let state = self
-            .object
-            .get("state")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        let metadata = self.object.get("metadata").filter(|value| !value.is_null());
-        let metadata = match metadata {
-            None => None,
+    /// Checks and cuts the metadata.
+    pub(crate) fn normalize(&mut self) -> Result<(), FleetError> {
+        let metadata = match self.object.get("metadata") {
+            None | Some(Value::Null) => None,
             Some(Value::Object(metadata)) => Some(metadata),
             Some(_) => return Err(invalid("metadata must be an object".into())),
         };
-        if let Some(metadata) = normalized(&state, metadata)? {
+        if let Some(metadata) = normalized(self.state(), metadata)? {
             self.object.insert("metadata".into(), metadata);
         }
-        let details = RawJson::from_value(&self.object).map_err(|error| invalid(error.to_string()))?;
-        let ends_attempts = state == "UPG_WATCHING" && agent.upgrade_attempts.is_some();
-        let stored = agent
-            .upgrade_details
-            .as_ref()
-            .and_then(|stored| stored.read::<Value>().ok());
-        if stored == Some(Value::Object(self.object)) && !ends_attempts {
-            return Ok(None);
+        Ok(())
+    }
+
+    /// The action that the upgrade belongs to.
+    pub(crate) fn action_id(&self) -> &str {
+        text(&self.object, "action_id")
+    }
+
+    fn state(&self) -> &str {
+        text(&self.object, "state")
+    }
+
+    fn metadata(&self, key: &str) -> &str {
+        let metadata = self.object.get("metadata").and_then(Value::as_object);
+        metadata.map_or("", |metadata| text(metadata, key))
+    }
+
+    /// Why the upgrade failed, if they say so.
+    fn failure(&self) -> Option<String> {
+        match self.state() {
+            "UPG_FAILED" => Some(self.metadata("error_msg").to_owned()),
+            "UPG_ROLLBACK" if self.metadata("reason") == WATCH_FAILED => {
+                Some(format!("rolled back: {WATCH_FAILED}"))
+            }
+            _ => None,
         }
-        Ok(Some(UpgradeChange::Progress {
+    }
+
+    fn stored(agent: &Agent) -> Option<Self> {
+        let object = agent.upgrade_details.as_ref()?.read().ok()?;
+        Some(Self { object })
+    }
+}
+
+/// Whether a check-in with these details has anything to say about upgrades. Most have not.
+pub(crate) fn concerns(agent: &Agent, sent: Option<&Details>) -> bool {
+    let stored = Details::stored(agent).map(|stored| stored.object);
+    agent.upgrade_started_at.is_some() || sent.map(|sent| &sent.object) != stored.as_ref()
+}
+
+/// What a check-in knows when it looks at its agent's upgrades.
+pub(crate) struct Seen<'a> {
+    /// The details that were sent, if they belong to a known action.
+    pub(crate) sent: Option<Details>,
+    /// Details of an unknown action were sent: they say nothing of ours.
+    pub(crate) is_foreign: bool,
+    /// What the agent says it runs, in the request's head and in its metadata.
+    pub(crate) versions: [Option<&'a str>; 2],
+    /// UPGRADE actions of the agent, oldest first.
+    pub(crate) upgrades: Vec<AddressedAction>,
+    /// CANCEL actions of the agent.
+    pub(crate) cancels: Vec<AddressedAction>,
+    pub(crate) now: Timestamp,
+}
+
+impl Seen<'_> {
+    /// Works out what the check-in changes (agents.md 7.4, AC-41 to AC-42).
+    pub(crate) fn course(self, agent: &Agent) -> Result<Course, FleetError> {
+        let stored = Details::stored(agent);
+        let end_of = |upgrade: &AddressedAction| {
+            let (outcome, reason) = self.end_of(upgrade, stored.as_ref())?;
+            Some(End {
+                action: upgrade.action.clone(),
+                outcome,
+                reason,
+            })
+        };
+        let mut ends: Vec<End> = self.upgrades.iter().filter_map(end_of).collect();
+        if !ends.is_empty() {
+            // What the agent has acknowledged beside the one that ended was not run and will not be.
+            let others = self.upgrades.iter().filter(|upgrade| {
+                upgrade.outcome == Some(ActionOutcome::Acknowledged)
+                    && !self.is_sent(upgrade)
+                    && !ends.iter().any(|end| end.action == upgrade.action)
+            });
+            let others: Vec<_> = others.map(|upgrade| upgrade.action.clone()).collect();
+            ends.extend(others.into_iter().map(|action| End {
+                action,
+                outcome: ActionOutcome::Cancelled,
+                reason: Some("another upgrade ran in its place".to_owned()),
+            }));
+        }
+        let is_open = self.upgrades.iter().any(|upgrade| {
+            !is_over(upgrade)
+                && (self.is_sent(upgrade) || upgrade.action.expiration.is_none_or(|at| at > self.now))
+                && !ends.iter().any(|end| end.action == upgrade.action)
+        });
+        let is_running = agent.upgrade_started_at.is_some();
+        // The record may have been lost after the result was stored.
+        let was_upgraded = |upgrade: &AddressedAction| {
+            upgrade.outcome == Some(ActionOutcome::Succeeded) && self.is_reached(&upgrade.action)
+        };
+        let is_upgraded = ends.iter().any(|end| end.outcome == ActionOutcome::Succeeded)
+            || (ends.is_empty() && is_running && self.upgrades.last().is_some_and(was_upgraded));
+        let end = match (is_open, is_upgraded) {
+            (true, _) => None,
+            (false, true) => Some(UpgradeEnd::Reached),
+            (false, false) => (is_running || !ends.is_empty()).then_some(UpgradeEnd::Missed),
+        };
+        let details = match (&self.sent, &stored) {
+            (Some(sent), Some(stored)) if sent.object == stored.object => DetailsChange::None,
+            (Some(sent), _) => DetailsChange::Set(
+                RawJson::from_value(&sent.object).map_err(|error| invalid(error.to_string()))?,
+            ),
+            (None, Some(_)) if !self.is_foreign => DetailsChange::Cleared,
+            (None, _) => DetailsChange::None,
+        };
+        let is_watched = self
+            .sent
+            .as_ref()
+            .is_some_and(|sent| sent.state() == "UPG_WATCHING");
+        let change = UpgradeChange {
             details,
-            ends_attempts,
-        }))
+            end,
+            ends_attempts: agent.upgrade_attempts.is_some()
+                && (is_watched || end == Some(UpgradeEnd::Reached)),
+        };
+        Ok(Course {
+            change: (change != UpgradeChange::default()).then_some(change),
+            ends,
+        })
+    }
+
+    /// How the upgrade ended at this agent, if that is new.
+    fn end_of(
+        &self,
+        upgrade: &AddressedAction,
+        stored: Option<&Details>,
+    ) -> Option<(ActionOutcome, Option<String>)> {
+        let id = upgrade.action.action.as_str();
+        let sent = self.sent.as_ref().filter(|sent| sent.action_id() == id);
+        let stored = stored.filter(|stored| stored.action_id() == id);
+        let before = upgrade.outcome.filter(|_| is_over(upgrade));
+        if let Some(failure) = sent.and_then(Details::failure) {
+            // Also after a success: the watcher has taken it back.
+            let is_news = matches!(before, None | Some(ActionOutcome::Succeeded));
+            return is_news.then_some((ActionOutcome::Failed, Some(failure)));
+        }
+        // Before its restart an agent may run another build of the target already.
+        let is_through = sent.is_none_or(|sent| sent.state() == "UPG_WATCHING");
+        let is_run = sent.is_some() || stored.is_some_and(|stored| stored.failure().is_none());
+        let is_awaited = before.is_none() || (before == Some(ActionOutcome::Failed) && is_run);
+        if is_awaited && is_through && self.is_reached(&upgrade.action) {
+            return Some((ActionOutcome::Succeeded, None));
+        }
+        if before.is_some() || sent.is_some() || self.is_foreign {
+            return None;
+        }
+        let cancelled = |why: &str| Some((ActionOutcome::Cancelled, Some(why.to_owned())));
+        match (stored, &self.sent) {
+            (_, None) if self.is_cancelled(id) => cancelled("cancelled"),
+            (Some(_), Some(_)) => cancelled("another upgrade took its place"),
+            (Some(stored), None) => {
+                let failure = stored.failure().unwrap_or_else(|| {
+                    let runs = self.versions.iter().flatten().next();
+                    format!(
+                        "given up by the agent, which still runs {}",
+                        runs.unwrap_or(&"another version")
+                    )
+                });
+                Some((ActionOutcome::Failed, Some(failure)))
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Whether the agent was sent a CANCEL of this action.
+    fn is_cancelled(&self, id: &str) -> bool {
+        self.cancels.iter().any(|cancel| {
+            cancel.outcome.is_some() && data_text(&cancel.action, "target_id").as_deref() == Some(id)
+        })
+    }
+
+    fn is_sent(&self, upgrade: &AddressedAction) -> bool {
+        let id = upgrade.action.action.as_str();
+        self.sent.as_ref().is_some_and(|sent| sent.action_id() == id)
+    }
+
+    fn is_reached(&self, action: &Action) -> bool {
+        let target = data_text(action, "version").unwrap_or_default();
+        let is_target = |version: &&str| release(version) == release(&target);
+        !target.is_empty() && self.versions.iter().flatten().any(is_target)
     }
 }
 
-/// A check-in without details after one with: the upgrade is over. It was a success unless it had failed (F15).
-pub(crate) fn ended(agent: &Agent) -> Option<UpgradeChange> {
-    let state = state(agent)?;
-    Some(match state.as_str() {
-        "UPG_FAILED" => UpgradeChange::Ended { clears_details: true },
-        _ => UpgradeChange::Completed { ends_attempts: false },
-    })
+/// Whether nothing more is expected of the action at this agent.
+fn is_over(upgrade: &AddressedAction) -> bool {
+    upgrade
+        .outcome
+        .is_some_and(|outcome| outcome != ActionOutcome::Acknowledged)
 }
 
-/// What an acknowledged UPGRADE changes: `retries` is the payload's word on an error.
-pub(crate) fn acknowledged(agent: &Agent, is_error: bool, retries: bool) -> Option<UpgradeChange> {
-    match (is_error, retries) {
-        (true, true) => None,
-        (true, false) => Some(UpgradeChange::Ended {
-            clears_details: false,
-        }),
-        // The 9.6 agent acks a failed upgrade without an error (agents.md 7.4).
-        (false, _) if state(agent).as_deref() == Some("UPG_FAILED") => Some(UpgradeChange::Ended {
-            clears_details: false,
-        }),
-        (false, _) => Some(UpgradeChange::Completed {
-            ends_attempts: agent.upgrade_details.is_none(),
-        }),
-    }
+/// A version without what builds of it differ in.
+fn release(version: &str) -> &str {
+    let version = version.split_once('+').map_or(version, |(version, _)| version);
+    version.strip_suffix("-SNAPSHOT").unwrap_or(version)
 }
 
-fn state(agent: &Agent) -> Option<String> {
-    let details = agent.upgrade_details.as_ref()?.read::<Value>().ok()?;
-    Some(
-        details
-            .get("state")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-    )
+/// Whether an acknowledgement with an error of this action ends the agent's upgrade: not if it runs another (AC-41b).
+pub(crate) fn is_current(agent: &Agent, action: &ActionId, upgrades: &[AddressedAction]) -> bool {
+    let newest = || {
+        upgrades
+            .last()
+            .is_none_or(|newest| newest.action.action == *action)
+    };
+    Details::stored(agent).map_or_else(newest, |stored| stored.action_id() == action.as_str())
 }
+
+/// The version in `elastic.agent` of an agent's metadata.
+pub(crate) fn version_in(local_metadata: &RawJson) -> Option<String> {
+    let metadata: Value = local_metadata.read().ok()?;
+    Some(metadata.pointer("/elastic/agent/version")?.as_str()?.to_owned())
+}
+
+fn data_text(action: &Action, key: &str) -> Option<String> {
+    let data: Map<String, Value> = action.data.as_ref()?.read().ok()?;
+    Some(data.get(key)?.as_str()?.to_owned())
+}
+
+fn text<'a>(object: &'a Map<String, Value>, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+const WATCH_FAILED: &str = "watch failed";
 
 /// The metadata as it is stored; `None` keeps what was sent.
 fn normalized(state: &str, metadata: Option<&Map<String, Value>>) -> Result<Option<Value>, FleetError> {

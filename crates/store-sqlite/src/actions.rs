@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use store::{
-    Action, ActionDocId, ActionId, AgentId, AgentMark, ChangeKind, Conflict, NewAction, Pending,
-    PendingAction, Position, StoreError, Timestamp,
+    Action, ActionDocId, ActionId, AddressedAction, AgentId, AgentMark, ChangeKind, Conflict, NewAction,
+    Pending, PendingAction, Position, StoreError, Timestamp,
 };
 
 use super::{
     columns::{ReadColumn as _, params},
     fault::Outcome,
+    results,
     unit::Unit,
 };
 
@@ -141,6 +142,37 @@ fn sequence_of(connection: &Connection, doc: &ActionDocId) -> Outcome<Option<i64
         .prepare_cached("SELECT sequence FROM action WHERE doc = ?1")?
         .query_row(params![doc], |row| row.get(0))
         .optional()?)
+}
+
+/// With what came of them there.
+pub(super) fn addressed(
+    connection: &Connection,
+    agent: &AgentId,
+    kind: &str,
+) -> Outcome<Vec<AddressedAction>> {
+    let addressed = connection
+        .prepare_cached(concat!(
+            select!(),
+            ", (SELECT answer.outcome FROM action_result AS answer
+                WHERE answer.action = action.action AND answer.agent = q.agent),
+              (SELECT answer.error IS NOT NULL FROM action_result AS answer
+                WHERE answer.action = action.action AND answer.agent = q.agent)
+             FROM agent_queue AS q JOIN action ON action.sequence = q.sequence
+             WHERE q.agent = ?1 AND kind = ?2 ORDER BY q.sequence"
+        ))?
+        .query_map(params![agent, kind], |row| {
+            let has_error: Option<bool> = row.read(15)?;
+            let outcome = match has_error {
+                None => None,
+                Some(has_error) => Some(results::outcome(row.read(14)?, has_error)),
+            };
+            Ok(AddressedAction {
+                action: action(row)?,
+                outcome,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(addressed)
 }
 
 /// O11: the newest document.

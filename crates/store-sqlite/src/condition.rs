@@ -52,7 +52,7 @@ impl Condition {
         self.metrics.up.set(0);
         let reason = error.to_string();
         if self.state().fault.replace(reason.clone()).is_none() {
-            log::error!("the store takes no writes: {reason}; it tries again each second, reads go on");
+            log::error!("error.message" = reason.as_str(); "the store takes no writes: {reason}; it tries again each second, reads go on");
         }
     }
 
@@ -62,6 +62,7 @@ impl Condition {
             && self.state().damage.replace(error.to_string()).is_none()
         {
             log::error!(
+                "error.message":% = error;
                 "{error}; stop the server and restore a backup or salvage the file with sqlite3 .recover"
             );
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use store::{
-    Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, Agent, AgentId, AgentQuery, Agents,
-    ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Cursor, Engine, EngineClass, Enrolled, Enrollment,
-    EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner, KeyPurpose, Keys, NewAction, NewRevision,
-    NewToken, Page, PageRequest, Pending, Policies, PolicyId, PolicyRevision, PolicySummary, Position,
-    Result, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId, UpgradeChange,
-    Verification,
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, AddressedAction, Agent, AgentId,
+    AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Cursor, Engine, EngineClass,
+    Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner, KeyPurpose, Keys,
+    NewAction, NewRevision, NewToken, Page, PageRequest, Pending, Policies, PolicyId, PolicyRevision,
+    PolicySummary, Position, Result, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId,
+    UpgradeChange, Verification,
 };
 
 use super::{
@@ -158,8 +158,18 @@ impl Actions for SqliteStore {
             .await
     }
 
+    async fn addressed_actions(&self, agent: &AgentId, kind: &str) -> Result<Vec<AddressedAction>> {
+        let (agent, kind) = (agent.clone(), kind.to_owned());
+        self.read(move |connection| actions::addressed(connection, &agent, &kind))
+            .await
+    }
+
     async fn insert_result(&self, result: ActionResult) -> Result<Inserted> {
         self.write(move |unit| results::insert(unit, &result)).await
+    }
+
+    async fn replace_result(&self, result: ActionResult) -> Result<()> {
+        self.write(move |unit| results::replace(unit, &result)).await
     }
 
     async fn results(&self, action: &ActionId, page: PageRequest) -> Result<Page<ActionResult>> {

@@ -2,7 +2,7 @@
 //! unenrolment (O5–O8).
 
 use rusqlite::OptionalExtension;
-use store::{AgentId, AuditMark, ChangeKind, PolicyId, Timestamp, UpgradeChange};
+use store::{AgentId, AuditMark, ChangeKind, DetailsChange, PolicyId, Timestamp, UpgradeChange, UpgradeEnd};
 
 use super::{
     agents,
@@ -59,46 +59,30 @@ pub(super) fn change_upgrade(
     at: Timestamp,
 ) -> Outcome<()> {
     must_exist(unit, agent)?;
-    match change {
-        UpgradeChange::Progress {
-            details,
-            ends_attempts,
-        } => {
-            unit.prepare_cached("UPDATE agent SET upgrade_details = ?2 WHERE id = ?1")?
-                .execute(params![agent, details])?;
-            end_attempts(unit, agent, *ends_attempts)?;
-        }
-        UpgradeChange::Completed { ends_attempts } => {
-            unit.prepare_cached(
-                "UPDATE presence SET upgrade_started_at = NULL, upgraded_at = ?2 WHERE agent = ?1",
-            )?
-            .execute(params![agent, at])?;
-            clear_details(unit, agent)?;
-            end_attempts(unit, agent, *ends_attempts)?;
-        }
-        UpgradeChange::Ended { clears_details } => {
-            unit.prepare_cached("UPDATE presence SET upgrade_started_at = NULL WHERE agent = ?1")?
-                .execute(params![agent])?;
-            if *clears_details {
-                clear_details(unit, agent)?;
-            }
-        }
+    let details = match &change.details {
+        DetailsChange::None => None,
+        DetailsChange::Cleared => Some(None),
+        DetailsChange::Set(details) => Some(Some(details.clone())),
+    };
+    if let Some(details) = details {
+        unit.prepare_cached("UPDATE agent SET upgrade_details = ?2 WHERE id = ?1")?
+            .execute(params![agent, details])?;
     }
-    touch(unit, agent, at)
-}
-
-fn clear_details(unit: &Unit<'_>, agent: &AgentId) -> Outcome<()> {
-    unit.prepare_cached("UPDATE agent SET upgrade_details = NULL WHERE id = ?1")?
-        .execute(params![agent])?;
-    Ok(())
-}
-
-fn end_attempts(unit: &Unit<'_>, agent: &AgentId, ends: bool) -> Outcome<()> {
-    if ends {
+    if let Some(end) = change.end {
+        let upgraded_at = match end {
+            UpgradeEnd::Reached => Some(at),
+            UpgradeEnd::Missed => None,
+        };
+        unit.prepare_cached(
+            "UPDATE presence SET upgrade_started_at = NULL, upgraded_at = ?2 WHERE agent = ?1",
+        )?
+        .execute(params![agent, upgraded_at])?;
+    }
+    if change.ends_attempts {
         unit.prepare_cached("UPDATE agent SET upgrade_attempts = NULL WHERE id = ?1")?
             .execute(params![agent])?;
     }
-    Ok(())
+    touch(unit, agent, at)
 }
 
 /// O7. An agent that is inactive already keeps its date and reason.

@@ -1,7 +1,7 @@
 //! The agents' answers to actions (O12, O13). They outlive action and agent.
 
 use rusqlite::Connection;
-use store::{ActionId, ActionProgress, ActionResult, Inserted, Page, PageRequest};
+use store::{ActionId, ActionOutcome, ActionProgress, ActionResult, Inserted, Page, PageRequest};
 
 use super::{
     columns::{ReadColumn as _, count, params},
@@ -10,28 +10,71 @@ use super::{
     unit::Unit,
 };
 
-/// O12: the first answer stands (M7).
+/// Stores a result, or lays it over the stored one.
+macro_rules! put {
+    () => {
+        "INSERT INTO action_result (action, agent, timestamp, received_at, error, namespaces, details, outcome)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (action, agent) DO UPDATE SET timestamp = excluded.timestamp,
+            received_at = excluded.received_at, error = excluded.error, details = excluded.details,
+            outcome = excluded.outcome"
+    };
+}
+
+/// O12: the first answer that is an end stands (M7).
 pub(super) fn insert(unit: &Unit<'_>, result: &ActionResult) -> Outcome<Inserted> {
-    let stored = unit
-        .prepare_cached(
-            "INSERT INTO action_result (action, agent, timestamp, received_at, error, namespaces, details)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (action, agent) DO NOTHING",
-        )?
-        .execute(params![
-            result.action,
-            result.agent,
-            result.timestamp,
-            result.received_at,
-            result.error,
-            &result.namespaces,
-            result.details,
-        ])?;
+    let stored = put(
+        unit,
+        result,
+        concat!(
+            put!(),
+            " WHERE action_result.outcome = 1 AND (excluded.outcome IS NULL OR excluded.outcome <> 1)"
+        ),
+    )?;
     Ok(if stored > 0 {
         Inserted::New
     } else {
         Inserted::Already
     })
+}
+
+/// O12: it stands in place of an earlier one.
+pub(super) fn replace(unit: &Unit<'_>, result: &ActionResult) -> Outcome<()> {
+    put(unit, result, put!()).map(drop)
+}
+
+fn put(unit: &Unit<'_>, result: &ActionResult, sql: &str) -> Outcome<usize> {
+    // What failed has an error, as in version 1.
+    let error = match (result.outcome, &result.error) {
+        (ActionOutcome::Failed, None) => Some(String::new()),
+        (ActionOutcome::Succeeded, _) => None,
+        (_, error) => error.clone(),
+    };
+    let outcome = match result.outcome {
+        ActionOutcome::Succeeded | ActionOutcome::Failed => None,
+        ActionOutcome::Acknowledged => Some(1_i64),
+        ActionOutcome::Cancelled => Some(2_i64),
+    };
+    Ok(unit.prepare_cached(sql)?.execute(params![
+        result.action,
+        result.agent,
+        result.timestamp,
+        result.received_at,
+        error,
+        &result.namespaces,
+        result.details,
+        outcome,
+    ])?)
+}
+
+/// What came of it, from the columns `outcome` and `error`.
+pub(super) fn outcome(stored: Option<i64>, has_error: bool) -> ActionOutcome {
+    match (stored, has_error) {
+        (Some(1), _) => ActionOutcome::Acknowledged,
+        (Some(_), _) => ActionOutcome::Cancelled,
+        (None, false) => ActionOutcome::Succeeded,
+        (None, true) => ActionOutcome::Failed,
+    }
 }
 
 /// O13: oldest first.
@@ -46,16 +89,18 @@ pub(super) fn page(
         .query_row(params![action], |row| count(row, 0))?;
     let items = snapshot
         .prepare_cached(
-            "SELECT action, agent, timestamp, received_at, error, namespaces, details FROM action_result
+            "SELECT action, agent, timestamp, received_at, error, namespaces, details, outcome FROM action_result
              WHERE action = ?1 ORDER BY number LIMIT ?2 OFFSET ?3",
         )?
         .query_map(params![action, page.limit, pages::offset(page)], |row| {
+            let error: Option<String> = row.read(4)?;
             Ok(ActionResult {
                 action: row.read(0)?,
                 agent: row.read(1)?,
                 timestamp: row.read(2)?,
                 received_at: row.read(3)?,
-                error: row.read(4)?,
+                outcome: outcome(row.read(7)?, error.is_some()),
+                error,
                 namespaces: row.read(5)?,
                 details: row.read(6)?,
             })
@@ -70,12 +115,19 @@ pub(super) fn progress(connection: &Connection, action: &ActionId) -> Outcome<Ac
     let targets = snapshot
         .prepare_cached("SELECT coalesce(sum(target_count), 0) FROM action WHERE action = ?1")?
         .query_row(params![action], |row| count(row, 0))?;
-    let (succeeded, failed) = snapshot
-        .prepare_cached("SELECT count(*) - count(error), count(error) FROM action_result WHERE action = ?1")?
-        .query_row(params![action], |row| Ok((count(row, 0)?, count(row, 1)?)))?;
+    let (succeeded, failed, cancelled) = snapshot
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE outcome IS NULL AND error IS NULL),
+                count(*) FILTER (WHERE outcome IS NULL AND error IS NOT NULL),
+                count(*) FILTER (WHERE outcome = 2) FROM action_result WHERE action = ?1",
+        )?
+        .query_row(params![action], |row| {
+            Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?))
+        })?;
     Ok(ActionProgress {
         targets,
         succeeded,
         failed,
+        cancelled,
     })
 }

@@ -233,7 +233,7 @@ impl Writer {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
-            log::error!(error:% = error; "the store could not undo a failed commit: {error}");
+            log::error!("error.message":% = error; "the store could not undo a failed commit: {error}");
         }
     }
 

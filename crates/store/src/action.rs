@@ -137,12 +137,36 @@ pub struct ActionResult {
     pub timestamp: String,
     /// When the server stored it.
     pub received_at: Timestamp,
-    /// The failure, if it failed.
+    /// What came of it.
+    pub outcome: ActionOutcome,
+    /// The failure, or why it was cancelled.
     pub error: Option<String>,
     /// Spaces of the action.
     pub namespaces: Vec<String>,
     /// Members by action type (`data`, or `action_input_type`, `action_data`, `action_response`, …): an object.
     pub details: Option<RawJson>,
+}
+
+/// What an agent's answer says came of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionOutcome {
+    /// The agent has answered, but what came of the action is not known yet: no end.
+    Acknowledged,
+    /// It did what was asked.
+    Succeeded,
+    /// It did not.
+    Failed,
+    /// It was taken back.
+    Cancelled,
+}
+
+/// An action that was addressed to an agent, with what came of it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressedAction {
+    /// The document.
+    pub action: Action,
+    /// Of the agent's answer, if there is one.
+    pub outcome: Option<ActionOutcome>,
 }
 
 /// Whether a result was new.
@@ -159,8 +183,10 @@ pub enum Inserted {
 pub struct ActionProgress {
     /// Agents addressed.
     pub targets: u64,
-    /// Answers without error.
+    /// Agents that did it.
     pub succeeded: u64,
-    /// Answers with an error.
+    /// Agents that failed.
     pub failed: u64,
+    /// Agents for which it was taken back.
+    pub cancelled: u64,
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AgentId, Inserted, NewAction, Page,
-    PageRequest, Pending, Position, Result, Timestamp,
+    Action, ActionDocId, ActionId, ActionProgress, ActionResult, AddressedAction, AgentId, Inserted,
+    NewAction, Page, PageRequest, Pending, Position, Result, Timestamp,
 };
 
 /// Actions.
@@ -39,8 +39,15 @@ pub trait Actions: Send + Sync + 'static {
     /// The targets of one action document, in the order in which they were given.
     async fn action_targets(&self, doc: &ActionDocId) -> Result<Vec<AgentId>>;
 
-    /// O12: stores the agent's answer once, durably; a repeat is [`Inserted::Already`] (M7). One document.
+    /// The actions of this type that were addressed to the agent and are still on record, oldest first.
+    async fn addressed_actions(&self, agent: &AgentId, kind: &str) -> Result<Vec<AddressedAction>>;
+
+    /// O12: stores the agent's answer once, durably; a repeat is [`Inserted::Already`] (M7). Only an answer that is no
+    /// end ([`crate::ActionOutcome::Acknowledged`]) is replaced, by one that is. One document.
     async fn insert_result(&self, result: ActionResult) -> Result<Inserted>;
+
+    /// O12: what came of the action turned out otherwise: stands in place of an answer, or is the first. One document.
+    async fn replace_result(&self, result: ActionResult) -> Result<()>;
 
     /// O13: answers to an action, oldest first.
     async fn results(&self, action: &ActionId, page: PageRequest) -> Result<Page<ActionResult>>;

@@ -190,25 +190,35 @@ pub struct CheckinRecord {
 }
 
 /// A change of an agent's upgrade fields (data.md 6.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpgradeChange {
-    /// Stores the details; at `UPG_WATCHING` the attempts end.
-    Progress {
-        /// The details: an object.
-        details: RawJson,
-        /// Also sets `upgrade_attempts` to null.
-        ends_attempts: bool,
-    },
-    /// Details and start are cleared, `upgraded_at` := now.
-    Completed {
-        /// Also sets `upgrade_attempts` to null.
-        ends_attempts: bool,
-    },
-    /// Start (and details, if `clears_details`) are cleared; `upgraded_at` stays.
-    Ended {
-        /// Also clears the details.
-        clears_details: bool,
-    },
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpgradeChange {
+    /// What is stored of the details.
+    pub details: DetailsChange,
+    /// How the upgrade ended, if it did.
+    pub end: Option<UpgradeEnd>,
+    /// Also sets `upgrade_attempts` to null.
+    pub ends_attempts: bool,
+}
+
+/// What becomes of an agent's upgrade details.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DetailsChange {
+    /// They stay.
+    #[default]
+    None,
+    /// They go.
+    Cleared,
+    /// These are stored: an object.
+    Set(RawJson),
+}
+
+/// How an upgrade ended. It runs no longer either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeEnd {
+    /// `upgraded_at` := now.
+    Reached,
+    /// The agent counts as not upgraded.
+    Missed,
 }
 
 /// Computed state of an agent: the first that fits (data.md 6.1).

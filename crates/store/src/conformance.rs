@@ -66,6 +66,7 @@ macro_rules! conformance_suite {
             s09_subscribe_append_query_delivers_once
             s10_a_deleted_position_leaves_the_agents_own
             s11_a_result_is_stored_once
+            s11b_an_answer_that_is_no_end_is_replaced_by_one_that_is
             s12_a_revision_conflict_names_the_current
             s13_history_is_paged_newest_first
             s14_a_token_revoked_while_enrolling_admits_nobody

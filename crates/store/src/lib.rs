@@ -31,12 +31,13 @@ mod policy;
 mod timestamp;
 
 pub use action::{
-    Action, ActionProgress, ActionResult, AgentMark, Inserted, NewAction, Pending, PendingAction,
+    Action, ActionOutcome, ActionProgress, ActionResult, AddressedAction, AgentMark, Inserted, NewAction,
+    Pending, PendingAction,
 };
 pub use actions::Actions;
 pub use agent::{
-    Agent, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, Enrolled, Enrollment, NewAgent,
-    Replacement, SortOrder, StatusCounts, StatusReport, UnhealthyReason, UpgradeChange,
+    Agent, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment,
+    NewAgent, Replacement, SortOrder, StatusCounts, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::{
-    ActionId, ActionResult, AgentId, RawJson, Timestamp,
+    ActionId, ActionOutcome, ActionResult, AgentId, RawJson, Timestamp,
     actions::{self, ActionDraft, ActionKind},
 };
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,7 @@ struct Progress {
     nb_agents_actioned: u64,
     nb_agents_ack: u64,
     nb_agents_failed: u64,
+    nb_agents_cancelled: u64,
     status: &'static str,
     results: Many<Answer>,
 }
@@ -90,6 +91,7 @@ struct Answer {
     #[serde(rename = "@timestamp")]
     timestamp: String,
     received_at: Timestamp,
+    outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +104,12 @@ impl From<ActionResult> for Answer {
             agent_id: result.agent.to_string(),
             timestamp: result.timestamp,
             received_at: result.received_at,
+            outcome: match result.outcome {
+                ActionOutcome::Acknowledged => "acknowledged",
+                ActionOutcome::Succeeded => "succeeded",
+                ActionOutcome::Failed => "failed",
+                ActionOutcome::Cancelled => "cancelled",
+            },
             error: result.error,
             details: result.details,
         }
@@ -115,18 +123,13 @@ pub(super) async fn progress(state: Arc<AdminState>, call: Call) -> Result<HttpR
     let id = ActionId::from(call.id.as_str());
     let progress = actions::progress(&state.fleet, &id).await?;
     let results = actions::results(&state.fleet, &id, paging.request()).await?;
-    let is_complete = progress.succeeded + progress.failed >= progress.targets;
-    let status = match (is_complete, progress.failed) {
-        (false, _) => "IN_PROGRESS",
-        (true, 0) => "COMPLETE",
-        (true, _) => "FAILED",
-    };
     let item = Progress {
         action_id: call.id,
         nb_agents_actioned: progress.targets,
         nb_agents_ack: progress.succeeded + progress.failed,
         nb_agents_failed: progress.failed,
-        status,
+        nb_agents_cancelled: progress.cancelled,
+        status: progress.state(Timestamp::now()).as_str(),
         results: paging.envelope(results, Answer::from),
     };
     ok(&One { item })

@@ -185,7 +185,10 @@ async fn ack_13_14_15_upgrades() {
     let id = act(&house, &agent, "UPGRADE", Some(json!({"version": "9.6.1"}))).await;
     assert_eq!(ack(&face, &agent, json!([{ "action_id": id }])).await.0, 200);
     let after = house.agent(&agent.id).await;
-    assert!(after.upgrade_started_at.is_none() && after.upgraded_at.is_some());
+    assert!(
+        after.upgrade_started_at.is_some() && after.upgraded_at.is_none(),
+        "ACK-13: the check-in of the target completes it"
+    );
 }
 
 #[actix_rt::test]

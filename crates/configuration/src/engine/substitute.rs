@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grammar_of_the_contract() {
+    fn the_grammar() {
         let text = |text: &str| Piece::Text(text.to_owned());
         let reference = |name: &str, otherwise| Piece::Reference {
             name: vec![text(name)],

@@ -27,7 +27,7 @@ section! {
 pub struct HttpHost {
     /// A name or an address.
     pub host: String,
-    /// The port of `http://HOST:PORT`, which wins over `http.port` (http-api 2.14).
+    /// The port of `http://HOST:PORT`, which wins over `http.port` (agents.md 9.1).
     pub port: Option<u16>,
 }
 

@@ -154,7 +154,7 @@ setting!(
 );
 
 impl Server {
-    /// The port of the internal listener, where 0 is any free one (http-api 1.1).
+    /// The port of the internal listener, where 0 is any free one (agents.md 1.1).
     pub fn internal_port(&self) -> u16 {
         match self.internal_port.unwrap_or(0) {
             0 if self.port == 0 => 0,

@@ -1,4 +1,4 @@
-//! `inputs.0.server.ssl.*` and `admin.ssl.*`: what is served, to whom, and how it is reloaded (tls-reload §2).
+//! `inputs.0.server.ssl.*` and `admin.ssl.*`: what is served, to whom, and how it is reloaded (reload.md 1.1).
 
 use std::{fmt, path::PathBuf, time::Duration};
 

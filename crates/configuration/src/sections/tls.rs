@@ -14,7 +14,7 @@ use crate::engine::{
     setting::{Refusal, Shown, setting},
 };
 
-/// Agents speak HTTP/1.1 and offer nothing; others may take HTTP/2 (http-api 1.2).
+/// Agents speak HTTP/1.1 and offer nothing; others may take HTTP/2 (agents.md 1.3).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Ssl {

@@ -1,7 +1,7 @@
 use super::given;
 
 #[test]
-fn cfg_01_the_texts_of_the_contract() {
+fn cfg_01_the_texts_of_refusals() {
     let errors = |yaml: &str| given(yaml).errors();
     insta::assert_snapshot!(errors("inputs: [{type: fleet-server}, {type: fleet-server}]"), @r"fleet.yml:1: inputs: only 1 fleet-server input can be defined");
     insta::assert_snapshot!(errors("inputs: []"), @r"fleet.yml:1: inputs: a fleet-server input must be defined");

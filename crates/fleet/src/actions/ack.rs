@@ -1,29 +1,28 @@
 //! What an acknowledgement changes, by type (agents.md 7.2). Pure.
 
 use serde::Serialize;
-use store::{Agent, RawJson, UpgradeChange};
+use store::{ActionOutcome, RawJson};
 
 use super::ActionKind;
-use crate::{acks::AckEvent, upgrades};
+use crate::acks::AckEvent;
 
 /// What an acknowledgement changes beside the result that is stored for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Nothing.
     None,
-    /// The agent's upgrade goes on or ends.
-    Upgrade(UpgradeChange),
+    /// The agent's upgrade has ended without success.
+    EndsUpgrade,
     /// The agent is gone: its keys end.
     EndsAgent,
 }
 
 impl Effect {
     /// The effect of this event on an action of this type.
-    pub(crate) fn of(kind: ActionKind, agent: &Agent, event: &AckEvent) -> Self {
+    pub(crate) fn of(kind: ActionKind, event: &AckEvent) -> Self {
         let is_error = event.error.is_some();
         match kind {
-            ActionKind::Upgrade => upgrades::acknowledged(agent, is_error, event.retries.unwrap_or(false))
-                .map_or(Self::None, Self::Upgrade),
+            ActionKind::Upgrade if is_error && event.retries != Some(true) => Self::EndsUpgrade,
             ActionKind::Unenroll | ActionKind::Migrate if is_error => Self::None,
             ActionKind::Unenroll | ActionKind::Migrate => Self::EndsAgent,
             ActionKind::Cancel
@@ -31,8 +30,20 @@ impl Effect {
             | ActionKind::PolicyReassign
             | ActionKind::RequestDiagnostics
             | ActionKind::Settings
+            | ActionKind::Upgrade
             | ActionKind::PrivilegeLevelChange => Self::None,
         }
+    }
+}
+
+/// What the acknowledgement says came of the action. Agents acknowledge an upgrade without an error that has failed
+/// (agents.md 7.4), and one with an error that they try again: neither is an end.
+pub(crate) fn outcome(kind: Option<ActionKind>, event: &AckEvent) -> ActionOutcome {
+    match (kind, event.error.is_some()) {
+        (Some(ActionKind::Upgrade), false) => ActionOutcome::Acknowledged,
+        (Some(ActionKind::Upgrade), true) if event.retries == Some(true) => ActionOutcome::Acknowledged,
+        (_, false) => ActionOutcome::Succeeded,
+        (_, true) => ActionOutcome::Failed,
     }
 }
 

@@ -38,8 +38,6 @@ struct AgentChanged(AgentId);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Anything;
-
-/// The actor.
 pub(crate) struct ActionDispatcher {
     exit: Exit,
     store: Arc<dyn Store>,
@@ -152,7 +150,9 @@ async fn tell_targets(
         match store.action_targets(&doc).await {
             Ok(targets) => actor.send(Appended(targets)).await?,
             // Its agents find it at their next check-in.
-            Err(error) => log::warn!("targets of action document {doc} not read: {error}"),
+            Err(error) => {
+                log::warn!("error.message":% = error; "targets of action document {doc} not read: {error}")
+            }
         }
     }
     Ok(())

@@ -1,11 +1,11 @@
 //! `CheckinWriter` owns the check-in records that the store does not have yet: merged per agent, one batch each 10
-//! seconds and at the stop, never on the request path (data.md 7.3, O4). Waiting agents get their last
-//! check-in renewed here too, so that a poll needs no timer of its own.
+//! seconds, at the stop, and when somebody reads agents; never on a check-in's path (data.md 7.3, O4). Waiting agents
+//! get their last check-in renewed here too, so that a poll needs no timer of its own.
 //!
-//! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the store.
-//! Records have a mailbox of their own, of 16,384, which the actor empties once a second, before it answers, writes or
-//! stops: waking its thread for each made a check-in an eighth to a quarter dearer. Who finds it full wakes the actor and waits: a
-//! refusal costs an agent a minute or two. Records of more than [`MOST`] bytes in all answer `Busy`.
+//! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the
+//! store. Records have a mailbox of their own, of 16,384, which the actor empties once a second, before it answers, writes or
+//! stops: waking its thread for each made a check-in an eighth to a quarter dearer. Who finds it full wakes the actor
+//! and waits: a refusal costs an agent a minute or two. Records of more than [`MOST`] bytes in all answer `Busy`.
 //! A batch that fails is kept and written with the next one unless newer records say otherwise.
 //! A restart finds the mailbox as it was and takes over the whole map, with a batch that was under way: of what was
 //! acknowledged, only a record at which merging panics is lost.
@@ -22,7 +22,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    MessageResult, WrapFuture as _,
+    MessageResult, ResponseFuture, WrapFuture as _,
 };
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
@@ -30,7 +30,10 @@ use prometheus_client::{
 };
 use store::{AgentId, CheckinRecord, Store, StoreError, Timestamp};
 use supervise::{Exit, Stop};
-use tokio::{sync::mpsc, time::timeout_at};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout_at,
+};
 
 use super::{Handle, Parts, health_monitor::FaultReporter};
 use crate::{FleetError, waiters::Waiters};
@@ -42,6 +45,7 @@ pub(crate) struct Checkins {
     mailbox: mpsc::Sender<CheckinRecord>,
     bytes: Arc<Bytes>,
     taken: Counter,
+    published: Mutex<Option<tokio::time::Instant>>,
 }
 
 /// Memory of the records in the mailbox, and of those in the map.
@@ -90,6 +94,23 @@ impl Checkins {
         self.actor.ask(Pending(agents), deadline).await
     }
 
+    /// Has what is pending written, so that whoever reads the store next sees it. At most once a second, however many
+    /// ask; what cannot be written soon stays pending, and the reader sees what is stored.
+    pub(crate) async fn publish(&self) {
+        let now = tokio::time::Instant::now();
+        let is_due = {
+            let mut last = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = last.is_none_or(|last| now >= last + LEAST_PAUSE);
+            if is_due {
+                *last = Some(now);
+            }
+            is_due
+        };
+        if is_due && let Err(error) = self.actor.ask(Publish, now + LEAST_PAUSE).await {
+            log::debug!("pending check-ins not written for a reader: {error}");
+        }
+    }
+
     /// Ends the actor; what is pending is written before.
     pub(crate) async fn stop(&self) {
         self.actor.stop().await;
@@ -106,6 +127,11 @@ struct Empty;
 #[rtype(result = "Vec<CheckinRecord>")]
 struct Pending(Vec<AgentId>);
 
+/// Asks that what is pending be written; answered when it is, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Publish;
+
 /// The actor.
 pub(crate) struct CheckinWriter {
     exit: Exit,
@@ -119,6 +145,9 @@ pub(crate) struct CheckinWriter {
     records: Records,
     /// Where the records go if the actor panics, and where the next one finds them.
     left: Arc<Mutex<Records>>,
+    /// Wait for the batch that begins next, and for the one under way.
+    asked: Vec<oneshot::Sender<()>>,
+    served: Vec<oneshot::Sender<()>>,
     is_stopping: bool,
     faults: FaultReporter,
     metrics: Metrics,
@@ -156,6 +185,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
             bytes: Arc::clone(&shared_bytes),
             records,
             left: Arc::clone(&left),
+            asked: Vec::new(),
+            served: Vec::new(),
             is_stopping: false,
             faults: FaultReporter::new(NAME, health.clone()),
             metrics: metrics.clone(),
@@ -166,6 +197,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
         mailbox,
         bytes,
         taken,
+        taken,
+        published: Mutex::default(),
     }
 }
 
@@ -225,6 +258,17 @@ impl Handler<Pending> for CheckinWriter {
     }
 }
 
+impl Handler<Publish> for CheckinWriter {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Publish, ctx: &mut Self::Context) -> Self::Result {
+        let (written, is_written) = oneshot::channel();
+        self.asked.push(written);
+        self.write(ctx);
+        Box::pin(async move { drop(is_written.await) })
+    }
+}
+
 impl Handler<Stop> for CheckinWriter {
     type Result = ();
 
@@ -266,6 +310,7 @@ impl CheckinWriter {
         self.empty_mailbox();
         if let Some(batch) = self.records.begin_batch() {
             self.show();
+            self.served = std::mem::take(&mut self.asked);
             let (store, began) = (Arc::clone(&self.store), Instant::now());
             let writing = async move { store.record_checkins(batch).await };
             ctx.spawn(
@@ -273,24 +318,29 @@ impl CheckinWriter {
                     .into_actor(self)
                     .map(move |outcome, this, ctx| this.settle(outcome, began.elapsed(), ctx)),
             );
-        } else if self.is_stopping && !self.records.is_writing() {
-            self.end(ctx);
+        } else if !self.records.is_writing() {
+            self.asked.clear();
+            if self.is_stopping {
+                self.end(ctx);
+            }
         }
     }
 
     fn settle(&mut self, outcome: Result<(), StoreError>, took: Duration, ctx: &mut Context<Self>) {
+        self.served.clear();
         match outcome {
             Ok(()) => {
                 self.records.written();
                 self.show();
                 self.metrics.flush_duration.observe(took.as_secs_f64());
                 self.faults.well();
-                if self.is_stopping {
+                if self.is_stopping || !self.asked.is_empty() {
                     self.write(ctx);
                 }
             }
             Err(error) => {
                 self.records.put_back();
+                self.asked.clear();
                 self.show();
                 let kept = self.records.len();
                 if self.is_stopping {
@@ -350,6 +400,8 @@ const MAILBOX: usize = 16_384;
 const EMPTY_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of records that may wait: minutes of a store that takes none.
 const MOST: usize = 256 * 1024 * 1024;
+/// Between two writes for readers.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// For an answer from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For agents, when records wait in masses.

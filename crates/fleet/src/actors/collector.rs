@@ -21,8 +21,6 @@ use super::{Handle, Parts};
 #[derive(Message)]
 #[rtype(result = "store::Result<u64>")]
 pub(super) struct Collect;
-
-/// The actor.
 pub(crate) struct Collector {
     exit: Exit,
     store: Arc<dyn Store>,

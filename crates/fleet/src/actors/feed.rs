@@ -62,7 +62,7 @@ impl Feed {
                 Ok(News::Changes(changes.ids))
             }
             Err(error @ StoreError::Trimmed { .. }) => {
-                log::warn!("{error}: everything is read again");
+                log::warn!("error.message":% = error; "{error}: everything is read again");
                 self.after = None;
                 Ok(News::Changes(Vec::new()))
             }

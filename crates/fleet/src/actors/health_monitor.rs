@@ -102,8 +102,6 @@ impl FaultReporter {
         })
     }
 }
-
-/// The actor.
 pub(crate) struct HealthMonitor {
     exit: Exit,
     store: Arc<dyn Store>,

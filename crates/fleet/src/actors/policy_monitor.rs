@@ -85,8 +85,6 @@ struct Revised(PolicyId, Version);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Changed(PolicyId, Option<Version>);
-
-/// The actor.
 pub(crate) struct PolicyMonitor {
     exit: Exit,
     store: Arc<dyn Store>,
@@ -274,7 +272,8 @@ impl PolicyMonitor {
         if let Err(fault) = &outcome {
             log::error!(
                 "event.action" = "policy-render", "fleet.policy.id":% = policy,
-                "fleet.revision_idx" = version.revision; "{fault}; its last good revision stays in use"
+                "fleet.revision_idx" = version.revision, "error.message":% = fault;
+                "{fault}; its last good revision stays in use"
             );
         }
         let known = self

@@ -245,6 +245,21 @@ async fn a_batch_that_a_panic_cuts_short_is_written_again() {
 }
 
 #[actix_rt::test]
+async fn who_reads_agents_sees_a_record_that_is_still_in_the_mailbox() {
+    let house = House::new(never_flushed()).await;
+    let agent = house.enroll().await.id;
+    let writer = &house.fleet.actors.checkin_writer;
+    writer
+        .record(record(agent.as_str(), "just now"), soon())
+        .await
+        .unwrap();
+    let shown = crate::agents::get(&house.fleet, &agent, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(shown.agent.last_checkin_message.as_deref(), Some("just now"));
+}
+
+#[actix_rt::test]
 async fn a_full_mailbox_is_waited_for() {
     let house = House::new(never_flushed()).await;
     let writer = &house.fleet.actors.checkin_writer;

@@ -7,7 +7,7 @@ use fleet::{
 };
 use serde_json::json;
 
-use crate::house::{House, raw, settings_action};
+use crate::house::{House, online, raw, settings_action};
 
 const ALL: PageRequest = PageRequest {
     offset: 0,
@@ -65,6 +65,34 @@ async fn ack_01_d10_d11_ack_09_policy_revisions_only_grow() {
         assert_eq!(ack(&house, &agent, vec![ignored]).await, [AckOutcome::Done]);
         assert_eq!(house.agent(&agent.id).await.policy_revision, Some(2));
     }
+}
+
+/// A revision that does not exist, acknowledged or stored, keeps no policy from an agent.
+#[actix_rt::test]
+async fn section_3_a_revision_above_the_newest_counts_for_nothing() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let beyond = format!("policy:P:{}", i64::MAX);
+    let events = vec![event(&beyond), event("policy:P:1")];
+    assert_eq!(
+        ack(&house, &agent, events).await,
+        [AckOutcome::Done, AckOutcome::Done]
+    );
+    assert_eq!(house.agent(&agent.id).await.policy_revision, Some(1));
+    // As an earlier version stored it, or as a restored store has it.
+    house
+        .store
+        .confirm_policy(&agent.id, &house.policy, i64::MAX, now())
+        .await
+        .unwrap();
+    house.change_policy().await;
+    let answer = house.answer(&agent.id, online()).await;
+    assert_eq!(answer["actions"][0]["id"], "policy:P:2");
+    assert_eq!(
+        ack(&house, &agent, vec![event("policy:P:2")]).await,
+        [AckOutcome::Done]
+    );
+    assert_eq!(house.agent(&agent.id).await.policy_revision, Some(2));
 }
 
 #[actix_rt::test]
@@ -143,9 +171,9 @@ async fn ack_11_f7_migration_ends_the_agent_too() {
 }
 
 #[actix_rt::test]
-async fn ack_13_14_15_f8_f9_f10_upgrades() {
+async fn ack_13_14_15_f8_f9_f10_an_ack_ends_an_upgrade_by_an_error_only() {
     for (error, retries, started, upgraded) in [
-        (None, None, false, true),
+        (None, None, true, false),
         (Some("e"), Some(true), true, false),
         (Some("e"), Some(false), false, false),
         (Some("e"), None, false, false),

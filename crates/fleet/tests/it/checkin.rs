@@ -353,7 +353,17 @@ async fn chk_41_to_46_f11_to_f15_upgrade_details() {
     );
     let watching = details(&action.action, "UPG_WATCHING", json!({}));
     drop(house.poll(&agent.id, with_token(watching)).await);
-    drop(house.poll(&agent.id, with_token(house.runs(1))).await);
+    assert_eq!(
+        house.agent(&agent.id).await.upgraded_at,
+        None,
+        "the version is the old one"
+    );
+    drop(
+        house
+            .checkin_as("9.6.1", &agent.id, with_token(house.runs(1)))
+            .await
+            .unwrap(),
+    );
     let stored = house.agent(&agent.id).await;
     assert_eq!(stored.upgrade_details, None);
     assert!(

@@ -181,6 +181,58 @@ async fn enr_11_12_13_a6_a7_a8_enrolling_again_with_the_same_enrollment_id() {
     );
 }
 
+/// The write of the check-in is pending all the time.
+#[actix_rt::test]
+async fn row_12_an_agent_that_has_checked_in_stays_whatever_token_repeats_its_enrolment() {
+    let house = House::with(Settings {
+        checkin_flush: std::time::Duration::from_secs(3600),
+        ..Settings::default()
+    })
+    .await;
+    let again = || EnrollRequest {
+        enrollment_id: Some("e1".into()),
+        ..request()
+    };
+    let (_, other) = policies::create(&house.fleet, Some("Q"), named("Q"), Timestamp::now())
+        .await
+        .unwrap();
+    let first = house.try_enroll(again()).await.unwrap();
+    drop(house.checkin(&first.agent.id, online()).await.unwrap());
+    for token in [&house.token, &other] {
+        let repeat = house.try_enroll_with(token, again()).await.unwrap().agent;
+        assert_ne!(repeat.id, first.agent.id);
+        assert_eq!(repeat.enrollment_id, None);
+        auth::authenticate_agent(&house.fleet, &first.access_key, &first.agent.id)
+            .await
+            .expect("the first is untouched");
+    }
+    assert_eq!(
+        house.agent(&first.agent.id).await.last_checkin,
+        None,
+        "it is pending"
+    );
+}
+
+#[actix_rt::test]
+async fn section_3_parallel_right_replacements_succeed_one_after_the_other() {
+    let house = House::new().await;
+    let made =
+        futures_util::future::join_all((0..100).map(|_| house.try_enroll(with_id("a", Some("T"))))).await;
+    let made: Vec<_> = made.into_iter().map(|one| one.unwrap()).collect();
+    let last = house.agent(&"a".into()).await.access_key;
+    for one in &made {
+        let is_last = one.access_key.id == last;
+        let seen = auth::authenticate(&house.fleet, &one.access_key).await;
+        assert_eq!(
+            seen.is_ok(),
+            is_last,
+            "the key of the last one is good, and no other"
+        );
+    }
+    let wrong = house.try_enroll(with_id("a", Some("U"))).await.unwrap_err();
+    assert!(matches!(wrong, FleetError::NotReplaceable { .. }), "{wrong}");
+}
+
 #[actix_rt::test]
 async fn enr_14_18_a4_a5_what_does_not_admit() {
     let house = House::new().await;

@@ -63,6 +63,20 @@ impl House {
         }
     }
 
+    /// A new domain on the same store; [`Self::flush`] comes before.
+    pub(crate) async fn restarted(self) -> Self {
+        let mut registry = Registry::with_prefix("fleet_server");
+        let settings = self.fleet.settings().clone();
+        let fleet = Fleet::start(Arc::clone(&self.store), settings, &mut registry)
+            .await
+            .unwrap();
+        Self {
+            fleet,
+            registry,
+            ..self
+        }
+    }
+
     pub(crate) async fn enroll(&self) -> Enrolled {
         self.try_enroll(request()).await.unwrap()
     }
@@ -85,11 +99,20 @@ impl House {
     }
 
     pub(crate) async fn checkin(&self, id: &AgentId, request: CheckinRequest) -> Result<Begun, FleetError> {
+        self.checkin_as("9.6.0", id, request).await
+    }
+
+    pub(crate) async fn checkin_as(
+        &self,
+        version: &str,
+        id: &AgentId,
+        request: CheckinRequest,
+    ) -> Result<Begun, FleetError> {
         let agent = self.agent(id).await;
         checkin::begin(
             &self.fleet,
             agent,
-            "9.6.0",
+            version,
             request,
             Duration::ZERO,
             Timestamp::now(),
@@ -134,9 +157,14 @@ impl House {
         self.fleet.stop().await;
     }
 
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
         let line = text
             .lines()
             .find(|line| line.starts_with(name) && !line.starts_with('#'));

@@ -12,4 +12,6 @@ mod acks;
 mod checkin;
 mod enrollment;
 mod house;
+mod restart;
 mod rollout;
+mod upgrades;

@@ -176,7 +176,10 @@ async fn refused_without_a_trace(store: &SqliteStore, key: &KeyId) {
     let large = RawJson::parse(format!("{{\"filler\":\"{}\"}}", "x".repeat(50_000))).unwrap();
     let mut enrolling = enrollment("c", "p");
     enrolling.agent.local_metadata = Some(large);
-    let upgrade = UpgradeChange::Completed { ends_attempts: true };
+    let upgrade = UpgradeChange {
+        ends_attempts: true,
+        ..UpgradeChange::default()
+    };
     let outcomes = [
         ("enroll", store.enroll(enrolling).await.map(|_| ())),
         (

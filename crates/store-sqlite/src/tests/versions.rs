@@ -96,9 +96,15 @@ async fn s27_a_file_of_version_1_opens_with_its_data() {
         (changes.ids, changes.next.as_str()),
         (vec!["next".to_owned()], "13")
     );
+    // An answer of version 1 says what it said.
+    let progress = store.action_progress(&ActionId::from("action-7")).await.unwrap();
+    assert_eq!((progress.succeeded + progress.failed, progress.cancelled), (1, 0));
+    drop(store);
+    assert!(directory.path().join("fleet.db.before-v2").exists());
+    open(directory.path()).unwrap();
     assert!(
         !directory.path().join("fleet.db.before-v1").exists(),
-        "nothing was changed, nothing is copied"
+        "a file of this version is not copied"
     );
 }
 
@@ -145,12 +151,12 @@ const NEXT: Migration = "ALTER TABLE probe ADD COLUMN note TEXT; UPDATE probe SE
 fn s27_a_later_version_is_reached_after_a_copy_was_put_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = version_1(directory.path());
-    let file = migrated(&path, &[MIGRATIONS[0], NEXT]).unwrap();
+    let file = migrated(&path, &[MIGRATIONS[0], MIGRATIONS[1], NEXT]).unwrap();
     let note: String = file
         .query_row("SELECT note FROM probe", [], |row| row.get(0))
         .unwrap();
     assert_eq!(note, "new");
-    let copy = directory.path().join("fleet.db.before-v2");
+    let copy = directory.path().join("fleet.db.before-v3");
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     let copied = Connection::open(&copy).unwrap();
     let version: i64 = copied
@@ -163,17 +169,17 @@ fn s27_a_later_version_is_reached_after_a_copy_was_put_aside() {
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
     assert_eq!((version, agents, whole.as_str()), (1, 1, "ok"));
-    assert!(!directory.path().join("fleet.db.before-v2.partial").exists());
+    assert!(!directory.path().join("fleet.db.before-v3.partial").exists());
     // Back with the version before: refused, both named.
     drop(file);
     let error = open(directory.path()).unwrap_err();
     assert!(
-        matches!(error, OpenError::NewerVersion { file: 2, ours: 1, .. }),
+        matches!(error, OpenError::NewerVersion { file: 3, ours: 2, .. }),
         "{error:?}"
     );
     let text = error.to_string();
     assert!(
-        text.contains("version 2") && text.contains("at most version 1"),
+        text.contains("version 3") && text.contains("at most version 2"),
         "{text}"
     );
     // And restoring the copy works.
@@ -189,18 +195,18 @@ fn s27_a_failed_step_leaves_the_file_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let path = version_1(directory.path());
     let broken = "ALTER TABLE probe ADD COLUMN note TEXT; INSERT INTO nowhere VALUES (1);";
-    let error = migrated(&path, &[MIGRATIONS[0], broken]).unwrap_err();
-    assert!(matches!(error, OpenError::Migration { to: 2, .. }), "{error:?}");
+    let error = migrated(&path, &[MIGRATIONS[0], MIGRATIONS[1], broken]).unwrap_err();
+    assert!(matches!(error, OpenError::Migration { to: 3, .. }), "{error:?}");
     assert!(error.hint().contains("unchanged"));
     let file = Connection::open(&path).unwrap();
     let version: i64 = file
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 1);
+    assert_eq!(version, 2);
     assert!(file.prepare("SELECT note FROM probe").is_err());
     drop(file);
     // A second attempt puts its copy over the first one's.
-    migrated(&path, &[MIGRATIONS[0], NEXT]).unwrap();
+    migrated(&path, &[MIGRATIONS[0], MIGRATIONS[1], NEXT]).unwrap();
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Bench, samples::*};
 use crate::{
-    Action, ActionDocId, ActionId, ActionProgress, AgentId, AgentMark, ChangeKind, Conflict, Inserted,
-    PageRequest, StoreError,
+    Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, AddressedAction, AgentId, AgentMark,
+    ChangeKind, Conflict, Inserted, PageRequest, StoreError,
 };
 
 /// S8, M1, M2: whoever sees an action sees every earlier one, and places outlive deletion and restart.
@@ -138,7 +138,7 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     first.details = Some(json(r#"{"data":{"upload_id":"u"}}"#));
     assert_eq!(store.insert_result(first.clone()).await.unwrap(), Inserted::New);
     let mut second = first.clone();
-    second.error = Some("other".to_owned());
+    (second.outcome, second.error) = (ActionOutcome::Failed, Some("other".to_owned()));
     assert_eq!(
         store.insert_result(second.clone()).await.unwrap(),
         Inserted::Already
@@ -158,7 +158,8 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
         ActionProgress {
             targets: 3,
             succeeded: 1,
-            failed: 1
+            failed: 1,
+            cancelled: 0
         }
     );
     let none = store.action_progress(&ActionId::from("none")).await.unwrap();
@@ -166,6 +167,74 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     // Results outlive their action.
     store.delete_expired_actions(at(10_000), 10).await.unwrap();
     assert_eq!(store.results(&id, all()).await.unwrap().total, 2);
+}
+
+/// M7, AC-41: an answer that is no end is replaced by one that is, once; what turns out otherwise replaces any.
+pub async fn s11b_an_answer_that_is_no_end_is_replaced_by_one_that_is(bench: &mut impl Bench) {
+    let store = bench.store();
+    enrolled(&*store, "a").await;
+    let mut upgrade = action("d", &["a", "b"]);
+    upgrade.kind = "UPGRADE".to_owned();
+    let written = store
+        .append_actions(vec![upgrade, action("other", &["a"])])
+        .await
+        .unwrap();
+    let (id, agent) = (written[0].action.clone(), AgentId::from("a"));
+    let addressed = async |outcome| {
+        let action = written[0].clone();
+        let found = store.addressed_actions(&agent, "UPGRADE").await.unwrap();
+        assert_eq!(found, [AddressedAction { action, outcome }]);
+    };
+    addressed(None).await;
+    let mut answer = result(id.as_str(), "a");
+    let outcomes = [
+        (
+            ActionOutcome::Acknowledged,
+            Inserted::New,
+            ActionOutcome::Acknowledged,
+        ),
+        (
+            ActionOutcome::Acknowledged,
+            Inserted::Already,
+            ActionOutcome::Acknowledged,
+        ),
+        (ActionOutcome::Cancelled, Inserted::New, ActionOutcome::Cancelled),
+        (
+            ActionOutcome::Succeeded,
+            Inserted::Already,
+            ActionOutcome::Cancelled,
+        ),
+        (
+            ActionOutcome::Acknowledged,
+            Inserted::Already,
+            ActionOutcome::Cancelled,
+        ),
+    ];
+    for (outcome, inserted, stands) in outcomes {
+        answer.outcome = outcome;
+        assert_eq!(store.insert_result(answer.clone()).await.unwrap(), inserted);
+        addressed(Some(stands)).await;
+    }
+    let progress = store.action_progress(&id).await.unwrap();
+    let expected = ActionProgress {
+        targets: 2,
+        cancelled: 1,
+        ..ActionProgress::default()
+    };
+    assert_eq!(progress, expected);
+    (answer.outcome, answer.error) = (ActionOutcome::Failed, Some("rolled back".to_owned()));
+    store.replace_result(answer.clone()).await.unwrap();
+    assert_eq!(store.results(&id, all()).await.unwrap().items, [answer]);
+    let first = result("never answered", "a");
+    store.replace_result(first.clone()).await.unwrap();
+    assert_eq!(store.results(&first.action, all()).await.unwrap().items, [first]);
+    assert!(
+        store
+            .addressed_actions(&"b".into(), "SETTINGS")
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// S20, M2: expired actions go in bounded batches, with their queue entries, and later ones are delivered.

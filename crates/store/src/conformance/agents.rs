@@ -2,8 +2,8 @@
 
 use super::{Bench, samples::*};
 use crate::{
-    AgentId, ApiKey, AuditMark, CheckinRecord, Conflict, EngineClass, EnrollmentId, KeyId, KeyOwner,
-    PolicyId, Replacement, StoreError, UnhealthyReason, UpgradeChange, Verification,
+    AgentId, ApiKey, AuditMark, CheckinRecord, Conflict, DetailsChange, EngineClass, EnrollmentId, KeyId,
+    KeyOwner, PolicyId, Replacement, StoreError, UnhealthyReason, UpgradeChange, UpgradeEnd, Verification,
 };
 
 /// O2, O3: what was enrolled is found at once by id, key and enrollment id; what was not is `None`.
@@ -603,8 +603,9 @@ pub async fn o06_upgrade_fields_change_together(bench: &mut impl Bench) {
     upgrade.at = at(2);
     store.append_actions(vec![upgrade]).await.unwrap();
     let details = json(r#"{"state":"UPG_DOWNLOADING","metadata":{"download_percent":1e1}}"#);
-    let progress = UpgradeChange::Progress {
-        details: details.clone(),
+    let progress = UpgradeChange {
+        details: DetailsChange::Set(details.clone()),
+        end: None,
         ends_attempts: true,
     };
     store.change_upgrade(&id, progress, at(3)).await.unwrap();
@@ -616,8 +617,9 @@ pub async fn o06_upgrade_fields_change_together(bench: &mut impl Bench) {
     store
         .change_upgrade(
             &id,
-            UpgradeChange::Ended {
-                clears_details: false,
+            UpgradeChange {
+                end: Some(UpgradeEnd::Missed),
+                ..UpgradeChange::default()
             },
             at(4),
         )
@@ -627,7 +629,15 @@ pub async fn o06_upgrade_fields_change_together(bench: &mut impl Bench) {
     assert!(stored.upgrade_details.is_some());
     assert_eq!((stored.upgrade_started_at, stored.upgraded_at), (None, None));
     store
-        .change_upgrade(&id, UpgradeChange::Completed { ends_attempts: false }, at(5))
+        .change_upgrade(
+            &id,
+            UpgradeChange {
+                details: DetailsChange::Cleared,
+                end: Some(UpgradeEnd::Reached),
+                ends_attempts: false,
+            },
+            at(5),
+        )
         .await
         .unwrap();
     let stored = agent(&*store, "a").await;
@@ -635,7 +645,14 @@ pub async fn o06_upgrade_fields_change_together(bench: &mut impl Bench) {
         (stored.upgrade_details, stored.upgraded_at, stored.updated_at),
         (None, Some(at(5)), at(5))
     );
-    let unknown = UpgradeChange::Ended { clears_details: true };
+    // A success that was rolled back is none.
+    let missed = UpgradeChange {
+        end: Some(UpgradeEnd::Missed),
+        ..UpgradeChange::default()
+    };
+    store.change_upgrade(&id, missed.clone(), at(6)).await.unwrap();
+    assert_eq!(agent(&*store, "a").await.upgraded_at, None);
+    let unknown = missed;
     let unknown = store
         .change_upgrade(&AgentId::from("nobody"), unknown, at(6))
         .await;

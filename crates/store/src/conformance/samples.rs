@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    ActionDocId, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled, Enrollment,
-    EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken, PageRequest,
-    Pending, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, Verification,
+    ActionDocId, ActionOutcome, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled,
+    Enrollment, EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken,
+    PageRequest, Pending, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, Verification,
 };
 
 /// A time `seconds` after the suite's beginning.
@@ -135,6 +135,7 @@ pub fn result(action: &str, agent: &str) -> ActionResult {
         agent: agent.into(),
         timestamp: "2026-01-01T00:00:00.123456789+02:00".to_owned(),
         received_at: at(1),
+        outcome: ActionOutcome::Succeeded,
         error: None,
         namespaces: vec!["default".to_owned()],
         details: None,

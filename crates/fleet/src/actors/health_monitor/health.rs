@@ -33,7 +33,7 @@ impl HealthState {
 /// State with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The state.
+    /// What `/api/status` shows.
     pub state: HealthState,
     /// Why, for people.
     pub message: String,

@@ -1,0 +1,108 @@
+//! How far an action has come, over all its targets. Pure.
+
+use store::{ActionProgress, Timestamp};
+
+/// How far an action has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Agents addressed.
+    pub targets: u64,
+    /// Agents that did it.
+    pub succeeded: u64,
+    /// Agents that failed.
+    pub failed: u64,
+    /// Agents for which it was taken back.
+    pub cancelled: u64,
+    /// After this no agent is given it any more.
+    pub expiration: Option<Timestamp>,
+}
+
+/// State of an action: every one but the first is an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionState {
+    /// Some targets have not come to an end with it.
+    InProgress,
+    /// All targets did it.
+    Complete,
+    /// All targets are through, and some failed.
+    Failed,
+    /// All targets are through, none failed, and for some it was taken back.
+    Cancelled,
+    /// Its time is up before all targets were through.
+    Expired,
+}
+
+impl Progress {
+    pub(super) fn of(counts: ActionProgress, expiration: Option<Timestamp>) -> Self {
+        let ActionProgress {
+            targets,
+            succeeded,
+            failed,
+            cancelled,
+        } = counts;
+        Self {
+            targets,
+            succeeded,
+            failed,
+            cancelled,
+            expiration,
+        }
+    }
+
+    /// The state at this time.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> ActionState {
+        if self.succeeded + self.failed + self.cancelled < self.targets {
+            return match self.expiration {
+                Some(expiration) if expiration <= now => ActionState::Expired,
+                _ => ActionState::InProgress,
+            };
+        }
+        match (self.failed, self.cancelled) {
+            (0, 0) => ActionState::Complete,
+            (0, _) => ActionState::Cancelled,
+            _ => ActionState::Failed,
+        }
+    }
+}
+
+impl ActionState {
+    /// Its name in the admin API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Complete => "COMPLETE",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_18_every_action_has_an_end() {
+        let at = Timestamp::from_millis;
+        for (succeeded, failed, cancelled, now, state) in [
+            (1, 0, 0, 0, "IN_PROGRESS"),
+            (1, 0, 1, 9, "IN_PROGRESS"),
+            (1, 0, 1, 10, "EXPIRED"),
+            (3, 0, 0, 10, "COMPLETE"),
+            (2, 0, 1, 0, "CANCELLED"),
+            (1, 1, 1, 10, "FAILED"),
+        ] {
+            let progress = Progress {
+                targets: 3,
+                succeeded,
+                failed,
+                cancelled,
+                expiration: Some(at(10)),
+            };
+            assert_eq!(progress.state(at(now)).as_str(), state);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What agents meet after a start of this server, or after a connection that broke.
+
+use std::time::{Duration, Instant};
+
+use fleet::{Settings, Timestamp, agents};
+
+use crate::house::{House, online};
+
+/// An agent that did not read its answer reports the same as before.
+#[actix_rt::test]
+async fn row_19_a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
+    let house = House::new().await;
+    let (fresh, old) = (house.enroll().await.agent.id, house.enroll().await.agent.id);
+    house.change_policy().await;
+    for (agent, request) in [(&fresh, online()), (&old, house.runs(1))] {
+        for time in 0..2 {
+            let answer = house.answer(agent, request.clone()).await;
+            assert_eq!(answer["actions"][0]["id"], "policy:P:2", "time {time}");
+        }
+        if agent == &fresh {
+            house.answer(agent, request).await;
+            continue;
+        }
+        let began = Instant::now();
+        let again = crate::house::answered(house.poll(agent, request).await).await;
+        assert_eq!(again["actions"][0]["id"], "policy:P:2");
+        let took = began.elapsed().as_secs();
+        assert!((4..15).contains(&took), "{took} s");
+    }
+}
+
+#[actix_rt::test]
+async fn section_2_the_first_poll_of_a_known_agent_after_a_start_is_short() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent.id;
+    drop(house.poll(&agent, house.runs(1)).await);
+    house.flush().await;
+    let house = house.restarted().await;
+    let fresh = house.enroll().await.agent.id;
+    let fresh = house.poll(&fresh, house.runs(1)).await;
+    let began = Instant::now();
+    let first = house.poll(&agent, house.runs(1)).await;
+    let limit = Duration::from_secs(30);
+    actix_rt::time::timeout(limit, first.answer())
+        .await
+        .expect("it ends")
+        .unwrap();
+    let took = began.elapsed();
+    assert!((9..22).contains(&took.as_secs()), "{took:?}");
+    // The next one waits in full, as that of a fresh agent does.
+    let next = house.poll(&agent, house.runs(1)).await;
+    let waits = tokio::join!(
+        actix_rt::time::timeout(Duration::from_secs(21), next.answer()),
+        actix_rt::time::timeout(Duration::from_secs(21), fresh.answer()),
+    );
+    assert!(waits.0.is_err() && waits.1.is_err());
+}
+
+#[actix_rt::test]
+async fn row_22_what_is_pending_counts_within_two_seconds() {
+    let house = House::with(Settings {
+        checkin_flush: Duration::from_secs(3600),
+        ..Settings::default()
+    })
+    .await;
+    let agent = house.enroll().await.agent.id;
+    let request = fleet::checkin::CheckinRequest {
+        status: Some("DEGRADED".into()),
+        ..house.runs(1)
+    };
+    let began = Instant::now();
+    drop(house.poll(&agent, request).await);
+    let query = fleet::AgentQuery::default();
+    crate::house::eventually("the state is shown", async || {
+        let counts = agents::counts(&house.fleet, &query, Timestamp::now())
+            .await
+            .unwrap();
+        counts.get(&fleet::AgentStatus::Degraded) == Some(&1)
+    })
+    .await;
+    crate::house::eventually("the roll-out is over", async || {
+        house
+            .metrics()
+            .contains("fleet_server_policy_rollout_pending{policy=\"P\"} 0")
+    })
+    .await;
+    // Two seconds, and as many for a machine under load: batches and counts of their own accord come far later.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let shown = agents::get(&house.fleet, &agent, Timestamp::now()).await.unwrap();
+    assert_eq!(shown.status, fleet::AgentStatus::Degraded);
+}
