@@ -197,7 +197,6 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
         mailbox,
         bytes,
         taken,
-        taken,
         published: Mutex::default(),
     }
 }
