@@ -32,7 +32,7 @@ while read -r mutation; do
 done << 'MUTATIONS'
 s/14 \* 86400/30 * 86400/
 s/ 3 \* 86400/ 30 * 86400/
-s/{kind="leaf"}//
+s/{kind="chain"}//
 s/for: 2m/for: 20m/
 s/mode="poll"/mode="events"/
 s/> 0.05/> 0.005/

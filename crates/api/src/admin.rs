@@ -403,6 +403,8 @@ struct Many<T> {
     total: u64,
     page: u64,
     per_page: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_search_after: Option<String>,
 }
 
 /// What a write did.

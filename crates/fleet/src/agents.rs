@@ -1,8 +1,8 @@
 //! Agents as operators look at them and end them (data.md 9.2).
 
 use store::{
-    AgentId, AgentQuery, AgentSort, Page, PageRequest, PolicyId, StatusCounts, StatusReport, StoreError,
-    Timestamp,
+    AgentId, AgentQuery, AgentSort, Page, PageRequest, PageStart, PolicyId, StatusCounts, StatusReport,
+    StoreError, Timestamp,
 };
 
 use crate::{
@@ -83,17 +83,14 @@ pub async fn reassign_all(
         ..query
     };
     let mut found = Vec::new();
-    loop {
-        let (offset, limit) = (found.len() as u64, BATCH as u32);
-        let page = fleet
-            .store
-            .agents(&query, PageRequest { offset, limit }, now)
-            .await?;
-        let is_last = page.items.len() < BATCH;
-        found.extend(page.items.into_iter().map(|report| report.agent.id));
-        if is_last {
-            break;
-        }
+    let mut next = Some(PageRequest::first(BATCH as u32));
+    while let Some(page) = next {
+        let agents = fleet.store.agents(&query, page, now).await?;
+        found.extend(agents.items.into_iter().map(|report| report.agent.id));
+        next = agents.next.map(|position| PageRequest {
+            from: PageStart::After(position),
+            limit: BATCH as u32,
+        });
     }
     let mut count = moved(fleet, &[], policy, now).await?;
     for agents in found.chunks(BATCH) {

@@ -22,10 +22,7 @@ pub(crate) fn enrollment_id(text: &str) -> Result<EnrollmentId, FleetError> {
 
 /// The policy id without its last `#…` (data.md 1.2, ENR-04).
 pub(crate) fn policy_base(policy: &PolicyId) -> PolicyId {
-    policy
-        .as_str()
-        .rsplit_once('#')
-        .map_or_else(|| policy.clone(), |(base, _)| PolicyId::from(base))
+    policy.base().unwrap_or_else(|| policy.clone())
 }
 
 /// The text, if it is made of letters, digits and these `marks`, and no relative path.

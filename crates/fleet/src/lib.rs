@@ -8,6 +8,17 @@
 //! check-ins ──► CheckinWriter ──► store, in batches
 //! ```
 //!
+//! What is kept in this process alone, and what several servers on one store see of it:
+//! - `policy_changes`: operators change a policy in turn. Of two servers one is quicker; the other lays its change over
+//!   that one's, by the store's compare-and-set, and after ten tries answers `Busy`.
+//! - `deliveries`: the revision that an agent was offered a moment ago. An agent that rejects a policy and moves to
+//!   another server is offered it there once more, again once a minute.
+//! - pending check-ins (`CheckinWriter`): other servers' lists, counts and states are behind by at most one flush. Two
+//!   servers' records of one agent meet in the store: the newest time and the furthest position stay, and an ack token
+//!   names its place on whichever server it is presented.
+//! - waiting polls, their pace and the rendered policies: each server follows the feed, wakes its own polls at its own
+//!   pace and renders for itself.
+//!
 //! Knows no HTTP and no SQL. A request is a plain async function over [`Fleet`]; what outlives requests is an
 //! actor. Times are passed in, but where a wait ends.
 
@@ -42,9 +53,9 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
-    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PageRequest, PolicyId,
-    PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError,
-    Timestamp, TokenError, TokenId, UnhealthyReason,
+    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PagePosition, PageRequest,
+    PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts,
+    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason,
 };
 
 pub use actors::health_monitor::{Health, HealthState};

@@ -165,12 +165,7 @@ pub async fn delete(fleet: &Fleet, id: &PolicyId, now: Timestamp) -> Result<(), 
 /// # Errors
 /// The store's fault.
 pub async fn any(fleet: &Fleet) -> Result<bool, FleetError> {
-    Ok(fleet
-        .store
-        .policies(PageRequest { offset: 0, limit: 1 })
-        .await?
-        .total
-        > 0)
+    Ok(!list(fleet, PageRequest::first(1)).await?.items.is_empty())
 }
 
 /// Gives a store without policies the default policy, with `token` as its enrollment token.
@@ -184,8 +179,7 @@ pub async fn bootstrap(
 ) -> Result<Option<PolicyRevision>, FleetError> {
     let default = PolicyId::from(DEFAULT_POLICY);
     let policy = if any(fleet).await? {
-        let one = PageRequest { offset: 0, limit: 1 };
-        let has_tokens = !tokens::list(fleet, one).await?.items.is_empty();
+        let has_tokens = !tokens::list(fleet, PageRequest::first(1)).await?.items.is_empty();
         // A first start that ended between policy and token is made whole.
         match fleet.store.policy(&default).await? {
             Some(policy) if !has_tokens => policy,

@@ -38,10 +38,26 @@ impl ConnectionInfo {
     }
 }
 
+/// An address, for people.
+pub(crate) fn peer_name(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "a peer without an address".to_owned(), |peer| peer.to_string())
+}
+
 /// What the handshake found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TlsFacts {
     pub(crate) version: ProtocolVersion,
     pub(crate) has_client_certificate: bool,
     pub(crate) is_http2: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_24_a_peer_is_named_by_its_address() {
+        assert_eq!(peer_name("127.0.0.1:8220".parse().ok()), "127.0.0.1:8220");
+        assert_eq!(peer_name(None), "a peer without an address");
+    }
 }

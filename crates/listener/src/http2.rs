@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{
     answered::Answered,
-    connection_info::ConnectionInfo,
+    connection_info::{ConnectionInfo, peer_name},
     endpoint::Endpoint,
     frame_budget::FrameBudget,
     guarded_io::{GuardedIo, WRITE_PROGRESS},
@@ -210,7 +210,7 @@ async fn answer<S, B>(
             // It is no fault if it does not end in time.
             let _ = timeout(DISCARD_TIME, body.discard()).await;
         }
-        Err(error) => log::debug!("HTTP/2 response to {:?}: {error}", info.peer()),
+        Err(error) => log::debug!("HTTP/2 response to {}: {error}", peer_name(info.peer())),
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     answered::Answered,
-    connection_info::{ConnectionInfo, TlsFacts},
+    connection_info::{ConnectionInfo, TlsFacts, peer_name},
     endpoint::Endpoint,
     guarded_io::{GuardedIo, Socket},
     handshake::Handshaker,
@@ -141,7 +141,7 @@ where
         let peer = io.peer_addr().ok();
         // Off by default, and each answer would wait for the client's delayed acknowledgement.
         if let Err(error) = io.set_nodelay(true) {
-            log::debug!("{}: no TCP_NODELAY for {peer:?}: {error}", self.name());
+            log::debug!("{}: no TCP_NODELAY for {}: {error}", self.name(), peer_name(peer));
         }
         let Some(handshaker) = &self.handshaker else {
             return self.http1(io, ConnectionInfo::new(peer, None), place).await;
@@ -150,7 +150,7 @@ where
         let (io, tls) = match Box::pin(handshaker.shake(io)).await {
             Ok(stream) => stream,
             Err(error) => {
-                log::debug!("{}: TLS handshake with {peer:?}: {error}", self.name());
+                log::debug!("{}: TLS handshake with {}: {error}", self.name(), peer_name(peer));
                 return Err(());
             }
         };
@@ -183,9 +183,9 @@ where
     fn broken(&self, info: ConnectionInfo, protocol: &str, error: &dyn std::error::Error) {
         self.listener.connections.counters().broken.inc();
         log::debug!(
-            "{}: {protocol} connection of {:?}: {error}",
+            "{}: {protocol} connection of {}: {error}",
             self.name(),
-            info.peer()
+            peer_name(info.peer())
         );
     }
 

@@ -7,10 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, named_params, types::ToSql};
+use rusqlite::{
+    Connection, Row, named_params,
+    types::{ToSql, Value},
+};
 use store::{
-    AgentId, AgentQuery, AgentSort, AgentStatus, Page, PageRequest, SortOrder, StatusCounts, StatusReport,
-    StoreError, Timestamp,
+    Agent, AgentId, AgentQuery, AgentSort, AgentStatus, Page, PageRequest, SortOrder, StatusCounts,
+    StatusReport, StoreError, Timestamp,
 };
 
 use super::{
@@ -24,25 +27,102 @@ use super::{
 pub(super) fn page(
     connection: &Connection,
     query: &AgentQuery,
-    page: PageRequest,
+    request: &PageRequest,
     now: Timestamp,
 ) -> Outcome<Page<StatusReport>> {
+    let part = Part::of(query, request)?;
     let snapshot = connection.unchecked_transaction()?;
     let wanted = wanted(query);
     let counts = counts_within(&snapshot, query, now)?;
     let total = wanted.iter().filter_map(|status| counts.get(status)).sum();
     let mut items = Vec::new();
-    if page.offset >= total {
-        // Nothing to walk for.
-        return Ok(Page { items, total });
+    // Otherwise there is nothing to walk for.
+    if u64::try_from(part.offset).is_ok_and(|offset| offset < total) {
+        for (id, status) in ids(&snapshot, query, &wanted, total, &part, now)? {
+            let agent = agents::by_id(&snapshot, &id)?.ok_or_else(|| StoreError::Corrupt {
+                detail: format!("agent {id} has no record"),
+            })?;
+            items.push(StatusReport { agent, status });
+        }
     }
-    for (id, status) in ids(&snapshot, query, &wanted, total, page, now)? {
-        let agent = agents::by_id(&snapshot, &id)?.ok_or_else(|| StoreError::Corrupt {
-            detail: format!("agent {id} has no record"),
-        })?;
-        items.push(StatusReport { agent, status });
+    Ok(pages::page(request, items, total, |last: &StatusReport| {
+        (sort_value(query.sort, &last.agent), last.agent.id.clone())
+    })?)
+}
+
+/// The part of a list that is wanted.
+struct Part {
+    limit: u32,
+    offset: i64,
+    /// Sort value and id of the agent behind which it begins.
+    after: Option<(Value, String)>,
+}
+
+impl Part {
+    fn of(query: &AgentQuery, request: &PageRequest) -> Result<Self, StoreError> {
+        let (offset, after) = pages::start::<(Option<serde_json::Value>, String)>(request)?;
+        let after = after
+            .map(|(value, id)| match (query.sort, value) {
+                (AgentSort::LastCheckin, None) => Ok((Value::Null, id)),
+                (AgentSort::EnrolledAt | AgentSort::LastCheckin, Some(serde_json::Value::Number(number))) => {
+                    number
+                        .as_i64()
+                        .map(|number| (Value::Integer(number), id))
+                        .ok_or_else(pages::foreign)
+                }
+                (
+                    AgentSort::Id | AgentSort::Policy | AgentSort::Version,
+                    Some(serde_json::Value::String(text)),
+                ) => Ok((Value::Text(text), id)),
+                _ => Err(pages::foreign()),
+            })
+            .transpose()?;
+        Ok(Self {
+            limit: request.limit,
+            offset,
+            after,
+        })
     }
-    Ok(Page { items, total })
+
+    /// What is asked of an agent so that it lies in this part: one of several conditions that exclude each other, so
+    /// that an index can go by each.
+    fn conditions(&self, query: &AgentQuery, key: &str) -> Vec<String> {
+        let (least, more) = match query.order {
+            SortOrder::Ascending => (">=", ">"),
+            SortOrder::Descending => ("<=", "<"),
+        };
+        // SQLite counts NULL as less than everything.
+        match (&self.after, query.order) {
+            (None, _) => vec![String::new()],
+            (Some((Value::Null, _)), order) => {
+                let mut conditions = vec![format!(" AND {key} IS NULL AND agent {more} :last")];
+                if order == SortOrder::Ascending {
+                    conditions.push(format!(" AND {key} IS NOT NULL"));
+                }
+                conditions
+            }
+            (Some(_), order) => {
+                let mut conditions = vec![format!(
+                    " AND {key} {least} :after AND ({key} {more} :after OR agent {more} :last)"
+                )];
+                if order == SortOrder::Descending && query.sort == AgentSort::LastCheckin {
+                    conditions.push(format!(" AND {key} IS NULL"));
+                }
+                conditions
+            }
+        }
+    }
+}
+
+/// What the list is sorted by, of one agent.
+fn sort_value(sort: AgentSort, agent: &Agent) -> serde_json::Value {
+    match sort {
+        AgentSort::EnrolledAt => agent.enrolled_at.millis().into(),
+        AgentSort::LastCheckin => agent.last_checkin.map(Timestamp::millis).into(),
+        AgentSort::Id => agent.id.as_str().into(),
+        AgentSort::Policy => agent.policy.as_str().into(),
+        AgentSort::Version => agent.version.as_str().into(),
+    }
 }
 
 /// One agent with its status.
@@ -209,7 +289,7 @@ fn ids(
     query: &AgentQuery,
     wanted: &[AgentStatus],
     total: u64,
-    page: PageRequest,
+    part: &Part,
     now: Timestamp,
 ) -> Outcome<Vec<(AgentId, AgentStatus)>> {
     let states = wanted.iter().map(|status| *status as i64).collect::<Vec<_>>();
@@ -226,10 +306,10 @@ fn ids(
         AgentSort::Version => "presence.version",
     };
     let is_filtered = !query.tags.is_empty() || query.search.is_some();
-    let select = |way: Way| {
+    let select = |way: &Way, behind: &str| {
         format!(
             "SELECT agent, {status} AS status, {key} AS sorted FROM presence{index}{policy}{agent}
-             WHERE {filters}{only} AND status IN (SELECT value FROM json_each(:states))",
+             WHERE {filters}{only}{behind} AND status IN (SELECT value FROM json_each(:states))",
             status = status_sql!(),
             index = way.index,
             policy = join_policy!(),
@@ -238,9 +318,10 @@ fn ids(
             only = way.only,
         )
     };
+    let behind = part.conditions(query, key);
     let ways = ways(query, wanted, total)
-        .into_iter()
-        .map(select)
+        .iter()
+        .flat_map(|way| behind.iter().map(|behind| select(way, behind)))
         .collect::<Vec<_>>();
     let sql = format!(
         "{} ORDER BY sorted {direction}, agent {direction} LIMIT :limit OFFSET :offset",
@@ -254,8 +335,11 @@ fn ids(
         query.search.as_deref(),
     );
     let millis = now.millis();
-    let offset = pages::offset(page);
-    let parameters: [(&str, &dyn ToSql); 9] = [
+    let (after, last) = part
+        .after
+        .as_ref()
+        .map_or((&Value::Null, ""), |(value, id)| (value, id.as_str()));
+    let parameters: [(&str, &dyn ToSql); 11] = [
         (":now", &millis),
         (":silent", &silent),
         (":states", &states),
@@ -263,8 +347,10 @@ fn ids(
         (":policies", &policies),
         (":tags", &tags),
         (":search", &search),
-        (":limit", &page.limit),
-        (":offset", &offset),
+        (":after", after),
+        (":last", &last),
+        (":limit", &part.limit),
+        (":offset", &part.offset),
     ];
     let used = parameters
         .into_iter()
@@ -439,6 +525,7 @@ const JOIN_AGENT: &str = " JOIN agent AS a ON a.id = presence.agent ";
 
 /// data.md 6.1: when an agent is offline, milliseconds.
 const OFFLINE_AFTER: i64 = 5 * 60 * 1000;
+const _: () = assert!(OFFLINE_AFTER as u128 == store::OFFLINE_AFTER.as_millis());
 /// The five minutes of `presence.heard`.
 const HEARD_SPAN: i64 = 5 * 60 * 1000;
 /// So many agents are sorted in a few milliseconds.

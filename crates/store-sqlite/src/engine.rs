@@ -107,7 +107,7 @@ impl Agents for SqliteStore {
         now: Timestamp,
     ) -> Result<Page<StatusReport>> {
         let query = query.clone();
-        self.read(move |connection| agent_list::page(connection, &query, page, now))
+        self.read(move |connection| agent_list::page(connection, &query, &page, now))
             .await
     }
 
@@ -174,7 +174,7 @@ impl Actions for SqliteStore {
 
     async fn results(&self, action: &ActionId, page: PageRequest) -> Result<Page<ActionResult>> {
         let action = action.clone();
-        self.read(move |connection| results::page(connection, &action, page))
+        self.read(move |connection| results::page(connection, &action, &page))
             .await
     }
 
@@ -217,12 +217,12 @@ impl Policies for SqliteStore {
 
     async fn policy_history(&self, id: &PolicyId, page: PageRequest) -> Result<Page<PolicyRevision>> {
         let id = id.clone();
-        self.read(move |connection| policies::history(connection, &id, page))
+        self.read(move |connection| policies::history(connection, &id, &page))
             .await
     }
 
     async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>> {
-        self.read(move |connection| policies::summaries(connection, page))
+        self.read(move |connection| policies::summaries(connection, &page))
             .await
     }
 
@@ -287,7 +287,7 @@ impl Keys for SqliteStore {
     }
 
     async fn tokens(&self, page: PageRequest) -> Result<Page<EnrollmentToken>> {
-        self.read(move |connection| tokens::page(connection, page)).await
+        self.read(move |connection| tokens::page(connection, &page)).await
     }
 
     async fn revoke_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {

@@ -124,10 +124,7 @@ pub(super) fn reassign(
     if !is_known {
         return Err(Failure::missing("policy", policy));
     }
-    let base = policy
-        .as_str()
-        .rsplit_once('#')
-        .map_or(policy.as_str(), |(base, _)| base);
+    let base = policy.base().unwrap_or_else(|| policy.clone());
     let mut assigned = 0;
     for agent in agents {
         let stored = unit

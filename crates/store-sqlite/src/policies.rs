@@ -89,8 +89,9 @@ pub(super) fn by_revision(
 pub(super) fn history(
     connection: &Connection,
     id: &PolicyId,
-    page: PageRequest,
+    request: &PageRequest,
 ) -> Outcome<Page<PolicyRevision>> {
+    let (offset, after) = pages::start::<[i64; 1]>(request)?;
     let snapshot = connection.unchecked_transaction()?;
     let total = snapshot
         .prepare_cached("SELECT count(*) FROM policy_revision WHERE policy = ?1")?
@@ -98,15 +99,22 @@ pub(super) fn history(
     let items = snapshot
         .prepare_cached(concat!(
             select!(),
-            " WHERE p.id = ?1 ORDER BY r.revision DESC LIMIT ?2 OFFSET ?3"
+            " WHERE p.id = ?1 AND r.revision < ?4 ORDER BY r.revision DESC LIMIT ?2 OFFSET ?3"
         ))?
-        .query_map(params![id, page.limit, pages::offset(page)], revision)?
+        .query_map(
+            params![id, request.limit, offset, after.map_or(i64::MAX, |[last]| last)],
+            revision,
+        )?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { items, total })
+    Ok(pages::page(request, items, total, |last: &PolicyRevision| {
+        [last.revision]
+    })?)
 }
 
 /// O15: oldest policy first, with the agents that the census counts.
-pub(super) fn summaries(connection: &Connection, page: PageRequest) -> Outcome<Page<PolicySummary>> {
+pub(super) fn summaries(connection: &Connection, request: &PageRequest) -> Outcome<Page<PolicySummary>> {
+    let (offset, after) = pages::start::<(i64, String)>(request)?;
+    let (time, id) = after.unwrap_or((i64::MIN, String::new()));
     let snapshot = connection.unchecked_transaction()?;
     let total = snapshot
         .prepare_cached("SELECT count(*) FROM policy")?
@@ -114,9 +122,10 @@ pub(super) fn summaries(connection: &Connection, page: PageRequest) -> Outcome<P
     let items = snapshot
         .prepare_cached(concat!(
             select!(),
-            " WHERE r.revision = p.revision ORDER BY p.created_at, p.id LIMIT ?1 OFFSET ?2"
+            " WHERE r.revision = p.revision AND (p.created_at, p.id) > (?3, ?4)
+              ORDER BY p.created_at, p.id LIMIT ?1 OFFSET ?2"
         ))?
-        .query_map(params![page.limit, pages::offset(page)], |row| {
+        .query_map(params![request.limit, offset, time, id], |row| {
             let latest = revision(row)?;
             let (agents, pending) = snapshot
                 .prepare_cached(
@@ -133,7 +142,9 @@ pub(super) fn summaries(connection: &Connection, page: PageRequest) -> Outcome<P
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { items, total })
+    Ok(pages::page(request, items, total, |last: &PolicySummary| {
+        (last.latest.created_at.millis(), last.latest.policy.clone())
+    })?)
 }
 
 /// Deletes a policy that no active agent is assigned to, and revokes its tokens.

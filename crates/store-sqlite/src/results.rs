@@ -81,32 +81,38 @@ pub(super) fn outcome(stored: Option<i64>, has_error: bool) -> ActionOutcome {
 pub(super) fn page(
     connection: &Connection,
     action: &ActionId,
-    page: PageRequest,
+    request: &PageRequest,
 ) -> Outcome<Page<ActionResult>> {
+    let (offset, after) = pages::start::<[i64; 1]>(request)?;
     let snapshot = connection.unchecked_transaction()?;
     let total = snapshot
         .prepare_cached("SELECT count(*) FROM action_result WHERE action = ?1")?
         .query_row(params![action], |row| count(row, 0))?;
+    let mut last: i64 = 0;
     let items = snapshot
         .prepare_cached(
-            "SELECT action, agent, timestamp, received_at, error, namespaces, details, outcome FROM action_result
-             WHERE action = ?1 ORDER BY number LIMIT ?2 OFFSET ?3",
+            "SELECT action, agent, timestamp, received_at, error, namespaces, details, outcome, number
+             FROM action_result WHERE action = ?1 AND number > ?4 ORDER BY number LIMIT ?2 OFFSET ?3",
         )?
-        .query_map(params![action, page.limit, pages::offset(page)], |row| {
-            let error: Option<String> = row.read(4)?;
-            Ok(ActionResult {
-                action: row.read(0)?,
-                agent: row.read(1)?,
-                timestamp: row.read(2)?,
-                received_at: row.read(3)?,
-                outcome: outcome(row.read(7)?, error.is_some()),
-                error,
-                namespaces: row.read(5)?,
-                details: row.read(6)?,
-            })
-        })?
+        .query_map(
+            params![action, request.limit, offset, after.map_or(0, |[last]| last)],
+            |row| {
+                last = row.read(8)?;
+                let error: Option<String> = row.read(4)?;
+                Ok(ActionResult {
+                    action: row.read(0)?,
+                    agent: row.read(1)?,
+                    timestamp: row.read(2)?,
+                    received_at: row.read(3)?,
+                    outcome: outcome(row.read(7)?, error.is_some()),
+                    error,
+                    namespaces: row.read(5)?,
+                    details: row.read(6)?,
+                })
+            },
+        )?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { items, total })
+    Ok(pages::page(request, items, total, |_| [last])?)
 }
 
 /// O13.

@@ -54,7 +54,7 @@ async fn bench() -> Directory {
 }
 
 mod conformance {
-    store::conformance_suite!(super::bench);
+    store::conformance_suite!(Transactional, super::bench);
 }
 
 /// S17 and S28 in sizes of their own. A debug build beside other tests is given 20 times the

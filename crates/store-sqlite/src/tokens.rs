@@ -70,7 +70,9 @@ fn one(connection: &Connection, sql: &str, key: &str) -> Outcome<Option<Enrollme
 }
 
 /// O16: newest first.
-pub(super) fn page(connection: &Connection, page: PageRequest) -> Outcome<Page<EnrollmentToken>> {
+pub(super) fn page(connection: &Connection, request: &PageRequest) -> Outcome<Page<EnrollmentToken>> {
+    let (offset, after) = pages::start::<(i64, String)>(request)?;
+    let (time, id) = after.unwrap_or((i64::MAX, String::new()));
     let snapshot = connection.unchecked_transaction()?;
     let total = snapshot
         .prepare_cached("SELECT count(*) FROM enrollment_token")?
@@ -78,11 +80,13 @@ pub(super) fn page(connection: &Connection, page: PageRequest) -> Outcome<Page<E
     let items = snapshot
         .prepare_cached(concat!(
             select!(),
-            " ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2"
+            " WHERE (created_at, id) < (?3, ?4) ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2"
         ))?
-        .query_map(params![page.limit, pages::offset(page)], token)?
+        .query_map(params![request.limit, offset, time, id], token)?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { items, total })
+    Ok(pages::page(request, items, total, |last: &EnrollmentToken| {
+        (last.created_at.millis(), last.id.clone())
+    })?)
 }
 
 /// Whether an enrolment at this time is admitted: token and key active, not expired (S14).

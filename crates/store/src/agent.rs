@@ -1,10 +1,10 @@
 //! Agent records: what enrolment makes, check-ins change and operators look at.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ApiKey, EnrollmentId, KeyId, KeyPurpose, PolicyId, Position, RawJson, Timestamp};
+use crate::{
+    AgentId, AgentStatus, ApiKey, EnrollmentId, KeyId, KeyPurpose, PolicyId, Position, RawJson, Timestamp,
+};
 
 /// An enrolment as one unit (O1).
 #[derive(Clone, Debug)]
@@ -221,75 +221,6 @@ pub enum UpgradeEnd {
     Missed,
 }
 
-/// Computed state of an agent: the first that fits (data.md 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AgentStatus {
-    /// `active: false`.
-    Unenrolled,
-    /// No check-in for the policy's `inactivity_timeout`.
-    Inactive,
-    /// Reported as uninstalled.
-    Uninstalled,
-    /// Reported as orphaned.
-    Orphaned,
-    /// No check-in (else enrolment) for 5 minutes.
-    Offline,
-    /// No confirmed revision yet, or an upgrade runs.
-    Updating,
-    /// Never checked in.
-    Enrolling,
-    /// Asked to unenrol.
-    Unenrolling,
-    /// Reported `error`.
-    Error,
-    /// Reported `degraded`.
-    Degraded,
-    /// Otherwise.
-    Online,
-}
-
-impl AgentStatus {
-    /// All states, in the order of evaluation.
-    pub const ALL: [Self; 11] = [
-        Self::Unenrolled,
-        Self::Inactive,
-        Self::Uninstalled,
-        Self::Orphaned,
-        Self::Offline,
-        Self::Updating,
-        Self::Enrolling,
-        Self::Unenrolling,
-        Self::Error,
-        Self::Degraded,
-        Self::Online,
-    ];
-
-    /// Its name in the admin API and in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unenrolled => "unenrolled",
-            Self::Inactive => "inactive",
-            Self::Uninstalled => "uninstalled",
-            Self::Orphaned => "orphaned",
-            Self::Offline => "offline",
-            Self::Updating => "updating",
-            Self::Enrolling => "enrolling",
-            Self::Unenrolling => "unenrolling",
-            Self::Error => "error",
-            Self::Degraded => "degraded",
-            Self::Online => "online",
-        }
-    }
-}
-
-impl fmt::Display for AgentStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// An agent with its state at the time of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusReport {
@@ -343,6 +274,3 @@ pub enum SortOrder {
     #[default]
     Descending,
 }
-
-/// How many agents have each state. Absent: none.
-pub type StatusCounts = std::collections::BTreeMap<AgentStatus, u64>;

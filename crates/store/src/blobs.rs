@@ -1,4 +1,4 @@
-//! O19–O21: large bodies (artifacts, chunks of uploads, files for agents).
+//! Large bodies (artifacts, chunks of uploads, files for agents).
 //!
 //! Only the shape, so that engines are planned with it: no engine implements it yet, and it is not part of
 //! [`crate::Store`] until the first file route needs it.
@@ -18,13 +18,13 @@ pub type BlobStream = BoxStream<'static, Result<Bytes>>;
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
     /// Stores the body, durable before the answer; answers its length. A body cut short leaves nothing. A repeat with
-    /// equal bytes is harmless (S15).
+    /// equal bytes is harmless.
     ///
     /// # Errors
     /// [`crate::Conflict::IdTaken`] if the id holds other bytes.
     async fn put_blob(&self, id: &BlobId, body: BlobStream) -> Result<u64>;
 
-    /// The bytes of `range`, as far as the body reaches (S16).
+    /// The bytes of `range`, as far as the body reaches.
     ///
     /// # Errors
     /// [`crate::StoreError::NotFound`].

@@ -1,9 +1,11 @@
 //! The conformance suite that every engine passes: one function for each case S1… of docs/protocol/data.md,
 //! over `dyn Store` alone.
 //!
-//! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite) and a [`Bench`], which
-//! opens an empty store and can restart it. Engine-specific cases (S21, S22, S26, S27) stand with the engine.
-//! Cases that only reach their size in `make torture` take the number of agents.
+//! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite), which is told its class, and a
+//! [`Bench`], which opens an empty store and can restart it. A case that holds in one class only says so by its name
+//! (`transactional_…`, `document_…`). What a document engine guarantees, a transactional one does too, so it runs those
+//! cases as well. Engine-specific cases (S21, S22, S26, S27) stand with the engine. Cases that only reach their size in
+//! `make torture` take the number of agents.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +21,7 @@ mod lists;
 mod policies;
 mod population;
 pub mod samples;
+mod status;
 mod times;
 
 use std::sync::Arc;
@@ -32,6 +35,7 @@ pub use agents::*;
 pub use feed::*;
 pub use lists::*;
 pub use policies::*;
+pub use status::*;
 pub use times::*;
 
 /// An engine under test: one store in a place of its own.
@@ -44,21 +48,37 @@ pub trait Bench: Send {
     async fn restart(&mut self);
 }
 
-/// Makes one `#[test]` for each case from `$bench`, an `async fn() -> impl Bench` that opens an empty store.
+/// Makes one `#[test]` for each case of an engine of `$class` ([`EngineClass`](crate::EngineClass)) from `$bench`, an
+/// `async fn() -> impl Bench` that opens an empty store.
 #[macro_export]
 macro_rules! conformance_suite {
-    ($bench:path) => {
+    (Transactional, $bench:path) => {
+        $crate::conformance_suite!(@class Transactional, $bench);
+        $crate::conformance_suite!(@cases $bench:
+            transactional_s02c_nobody_sees_half_a_replacement
+            transactional_s03b_a_revoked_key_is_dead_at_once
+            transactional_s07b_an_inactive_agent_has_no_living_key
+            transactional_o09_a_refused_append_writes_nothing
+        );
+    };
+    (Document, $bench:path) => {
+        $crate::conformance_suite!(@class Document, $bench);
+    };
+    (@class $class:ident, $bench:path) => {
+        #[tokio::test]
+        async fn o26_the_engine_says_its_class() {
+            let bench = $bench().await;
+            let class = $crate::conformance::Bench::store(&bench).class();
+            assert_eq!(class, $crate::EngineClass::$class);
+        }
         $crate::conformance_suite!(@cases $bench:
             o_basics_agents_are_found_by_all_their_names
             s01_one_enrollment_id_admits_one_agent
             s02_replacing_kills_the_old_key_in_the_same_unit
             s02b_what_taking_over_keeps
-            s03_a_revoked_key_is_dead_at_once
-            o03_only_the_issued_secret_is_verified
-            o17_given_keys_are_adopted_once_or_refused_by_name
+            s03_a_revoked_key_is_dead_within_a_second
             s04_the_newest_checkin_stays
             s05_a_position_never_goes_back
-            o10_the_further_of_token_and_position_counts
             s06_confirming_after_reassignment_is_refused
             s06b_a_reported_pair_is_stored_only_while_assigned
             s07_unenrolling_kills_all_keys_of_that_agent_only
@@ -73,17 +93,21 @@ macro_rules! conformance_suite {
             s17_lists_with_each_filter_and_sort_are_stable
             s18_counts_agree_with_the_list
             s19_the_feed_misses_and_doubles_nothing_over_a_reconnect
-            s19c_changes_of_a_kind_come_in_the_order_of_commits
             s19b_the_feed_waits_and_wakes
+            s19c_changes_of_a_kind_come_in_the_order_of_commits
             s20_expired_actions_go_in_batches
             s24_json_survives_byte_for_byte
             s25_a_clock_going_backwards_breaks_no_order
+            o03_only_the_issued_secret_is_verified
             o06_upgrade_fields_change_together
             o09_marks_and_queue_belong_to_the_append
             document_o09_each_action_is_whole_or_absent
-            transactional_o09_a_refused_append_writes_nothing
+            o10_the_further_of_token_and_position_counts
             o14_deleting_a_policy_revokes_its_tokens
             o16_tokens_are_unique_and_listed_newest_first
+            o17_given_keys_are_adopted_once_or_refused_by_name
+            o22_pages_end_where_it_is_said
+            o22_the_status_is_the_defined_one
             o26_close_ends_everything
         );
     };

@@ -45,6 +45,14 @@ macro_rules! id {
     };
 }
 
+impl PolicyId {
+    /// The policy without its version suffix, if it has one.
+    #[must_use]
+    pub fn base(&self) -> Option<Self> {
+        self.0.rsplit_once('#').map(|(base, _)| Self::from(base))
+    }
+}
+
 id!(
     /// An agent.
     AgentId

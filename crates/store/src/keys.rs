@@ -18,7 +18,7 @@ pub enum KeyOwner {
     Operator,
 }
 
-/// What a key is for, in words that the engine keeps with it (data.md 5.1).
+/// What a key is for, in words that the engine keeps with it (data.md 1.7).
 #[derive(Clone, Debug)]
 pub struct KeyPurpose {
     /// Name of the key.

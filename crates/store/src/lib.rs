@@ -28,6 +28,7 @@ mod page;
 mod place;
 mod policies;
 mod policy;
+mod status;
 mod timestamp;
 
 pub use action::{
@@ -36,8 +37,8 @@ pub use action::{
 };
 pub use actions::Actions;
 pub use agent::{
-    Agent, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment,
-    NewAgent, Replacement, SortOrder, StatusCounts, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
+    Agent, AgentQuery, AgentSort, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment, NewAgent,
+    Replacement, SortOrder, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
@@ -49,10 +50,11 @@ pub use health::{StoreHealth, StoreMetrics, StoreStats};
 pub use ids::{ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, KeyId, PolicyId, TokenId};
 pub use json::RawJson;
 pub use keys::{EnrollmentToken, KeyOwner, KeyPurpose, Keys, NewToken, Verification};
-pub use page::{Page, PageRequest};
+pub use page::{Page, PageRequest, PageStart, Total};
 pub use place::{Cursor, PagePosition, Position};
 pub use policies::Policies;
 pub use policy::{NewRevision, PolicyRevision, PolicySummary};
+pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
 
 /// Every answer of a store.

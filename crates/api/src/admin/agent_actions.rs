@@ -9,7 +9,12 @@ use fleet::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, Many, One, moment::moment, ok, query::Query};
+use super::{
+    AdminState, Many, One,
+    moment::moment,
+    ok,
+    query::{PAGING, Query},
+};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Deserialize)]
@@ -132,7 +137,7 @@ impl From<ActionResult> for Answer {
 /// `GET /api/fleet/agents/actions/{id}` is ours: Kibana lists all actions at once (`action_status`), which would
 /// walk every result on record.
 pub(super) async fn progress(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let paging = Query::read(&call.query, &["page", "perPage"])?.page()?;
+    let paging = Query::read(&call.query, &PAGING)?.page()?;
     let id = ActionId::from(call.id.as_str());
     let progress = actions::progress(&state.fleet, &id).await?;
     let results = actions::results(&state.fleet, &id, paging.request()).await?;

@@ -128,7 +128,10 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 }
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let parameters = Query::read(&call.query, &["page", "perPage", "full", "noAgentCount"])?;
+    let parameters = Query::read(
+        &call.query,
+        &["page", "perPage", "searchAfter", "full", "noAgentCount"],
+    )?;
     let (paging, counts) = (parameters.page()?, !parameters.flag("noAgentCount")?);
     // All settings are shown in any case.
     parameters.flag("full")?;

@@ -17,6 +17,7 @@ use crate::{call::Call, error::ApiError};
 const LIST: &[&str] = &[
     "page",
     "perPage",
+    "searchAfter",
     "kuery",
     "policyId",
     "status",

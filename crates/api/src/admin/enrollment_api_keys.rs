@@ -7,7 +7,12 @@ use actix_web::HttpResponse;
 use fleet::{ApiKey, EnrollmentToken, PolicyId, Timestamp, TokenId, tokens};
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, Done, One, moment::moment, ok, query::Query};
+use super::{
+    AdminState, Done, One,
+    moment::moment,
+    ok,
+    query::{PAGING, Query},
+};
 use crate::{call::Call, error::ApiError};
 
 #[derive(Deserialize)]
@@ -70,7 +75,7 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
 }
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let paging = Query::read(&call.query, &["page", "perPage"])?.page()?;
+    let paging = Query::read(&call.query, &PAGING)?.page()?;
     let page = tokens::list(&state.fleet, paging.request()).await?;
     ok(&paging.envelope(page, |token| Item::new(token, None)))
 }

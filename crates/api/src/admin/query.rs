@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use actix_web::web;
-use fleet::PageRequest;
+use fleet::{PagePosition, PageRequest, PageStart};
 
 use crate::error::ApiError;
 
@@ -13,8 +13,6 @@ pub(super) struct Query(HashMap<String, String>);
 
 /// Items of a page if nobody asks otherwise.
 const PER_PAGE: u32 = 20;
-/// Items of a page at most.
-const MAX_PER_PAGE: u32 = 10_000;
 
 impl Query {
     /// Reads the parameters, all of which must be among `known`.
@@ -87,44 +85,74 @@ impl Query {
         }
     }
 
-    /// The wanted page.
+    /// The wanted page: counted, or behind the page that `searchAfter` comes from.
     pub(super) fn page(&self) -> Result<Paging, ApiError> {
-        Ok(Paging {
+        let paging = Paging {
             page: self.number("page", 1, u32::MAX)?,
-            per_page: self.number("perPage", PER_PAGE, MAX_PER_PAGE)?,
-        })
+            per_page: self.number("perPage", PER_PAGE, PageRequest::WINDOW)?,
+            after: self.text("searchAfter").map(PagePosition::from),
+        };
+        if paging.after.is_some() {
+            return match paging.page {
+                1 => Ok(paging),
+                _ => Err(ApiError::Invalid("give page or searchAfter, not both".into())),
+            };
+        }
+        if paging.skipped() + u64::from(paging.per_page) > u64::from(PageRequest::WINDOW) {
+            return Err(ApiError::Invalid(
+                format!(
+                    "page and perPage reach the first {} items: beyond, give searchAfter the nextSearchAfter of the \
+                     page before",
+                    PageRequest::WINDOW
+                )
+                .into(),
+            ));
+        }
+        Ok(paging)
     }
 }
 
 /// Which page, as Kibana counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paging {
     /// From 1.
-    pub page: u32,
+    page: u32,
     /// Items of a page.
-    pub per_page: u32,
+    per_page: u32,
+    /// Behind which page, if it is not counted.
+    after: Option<PagePosition>,
 }
 
 impl Paging {
+    fn skipped(&self) -> u64 {
+        u64::from(self.page.saturating_sub(1)) * u64::from(self.per_page)
+    }
+
     /// As the store counts.
-    pub(super) fn request(self) -> PageRequest {
-        let skipped = u64::from(self.page.saturating_sub(1)) * u64::from(self.per_page);
+    pub(super) fn request(&self) -> PageRequest {
         PageRequest {
-            offset: skipped,
+            from: match &self.after {
+                Some(position) => PageStart::After(position.clone()),
+                None => PageStart::Offset(self.skipped()),
+            },
             limit: self.per_page,
         }
     }
 
     /// A list in Kibana's envelope.
-    pub(super) fn envelope<T, U>(self, page: fleet::Page<T>, each: impl FnMut(T) -> U) -> super::Many<U> {
+    pub(super) fn envelope<T, U>(&self, page: fleet::Page<T>, each: impl FnMut(T) -> U) -> super::Many<U> {
         super::Many {
             items: page.items.into_iter().map(each).collect(),
-            total: page.total,
+            total: page.total.count(),
             page: u64::from(self.page),
             per_page: self.per_page,
+            next_search_after: page.next.map(|position| position.as_str().to_owned()),
         }
     }
 }
+
+/// The parameters that [`Query::page`] reads.
+pub(super) const PAGING: [&str; 3] = ["page", "perPage", "searchAfter"];
 
 #[cfg(test)]
 mod tests {
@@ -132,24 +160,36 @@ mod tests {
 
     #[test]
     fn pages_count_from_one() {
-        let query = Query::read("page=3&perPage=50", &["page", "perPage"]).unwrap();
-        assert_eq!(
-            query.page().unwrap().request(),
-            PageRequest {
-                offset: 100,
-                limit: 50
-            }
-        );
-        let query = Query::read("", &["page"]).unwrap();
-        assert_eq!(
-            query.page().unwrap().request(),
-            PageRequest { offset: 0, limit: 20 }
-        );
-        for bad in ["page=0", "perPage=0", "perPage=10001", "page=x", "page=-1"] {
-            assert!(
-                Query::read(bad, &["page", "perPage"]).unwrap().page().is_err(),
-                "{bad}"
-            );
+        let request = |text: &str| {
+            Query::read(text, &PAGING)
+                .unwrap()
+                .page()
+                .map(|page| page.request())
+        };
+        let counted = |offset, limit| PageRequest {
+            from: PageStart::Offset(offset),
+            limit,
+        };
+        assert_eq!(request("page=3&perPage=50").unwrap(), counted(100, 50));
+        assert_eq!(request("").unwrap(), PageRequest::first(20));
+        assert_eq!(request("page=1000&perPage=10").unwrap(), counted(9990, 10));
+        assert_eq!(request("perPage=10000").unwrap(), counted(0, 10_000));
+        let after = PageRequest {
+            from: PageStart::After("[1,\"a\"]".into()),
+            limit: 7,
+        };
+        assert_eq!(request("searchAfter=%5B1%2C%22a%22%5D&perPage=7").unwrap(), after);
+        for bad in [
+            "page=0",
+            "perPage=0",
+            "perPage=10001",
+            "page=x",
+            "page=-1",
+            "page=2&searchAfter=x",
+            "page=1001&perPage=10",
+            "page=4294967295&perPage=10000",
+        ] {
+            assert!(request(bad).is_err(), "{bad}");
         }
     }
 

@@ -28,7 +28,7 @@ async fn ack(face: &Face, agent: &Enrolled, events: Value) -> (u16, Value) {
 }
 
 async fn results(house: &House, id: &str) -> Vec<fleet::ActionResult> {
-    let page = PageRequest { offset: 0, limit: 10 };
+    let page = PageRequest::first(10);
     actions::results(&house.fleet, &ActionId::from(id), page)
         .await
         .unwrap()

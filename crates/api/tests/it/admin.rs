@@ -232,12 +232,41 @@ async fn agents_are_listed_filtered_and_counted() {
             "{query}"
         );
     }
+    // From page to page, to the end.
+    let (mut walked, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = get(&house, &face, &format!("/api/fleet/agents?perPage=1{after}")).await;
+        walked.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["id"].clone()),
+        );
+        let Some(next) = page["nextSearchAfter"].as_str() else {
+            break;
+        };
+        let next = percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
+        after = format!("&searchAfter={next}");
+    }
+    let whole = get(&house, &face, "/api/fleet/agents").await;
+    let whole: Vec<_> = whole["items"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        walked.iter().collect::<Vec<_>>(),
+        whole.iter().map(|item| &item["id"]).collect::<Vec<_>>()
+    );
     for (query, part) in [
         ("polcyId=P", "parameter polcyId is not known"),
         ("kuery=upgradeable:true", "field upgradeable is not supported"),
         ("status=fine", "status fine is not known"),
         ("sortField=x", "sortField x is not known"),
         ("perPage=0", "perPage must be a number"),
+        (
+            "page=501",
+            "reach the first 10000 items: beyond, give searchAfter",
+        ),
+        ("page=2&searchAfter=x", "page or searchAfter"),
+        ("searchAfter=x", "the position is not one of this list"),
     ] {
         let answer = face
             .send(house.admin(Method::GET, &format!("/api/fleet/agents?{query}")))

@@ -159,7 +159,7 @@ async fn gen_10_to_15_each_wrong_key_has_its_name() {
 async fn gen_18_a_revoked_token_admits_nobody() {
     let house = House::new().await;
     let face = house.agents().await;
-    let page = tokens::list(&house.fleet, fleet::PageRequest { offset: 0, limit: 1 })
+    let page = tokens::list(&house.fleet, fleet::PageRequest::first(1))
         .await
         .unwrap();
     let id: TokenId = page.items[0].id.clone();

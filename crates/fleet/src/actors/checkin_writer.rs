@@ -1,18 +1,22 @@
 //! `CheckinWriter` owns the check-in records that the store does not have yet: merged per agent, one batch each 10
-//! seconds, at the stop, and when somebody reads agents; never on a check-in's path (data.md 7.3, O4). Waiting agents get their last
-//! check-in renewed here too, so that a poll needs no timer of its own.
+//! seconds, at the stop, and when somebody reads agents; never on a check-in's path (data.md 7.3, O4). Waiting agents
+//! get their last check-in renewed here too, so that a poll needs no timer of its own.
 //!
 //! In: records, questions what is pending. Out: batches to the store, faults to the `HealthMonitor`; never reads the
-//! store. Mailbox: 16,384. Who finds it full waits, no longer than its poll may take: a refusal costs an agent a
-//! minute or two. A record is taken once it is in the map; if the map has its fill of bytes, the answer is `Busy`.
+//! store. Records have a mailbox of their own, of 16,384, which the actor empties once a second, before it answers, writes or
+//! stops: waking its thread for each made a check-in an eighth to a quarter dearer. Who finds it full wakes the actor
+//! and waits: a refusal costs an agent a minute or two. Records of more than [`MOST`] bytes in all answer `Busy`.
 //! A batch that fails is kept and written with the next one unless newer records say otherwise.
-//! A restart takes over the whole map, with a batch that was under way. What was still in the mailbox was not
-//! acknowledged: its senders get an error.
+//! A restart finds the mailbox as it was and takes over the whole map, with a batch that was under way: of what was
+//! acknowledged, only a record at which merging panics is lost.
 
 mod records;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +30,10 @@ use prometheus_client::{
 };
 use store::{AgentId, CheckinRecord, Store, StoreError, Timestamp};
 use supervise::{Exit, Stop};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout_at,
+};
 
 use super::{Handle, Parts, health_monitor::FaultReporter};
 use crate::{FleetError, waiters::Waiters};
@@ -35,21 +42,45 @@ use records::Records;
 /// The face of the actor.
 pub(crate) struct Checkins {
     pub(super) actor: Handle<CheckinWriter>,
+    mailbox: mpsc::Sender<CheckinRecord>,
+    bytes: Arc<Bytes>,
     taken: Counter,
     published: Mutex<Option<tokio::time::Instant>>,
+}
+
+/// Memory of the records in the mailbox, and of those in the map.
+#[derive(Debug, Default)]
+struct Bytes {
+    mailbox: AtomicUsize,
+    map: AtomicUsize,
 }
 
 impl Checkins {
     /// Adds a record to the next batch.
     ///
     /// # Errors
-    /// [`FleetError::Busy`]: the store has not taken a batch for long. Those of [`Handle::ask`].
+    /// [`FleetError::Busy`]: the store has not taken a batch for long, or the mailbox was full until the deadline.
+    /// [`FleetError::ShuttingDown`]: the actor has ended.
     pub(crate) async fn record(
         &self,
         record: CheckinRecord,
         deadline: tokio::time::Instant,
     ) -> Result<(), FleetError> {
-        self.actor.ask(Record(record), deadline).await??;
+        if self.bytes.mailbox.load(Relaxed) + self.bytes.map.load(Relaxed) >= MOST {
+            return Err(busy());
+        }
+        let room = match self.mailbox.try_reserve() {
+            Ok(room) => room,
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(FleetError::ShuttingDown),
+            Err(mpsc::error::TrySendError::Full(())) => {
+                // If it cannot be told now, it empties its mailbox at the next second.
+                self.actor.tell(Empty);
+                let room = timeout_at(deadline, self.mailbox.reserve()).await;
+                room.map_err(|_| busy())?.map_err(|_| FleetError::ShuttingDown)?
+            }
+        };
+        self.bytes.mailbox.fetch_add(records::size(&record), Relaxed);
+        room.send(record);
         self.taken.inc();
         Ok(())
     }
@@ -86,10 +117,10 @@ impl Checkins {
     }
 }
 
-/// An agent checked in.
+/// The mailbox of the records is full.
 #[derive(Message)]
-#[rtype(result = "Result<(), FleetError>")]
-struct Record(CheckinRecord);
+#[rtype(result = "()")]
+struct Empty;
 
 /// Asks what the store does not know yet about these agents.
 #[derive(Message)]
@@ -108,6 +139,9 @@ pub(crate) struct CheckinWriter {
     waiters: Arc<Waiters>,
     renew_every: Duration,
     flush_every: Duration,
+    /// Outlives the actor; nobody else locks it.
+    mailbox: Arc<Mutex<mpsc::Receiver<CheckinRecord>>>,
+    bytes: Arc<Bytes>,
     records: Records,
     /// Where the records go if the actor panics, and where the next one finds them.
     left: Arc<Mutex<Records>>,
@@ -134,8 +168,12 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
     let (store, waiters) = (Arc::clone(&parts.store), Arc::clone(&parts.waiters));
     let (renew_every, flush_every) = (parts.settings.checkin_timestamp, parts.settings.checkin_flush);
     let (health, left) = (parts.health.clone(), Arc::<Mutex<Records>>::default());
+    let (mailbox, receiver) = mpsc::channel(MAILBOX);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let bytes = Arc::<Bytes>::default();
+    let shared_bytes = Arc::clone(&bytes);
     let actor = Handle::start(NAME, &parts.restarts, move |exit| {
-        let mut records = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut records = std::mem::take(&mut *locked(&left));
         records.put_back();
         CheckinWriter {
             exit,
@@ -143,6 +181,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
             waiters: Arc::clone(&waiters),
             renew_every,
             flush_every,
+            mailbox: Arc::clone(&receiver),
+            bytes: Arc::clone(&shared_bytes),
             records,
             left: Arc::clone(&left),
             asked: Vec::new(),
@@ -154,6 +194,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
     });
     Checkins {
         actor,
+        mailbox,
+        bytes,
         taken,
         published: Mutex::default(),
     }
@@ -184,7 +226,7 @@ impl Actor for CheckinWriter {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(EMPTY_EVERY, |this, _| this.empty_mailbox());
         ctx.run_interval(self.flush_every, |this, ctx| {
             this.renew_waiting(Timestamp::now());
             this.write(ctx);
@@ -194,15 +236,15 @@ impl Actor for CheckinWriter {
 
 impl Drop for CheckinWriter {
     fn drop(&mut self) {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut self.records);
+        *locked(&self.left) = std::mem::take(&mut self.records);
     }
 }
 
-impl Handler<Record> for CheckinWriter {
-    type Result = Result<(), FleetError>;
+impl Handler<Empty> for CheckinWriter {
+    type Result = ();
 
-    fn handle(&mut self, Record(record): Record, _: &mut Self::Context) -> Self::Result {
-        self.add(record)
+    fn handle(&mut self, _: Empty, _: &mut Self::Context) {
+        self.empty_mailbox();
     }
 }
 
@@ -210,6 +252,7 @@ impl Handler<Pending> for CheckinWriter {
     type Result = MessageResult<Pending>;
 
     fn handle(&mut self, Pending(agents): Pending, _: &mut Self::Context) -> Self::Result {
+        self.empty_mailbox();
         MessageResult(agents.iter().filter_map(|agent| self.records.of(agent)).collect())
     }
 }
@@ -230,35 +273,40 @@ impl Handler<Stop> for CheckinWriter {
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         self.is_stopping = true;
+        // Later records are refused, those in it are written.
+        locked(&self.mailbox).close();
         self.write(ctx);
     }
 }
 
 impl CheckinWriter {
-    fn add(&mut self, record: CheckinRecord) -> Result<(), FleetError> {
-        if !self.records.add(record) {
-            return Err(FleetError::Busy {
-                what: NAME,
-                retry_after: BUSY,
-            });
+    /// Takes what is in the mailbox by now, and no more than it holds: who fills it meanwhile does not hold the actor.
+    fn empty_mailbox(&mut self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let mut mailbox = locked(&mailbox);
+        for _ in 0..MAILBOX {
+            let Ok(record) = mailbox.try_recv() else { break };
+            self.bytes.mailbox.fetch_sub(records::size(&record), Relaxed);
+            self.records.add(record);
         }
         self.show();
-        Ok(())
     }
 
     fn renew_waiting(&mut self, now: Timestamp) {
+        if self.records.bytes() >= MOST {
+            log::warn!("last check-in of waiting agents not renewed: {}", busy());
+            return;
+        }
         // Half a flush early, so that a period of 30 s means 30 s and not 40.
         let before = now.minus(self.renew_every.saturating_sub(self.flush_every / 2));
         for agent in self.waiters.due_for_record(before, now) {
-            if let Err(error) = self.add(seen(agent, now)) {
-                log::warn!("last check-in of waiting agents not renewed: {error}");
-                return;
-            }
+            self.records.add(seen(agent, now));
         }
     }
 
     /// Writes what is pending, if no batch is under way. With nothing left to write, a stop is done.
     fn write(&mut self, ctx: &mut Context<Self>) {
+        self.empty_mailbox();
         if let Some(batch) = self.records.begin_batch() {
             self.show();
             self.served = std::mem::take(&mut self.asked);
@@ -282,6 +330,7 @@ impl CheckinWriter {
         match outcome {
             Ok(()) => {
                 self.records.written();
+                self.show();
                 self.metrics.flush_duration.observe(took.as_secs_f64());
                 self.faults.well();
                 if self.is_stopping || !self.asked.is_empty() {
@@ -310,9 +359,21 @@ impl CheckinWriter {
     }
 
     fn show(&self) {
+        self.bytes.map.store(self.records.bytes(), Relaxed);
         self.metrics
             .pending
             .set(i64::try_from(self.records.len()).unwrap_or(i64::MAX));
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const fn busy() -> FleetError {
+    FleetError::Busy {
+        what: NAME,
+        retry_after: BUSY,
     }
 }
 
@@ -335,6 +396,9 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
 
 const NAME: &str = "checkin_writer";
 const MAILBOX: usize = 16_384;
+const EMPTY_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of records that may wait: minutes of a store that takes none.
+const MOST: usize = 256 * 1024 * 1024;
 /// Between two writes for readers.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// For an answer from memory.

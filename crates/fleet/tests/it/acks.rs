@@ -9,10 +9,7 @@ use serde_json::json;
 
 use crate::house::{House, online, raw, settings_action};
 
-const ALL: PageRequest = PageRequest {
-    offset: 0,
-    limit: 100,
-};
+const ALL: PageRequest = PageRequest::first(100);
 
 fn now() -> Timestamp {
     Timestamp::now()
@@ -165,7 +162,7 @@ async fn ack_03_04_05_06_f1_f2_f3_items_stand_alone() {
         ]
     );
     let results = actions::results(&house.fleet, &action.action, ALL).await.unwrap();
-    assert_eq!(results.total, 1);
+    assert_eq!(results.total.count(), 1);
     assert_eq!(
         results.items[0].timestamp, "2026-01-02T03:04:05.123456789+02:00",
         "M9: as it was given"

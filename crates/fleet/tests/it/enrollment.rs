@@ -250,7 +250,7 @@ async fn enr_14_18_a4_a5_what_does_not_admit() {
         .await
         .unwrap_err();
     assert_eq!(refused, FleetError::NotAnEnrollmentToken);
-    let page = fleet::PageRequest { offset: 0, limit: 10 };
+    let page = fleet::PageRequest::first(10);
     let token = tokens::list(&house.fleet, page).await.unwrap().items.remove(0);
     tokens::revoke(&house.fleet, &token.id, Timestamp::now())
         .await

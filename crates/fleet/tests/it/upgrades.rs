@@ -92,7 +92,7 @@ impl Upgrades {
     }
 
     async fn reason(&self, action: &Action) -> String {
-        let page = fleet::PageRequest { offset: 0, limit: 10 };
+        let page = fleet::PageRequest::first(10);
         let results = actions::results(&self.house.fleet, &action.action, page)
             .await
             .unwrap();

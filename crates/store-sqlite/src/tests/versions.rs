@@ -74,7 +74,8 @@ async fn s27_a_file_of_version_1_opens_with_its_data() {
             .results(&ActionId::from("action-7"), all())
             .await
             .unwrap()
-            .total,
+            .total
+            .count(),
         1
     );
     let summary = &store.policies(all()).await.unwrap().items[0];

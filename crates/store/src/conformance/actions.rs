@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Bench, samples::*};
 use crate::{
     Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, AddressedAction, AgentId, AgentMark,
-    ChangeKind, Conflict, Inserted, PageRequest, StoreError,
+    ChangeKind, Conflict, Inserted, PageRequest, PageStart, StoreError,
 };
 
 /// S8, M1, M2: whoever sees an action sees every earlier one, and places outlive deletion and restart.
@@ -146,12 +146,21 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     second.agent = AgentId::from("b");
     assert_eq!(store.insert_result(second.clone()).await.unwrap(), Inserted::New);
     let page = store.results(&id, all()).await.unwrap();
-    assert_eq!((page.items, page.total), (vec![first, second.clone()], 2));
-    let page = store
-        .results(&id, PageRequest { offset: 1, limit: 1 })
-        .await
-        .unwrap();
-    assert_eq!((page.items, page.total), (vec![second], 2));
+    assert_total(page.total, 2);
+    assert_eq!(page.items, [first, second]);
+    let one = store.results(&id, PageRequest::first(1)).await.unwrap();
+    assert_eq!(one.items, page.items[..1]);
+    for request in [
+        behind(one.next.unwrap(), 5),
+        PageRequest {
+            from: PageStart::Offset(1),
+            limit: 5,
+        },
+    ] {
+        let rest = store.results(&id, request).await.unwrap();
+        assert_total(rest.total, 2);
+        assert_eq!((&rest.items[..], rest.next), (&page.items[1..], None));
+    }
     let progress = store.action_progress(&id).await.unwrap();
     assert_eq!(
         progress,
@@ -166,7 +175,7 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     assert_eq!(none, ActionProgress::default());
     // Results outlive their action.
     store.delete_expired_actions(at(10_000), 10).await.unwrap();
-    assert_eq!(store.results(&id, all()).await.unwrap().total, 2);
+    assert_total(store.results(&id, all()).await.unwrap().total, 2);
 }
 
 /// M7, AC-41: an answer that is no end is replaced by one that is, once; what turns out otherwise replaces any.

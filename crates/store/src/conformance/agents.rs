@@ -194,8 +194,63 @@ pub async fn s02b_what_taking_over_keeps(bench: &mut impl Bench) {
     ));
 }
 
-/// S3.
-pub async fn s03_a_revoked_key_is_dead_at_once(bench: &mut impl Bench) {
+/// S2: whoever looks while one agent replaces another finds one of them.
+pub async fn transactional_s02c_nobody_sees_half_a_replacement(bench: &mut impl Bench) {
+    let store = bench.store();
+    store.enroll(enrollment_with_id("a0", "e")).await.unwrap();
+    let replacing = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 1..30 {
+                let mut next = enrollment_with_id(&format!("a{n}"), "e");
+                next.replaces = Replacement::Remove(AgentId::from(format!("a{}", n - 1)));
+                store.enroll(next).await.unwrap();
+            }
+        })
+    };
+    let id = EnrollmentId::from("e");
+    while !replacing.is_finished() {
+        let found = store.agent_by_enrollment_id(&id).await.unwrap();
+        assert!(found.is_some(), "between two agents there is none");
+    }
+    replacing.await.unwrap();
+}
+
+/// S7: whoever sees an agent inactive finds its key dead.
+pub async fn transactional_s07b_an_inactive_agent_has_no_living_key(bench: &mut impl Bench) {
+    let store = bench.store();
+    for n in 0..20 {
+        let enrolled = enrolled(&*store, &format!("a{n}")).await;
+        let id = enrolled.agent.id;
+        let ending = {
+            let (store, id) = (store.clone(), id.clone());
+            tokio::spawn(async move { store.unenroll(&id, None, at(1)).await })
+        };
+        while agent(&*store, id.as_str()).await.is_active {
+            tokio::task::yield_now().await;
+        }
+        assert!(!is_alive(&*store, &enrolled.access_key).await);
+        ending.await.unwrap().unwrap();
+    }
+}
+
+/// S3: on every class a revocation counts within a second of its answer.
+pub async fn s03_a_revoked_key_is_dead_within_a_second(bench: &mut impl Bench) {
+    let store = bench.store();
+    let key = enrolled(&*store, "a").await.access_key;
+    store
+        .invalidate_keys(std::slice::from_ref(&key.id), at(1))
+        .await
+        .unwrap();
+    let answered = std::time::Instant::now();
+    while is_alive(&*store, &key).await {
+        assert!(answered.elapsed() < std::time::Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// S3: here at once, also over a restart.
+pub async fn transactional_s03b_a_revoked_key_is_dead_at_once(bench: &mut impl Bench) {
     let store = bench.store();
     let agents = enrolled(&*store, "a").await.access_key;
     let operators = store

@@ -1,4 +1,4 @@
-//! S17, S18, S28: lists and counts, checked against a second, plain computation of the status.
+//! S17, S18, S28: lists and counts, checked against the definition of the status.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +11,8 @@ use super::{
     samples::*,
 };
 use crate::{
-    Agent, AgentId, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, PageRequest, PolicyId,
-    SortOrder, StatusReport, Store, Timestamp,
+    Agent, AgentId, AgentQuery, AgentSort, AgentStatus, AuditMark, CheckinRecord, Page, PageRequest,
+    PageStart, PolicyId, SortOrder, StatusReport, Store, StoreError, Timestamp, inactivity_timeout,
 };
 
 /// S17 at the size of ordinary tests.
@@ -24,35 +24,43 @@ pub async fn s17_lists_with_each_filter_and_sort_are_stable(bench: &mut impl Ben
 pub async fn s17_with(bench: &mut impl Bench, agents: usize) {
     let store = bench.store();
     let now = populate(&*store, agents, TIMEOUTS).await;
-    let everything = store.agents(&everyone(), all(), now).await.unwrap();
-    assert_eq!(everything.total, agents as u64);
-    let known: Vec<_> = everything.items.into_iter().map(|report| report.agent).collect();
+    let known = walk(&*store, &everyone(), now, PageRequest::WINDOW).await;
+    assert_eq!(known.len(), agents);
+    let known: Vec<_> = known.into_iter().map(|report| report.agent).collect();
     for query in queries() {
         let mut expected: Vec<_> = known.iter().filter(|agent| fits(agent, &query, now)).collect();
         expected.sort_by(|one, other| order(one, other, &query));
-        for offset in [
-            0,
-            expected.len() / 2,
-            expected.len().saturating_sub(3),
-            expected.len() + 5,
-        ] {
+        let last = expected.len().min(PageRequest::WINDOW as usize - 20);
+        for offset in [0, last / 2, last.saturating_sub(3), last] {
             let request = PageRequest {
-                offset: offset as u64,
+                from: PageStart::Offset(offset as u64),
                 limit: 20,
             };
             let page = store.agents(&query, request, now).await.unwrap();
-            assert_eq!(page.total, expected.len() as u64, "{query:?}");
-            let listed: Vec<_> = page.items.iter().map(|report| report.agent.id.as_str()).collect();
-            let wanted: Vec<_> = expected
-                .iter()
-                .skip(offset)
-                .take(20)
-                .map(|agent| agent.id.as_str())
-                .collect();
-            assert_eq!(listed, wanted, "{query:?} from {offset}");
+            assert_total(page.total, expected.len() as u64);
+            let shown = |from: usize| expected.iter().skip(from).take(20).map(|agent| &agent.id);
+            let ids = |page: &Page<StatusReport>| {
+                let ids = page.items.iter().map(|report| report.agent.id.clone());
+                ids.collect::<Vec<_>>()
+            };
+            assert!(
+                shown(offset).eq(&ids(&page)),
+                "{query:?} from {offset}: {:?}",
+                ids(&page)
+            );
             for StatusReport { agent, status } in &page.items {
                 assert_eq!(*status, expected_status(agent, now), "{agent:?}");
             }
+            // The page behind it, however far that is.
+            assert_eq!(page.next.is_some(), page.items.len() == 20);
+            let Some(position) = page.next else { continue };
+            let next = store.agents(&query, behind(position, 20), now).await.unwrap();
+            assert_total(next.total, expected.len() as u64);
+            assert!(
+                shown(offset + 20).eq(&ids(&next)),
+                "{query:?} behind {offset}: {:?}",
+                ids(&next)
+            );
         }
     }
     pages_are_stable_while_agents_change(&*store, agents, now).await;
@@ -66,14 +74,10 @@ async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, 
         ..everyone()
     };
     let mut seen = Vec::new();
+    let mut next = Some(PageRequest::first(997));
     let mut round = 0;
-    while seen.len() < agents {
-        let page = PageRequest {
-            offset: seen.len() as u64,
-            limit: 997,
-        };
-        let page = store.agents(&query, page, now).await.unwrap();
-        assert!(!page.items.is_empty());
+    while let Some(request) = next {
+        let page = store.agents(&query, request, now).await.unwrap();
         let changed = page.items.iter().map(|report| {
             let status = Some(["online", "error", "degraded"][round % 3].to_owned());
             CheckinRecord {
@@ -82,11 +86,69 @@ async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, 
             }
         });
         store.record_checkins(changed.collect()).await.unwrap();
+        // One that comes before the position shifts nothing.
+        enrolled(store, &format!("a-new-{round}")).await;
         seen.extend(page.items.into_iter().map(|report| report.agent.id));
+        next = page.next.map(|position| behind(position, 997));
         round += 1;
     }
     assert_eq!(seen.len(), agents);
     assert!(seen.is_sorted_by(|one, next| one < next));
+}
+
+/// O22: an offset reaches as far as every engine can serve, a position only its own list.
+pub async fn o22_pages_end_where_it_is_said(bench: &mut impl Bench) {
+    let store = bench.store();
+    policy(&*store, "p").await;
+    for n in 0..5 {
+        enrolled(&*store, &format!("a{n}")).await;
+    }
+    let everyone = everyone();
+    let request = |offset: u64, limit| PageRequest {
+        from: PageStart::Offset(offset),
+        limit,
+    };
+    let window = PageRequest::WINDOW;
+    let last = request(u64::from(window) - 1, 1);
+    assert_eq!(store.agents(&everyone, last, at(1)).await.unwrap().items, []);
+    for beyond in [
+        request(window.into(), 1),
+        request(0, window + 1),
+        request(u64::MAX, 10),
+    ] {
+        let refused = store.agents(&everyone, beyond.clone(), at(1)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Invalid { .. }), "{refused}");
+        let refused = store.tokens(beyond).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Invalid { .. }), "{refused}");
+    }
+    for foreign in ["", "nonsense", "[]", "{}", "[null, null]"] {
+        let refused = store.agents(&everyone, behind(foreign.into(), 5), at(1)).await;
+        assert!(
+            matches!(refused, Err(StoreError::Invalid { .. })),
+            "{foreign}: {refused:?}"
+        );
+    }
+    let by_time = store
+        .agents(&everyone, PageRequest::first(2), at(1))
+        .await
+        .unwrap();
+    let by_id = AgentQuery {
+        sort: AgentSort::Id,
+        ..everyone
+    };
+    let refused = store
+        .agents(&by_id, behind(by_time.next.unwrap(), 2), at(1))
+        .await;
+    assert!(
+        matches!(refused, Err(StoreError::Invalid { .. })),
+        "of a list in another order: {refused:?}"
+    );
+    let end = store.agents(&by_id, PageRequest::first(5), at(1)).await.unwrap();
+    let end = store
+        .agents(&by_id, behind(end.next.unwrap(), 5), at(1))
+        .await
+        .unwrap();
+    assert_eq!((end.items, end.next), (vec![], None));
 }
 
 /// S18: for every query, the counts are the list's and follow every change of an agent.
@@ -134,12 +196,13 @@ async fn agree(store: &dyn Store, now: Timestamp) {
             ..query.clone()
         };
         let list = store.agents(&shown, all(), now).await.unwrap();
+        assert_eq!(walk(store, &shown, now, 97).await, list.items, "{shown:?}");
         let mut counted = BTreeMap::new();
         for report in &list.items {
             assert_eq!(report.status, expected_status(&report.agent, now));
             *counted.entry(report.status).or_insert(0) += 1;
         }
-        assert_eq!(list.total, list.items.len() as u64);
+        assert_total(list.total, list.items.len() as u64);
         assert_eq!(
             store.count_by_status(&query, now).await.unwrap(),
             counted,
@@ -208,14 +271,25 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
             .push(started.elapsed());
     }
     let all = AgentQuery::default();
+    // The farthest place that an offset reaches, and then on from page to page.
+    let mut deep = PageRequest::first(PageRequest::WINDOW);
+    for _ in 0..3 {
+        let page = store.agents(&all, deep, now).await.unwrap();
+        deep = behind(page.next.unwrap(), PageRequest::WINDOW);
+    }
+    let PageStart::After(deep) = deep.from else {
+        unreachable!("it lies behind a page")
+    };
     for _ in 0..11 {
         let started = Instant::now();
-        let page = store
-            .agents(&all, PageRequest { offset: 0, limit: 20 }, now)
-            .await
-            .unwrap();
+        let page = store.agents(&all, PageRequest::first(20), now).await.unwrap();
         assert_eq!(page.items.len(), 20);
         taken.entry("page").or_default().push(started.elapsed());
+        // Behind any agent: a page deep inside costs what the first one does.
+        let started = Instant::now();
+        let page = store.agents(&all, behind(deep.clone(), 20), now).await.unwrap();
+        assert_eq!(page.items.len(), 20);
+        taken.entry("deep page").or_default().push(started.elapsed());
         let started = Instant::now();
         store.count_by_status(&all, now).await.unwrap();
         taken.entry("counts").or_default().push(started.elapsed());
@@ -237,7 +311,7 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
         times.sort();
         let median = times[times.len() / 2];
         let limit = match what {
-            "page" | "counts" => Duration::from_millis(50),
+            "page" | "deep page" | "counts" => Duration::from_millis(50),
             "10,000 check-ins" => Duration::from_millis(800),
             _ => Duration::from_millis(1),
         };
@@ -374,44 +448,11 @@ fn order(one: &Agent, other: &Agent, query: &AgentQuery) -> std::cmp::Ordering {
     }
 }
 
-/// data.md 6.1, as plainly as it stands there.
+/// data.md 6.1 as it is defined, with the timeouts of the sample policies.
 fn expected_status(agent: &Agent, now: Timestamp) -> AgentStatus {
-    let place = agent
-        .policy
-        .as_str()
-        .rsplit('-')
-        .next()
-        .and_then(|place| place.parse::<usize>().ok());
-    let timeout = place.and_then(|place| TIMEOUTS.get(place).copied().flatten());
-    let audit = agent.audit.as_ref().map(|audit| audit.reason.as_str());
-    let silent_since = agent.last_checkin.unwrap_or(agent.enrolled_at);
-    if !agent.is_active {
-        AgentStatus::Unenrolled
-    } else if timeout.is_some_and(|timeout| {
-        agent
-            .last_checkin
-            .is_some_and(|last| last < now.minus(Duration::from_secs(timeout)))
-    }) {
-        AgentStatus::Inactive
-    } else if audit == Some("uninstall") {
-        AgentStatus::Uninstalled
-    } else if audit == Some("orphaned") {
-        AgentStatus::Orphaned
-    } else if silent_since < now.minus(Duration::from_secs(300)) {
-        AgentStatus::Offline
-    } else if agent.policy_revision.is_none_or(|revision| revision == 0)
-        || (agent.upgrade_started_at.is_some() && agent.upgraded_at.is_none())
-    {
-        AgentStatus::Updating
-    } else if agent.last_checkin.is_none() {
-        AgentStatus::Enrolling
-    } else if agent.unenrollment_started_at.is_some() {
-        AgentStatus::Unenrolling
-    } else {
-        match agent.last_checkin_status.as_deref() {
-            Some("error") => AgentStatus::Error,
-            Some("degraded") => AgentStatus::Degraded,
-            _ => AgentStatus::Online,
-        }
-    }
+    let timeout = inactivity_timeout(&agent.policy, |policy| {
+        let place = policy.as_str().strip_prefix("policy-")?.parse::<usize>().ok()?;
+        TIMEOUTS.get(place).copied().flatten().map(Duration::from_secs)
+    });
+    AgentStatus::of(agent, timeout, now)
 }

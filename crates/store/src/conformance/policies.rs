@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Bench, samples::*};
 use crate::{
-    ChangeKind, CheckinRecord, Conflict, KeyOwner, PageRequest, PolicyId, StoreError, TokenId, Verification,
+    ChangeKind, CheckinRecord, Conflict, KeyOwner, PageRequest, PageStart, PolicyId, StoreError, TokenId,
+    Verification,
 };
 
 /// S12, M6: of parallel updates one wins, and the losers learn what is current.
@@ -92,13 +93,23 @@ pub async fn s13_history_is_paged_newest_first(bench: &mut impl Bench) {
     let p = PolicyId::from("p");
     let mut seen = Vec::new();
     for offset in [0, 3, 6, 9] {
-        let page = store
-            .policy_history(&p, PageRequest { offset, limit: 3 })
-            .await
-            .unwrap();
-        assert_eq!(page.total, 7);
+        let request = PageRequest {
+            from: PageStart::Offset(offset),
+            limit: 3,
+        };
+        let page = store.policy_history(&p, request).await.unwrap();
+        assert_total(page.total, 7);
         seen.extend(page.items);
     }
+    let mut walked = Vec::new();
+    let mut next = Some(PageRequest::first(3));
+    while let Some(request) = next {
+        let page = store.policy_history(&p, request).await.unwrap();
+        assert_total(page.total, 7);
+        walked.extend(page.items);
+        next = page.next.map(|position| behind(position, 3));
+    }
+    assert_eq!(walked, seen);
     assert_eq!(
         seen.iter().map(|one| one.revision).collect::<Vec<_>>(),
         [7, 6, 5, 4, 3, 2, 1]
@@ -113,7 +124,12 @@ pub async fn s13_history_is_paged_newest_first(bench: &mut impl Bench) {
     );
     assert_eq!(store.policy_revision(&p, 8).await.unwrap(), None);
     let page = store.policies(all()).await.unwrap();
-    assert_eq!(page.total, 2);
+    assert_total(page.total, 2);
+    let first = store.policies(PageRequest::first(1)).await.unwrap();
+    let second = store.policies(behind(first.next.unwrap(), 1)).await.unwrap();
+    assert_eq!([&first.items[..], &second.items[..]].concat(), page.items);
+    let end = store.policies(behind(second.next.unwrap(), 1)).await.unwrap();
+    assert_eq!((end.items, end.next), (vec![], None));
     assert_eq!(
         page.items
             .iter()
@@ -196,7 +212,7 @@ pub async fn o14_deleting_a_policy_revokes_its_tokens(bench: &mut impl Bench) {
     let tokens = store.last_change(ChangeKind::Token).await.unwrap();
     store.delete_policy(&p, at(3)).await.unwrap();
     assert_eq!(store.policy(&p).await.unwrap(), None);
-    assert_eq!(store.policy_history(&p, all()).await.unwrap().total, 0);
+    assert_total(store.policy_history(&p, all()).await.unwrap().total, 0);
     let token = store.token(&TokenId::from("t1")).await.unwrap().unwrap();
     assert!(!token.active);
     assert!(!is_alive(&*store, &t1).await);
@@ -230,8 +246,8 @@ pub async fn o16_tokens_are_unique_and_listed_newest_first(bench: &mut impl Benc
         }
     );
     assert_eq!(
-        store.tokens(all()).await.unwrap().total,
-        0,
+        store.tokens(all()).await.unwrap().items,
+        [],
         "nothing of it is stored"
     );
     policy(&*store, "p").await;
@@ -254,14 +270,18 @@ pub async fn o16_tokens_are_unique_and_listed_newest_first(bench: &mut impl Benc
     assert_eq!(taken, Conflict::TokenExists(TokenId::from("t1")).into());
     store.revoke_token(&TokenId::from("t2"), at(9)).await.unwrap();
     store.revoke_token(&TokenId::from("t2"), at(10)).await.unwrap();
-    let page = store.tokens(PageRequest { offset: 0, limit: 2 }).await.unwrap();
-    assert_eq!(page.total, 3);
+    let page = store.tokens(PageRequest::first(2)).await.unwrap();
+    assert_total(page.total, 3);
     let listed: Vec<_> = page
         .items
         .iter()
         .map(|token| (token.id.as_str(), token.active))
         .collect();
     assert_eq!(listed, [("t3", true), ("t2", false)]);
+    let rest = store.tokens(behind(page.next.unwrap(), 2)).await.unwrap();
+    assert_total(rest.total, 3);
+    assert_eq!((rest.items[0].id.as_str(), rest.items.len()), ("t1", 1));
+    assert_eq!(rest.next, None);
     assert_eq!(
         store
             .token_by_key(&keys[1].id)

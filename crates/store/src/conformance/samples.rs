@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::{
     ActionDocId, ActionOutcome, ActionResult, Agent, AgentId, AgentQuery, ApiKey, CheckinRecord, Enrolled,
     Enrollment, EnrollmentId, EnrollmentToken, KeyPurpose, NewAction, NewAgent, NewRevision, NewToken,
-    PageRequest, Pending, PolicyId, PolicyRevision, RawJson, Replacement, Store, Timestamp, Verification,
+    PagePosition, PageRequest, PageStart, Pending, PolicyId, PolicyRevision, RawJson, Replacement,
+    StatusReport, Store, Timestamp, Total, Verification,
 };
 
 /// A time `seconds` after the suite's beginning.
@@ -20,12 +21,42 @@ pub fn json(text: &str) -> RawJson {
     RawJson::parse(text.to_owned()).expect("the sample is JSON")
 }
 
-/// Everything on one page.
+/// As much as one page may hold.
 #[must_use]
-pub fn all() -> PageRequest {
+pub const fn all() -> PageRequest {
+    PageRequest::first(PageRequest::WINDOW)
+}
+
+/// Every agent of the list, page by page.
+pub async fn walk(store: &dyn Store, query: &AgentQuery, now: Timestamp, limit: u32) -> Vec<StatusReport> {
+    let mut next = Some(PageRequest::first(limit));
+    let mut seen = Vec::new();
+    while let Some(request) = next {
+        let page = store.agents(query, request, now).await.expect("reads");
+        assert!(page.items.len() <= limit as usize);
+        seen.extend(page.items);
+        next = page.next.map(|position| behind(position, limit));
+    }
+    seen
+}
+
+/// The page behind a position.
+#[must_use]
+pub const fn behind(position: PagePosition, limit: u32) -> PageRequest {
     PageRequest {
-        offset: 0,
-        limit: 1_000_000,
+        from: PageStart::After(position),
+        limit,
+    }
+}
+
+/// Whether this is the number of a list: exact, or what an engine counts at least.
+pub fn assert_total(total: Total, expected: u64) {
+    match total {
+        Total::Exact(count) => assert_eq!(count, expected),
+        Total::AtLeast(count) => assert!(
+            u64::from(PageRequest::WINDOW) <= count && count <= expected,
+            "{count} of {expected}"
+        ),
     }
 }
 

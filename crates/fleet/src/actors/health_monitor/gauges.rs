@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
-use store::{AgentQuery, AgentStatus, PageRequest, PolicyId, Store, Timestamp};
+use store::{AgentQuery, AgentStatus, PageRequest, PageStart, PolicyId, Store, Timestamp};
 
 #[derive(Debug)]
 pub(super) struct Gauges {
@@ -57,19 +57,19 @@ impl Gauges {
     pub(super) async fn count(&mut self, store: &dyn Store) -> store::Result<()> {
         self.count_agents(store).await?;
         let mut present = HashSet::new();
-        let mut offset = 0;
-        loop {
-            let page = store.policies(PageRequest { offset, limit: PAGE }).await?;
+        let mut next = Some(PageRequest::first(PAGE));
+        while let Some(request) = next {
+            let page = store.policies(request).await?;
             for summary in &page.items {
                 let policy = summary.latest.policy.clone();
                 let gauge = self.rollout_pending.get_or_create(&label(&policy));
                 gauge.set(i64::try_from(summary.pending).unwrap_or(i64::MAX));
                 present.insert(policy);
             }
-            offset += page.items.len() as u64;
-            if page.items.is_empty() || offset >= page.total {
-                break;
-            }
+            next = page.next.map(|position| PageRequest {
+                from: PageStart::After(position),
+                limit: PAGE,
+            });
         }
         for gone in self.shown.difference(&present) {
             self.rollout_pending.remove(&label(gone));
