@@ -16,8 +16,6 @@ mod plan;
 pub(crate) mod planning;
 pub(crate) mod private_file;
 pub(crate) mod quickstart_facts;
-pub(crate) mod sd_notify;
-pub mod served_leaf;
 pub(crate) mod server;
 pub(crate) mod signals;
 pub(crate) mod tls;

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 
 use anyhow::{Result, bail};
+use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::{Interval, interval};
 
 use crate::{
     plan::Plan,
-    sd_notify::ServiceManager,
     server::{self, Running},
     signals::{Request, Signals},
 };
@@ -17,13 +17,15 @@ use crate::{
 /// # Errors
 /// The server could not start, or did not stop in good order.
 pub(crate) async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()>) -> Result<()> {
-    let manager = ServiceManager::from_environment();
     // Before anything is started: a signal during the start is not lost and not fatal.
     let mut signals = Signals::listen()?;
     let running = Box::pin(server::start(plan)).await?;
     on_ready(&running)?;
-    manager.ready("serving");
-    let mut beat = manager.watchdog().map(interval);
+    tell(&READY);
+    // Half of the manager's limit, so that one late beat does not end the server.
+    let mut beat = watchdog_enabled()
+        .filter(|limit| !limit.is_zero())
+        .map(|limit| interval(limit / 2));
     // A reload may wait for a slow disk: signals and the watchdog do not wait with it.
     let mut reload = None;
     let mut again = false;
@@ -31,7 +33,7 @@ pub(crate) async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()
         let request = tokio::select! {
             request = signals.next() => request,
             () = tick(&mut beat) => {
-                manager.alive();
+                tell(&[NotifyState::Watchdog]);
                 continue;
             }
             () = running.ended() => {
@@ -41,7 +43,7 @@ pub(crate) async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()
             () = ended(&mut reload) => {
                 reload = std::mem::take(&mut again).then(|| Box::pin(running.reload_certificates()));
                 if reload.is_none() {
-                    manager.ready("serving");
+                    tell(&READY);
                 }
                 continue;
             }
@@ -50,17 +52,34 @@ pub(crate) async fn run(plan: Plan, on_ready: impl FnOnce(&Running) -> Result<()
             // One that runs may have read before the change that this request is about.
             Request::Reload if reload.is_some() => again = true,
             Request::Reload => {
-                manager.reloading();
+                reloading();
                 reload = Some(Box::pin(running.reload_certificates()));
             }
             Request::Stop(signal) => {
                 log::info!("event.action" = "stop", "signal" = signal; "{signal}: stopping");
-                manager.stopping();
+                tell(&[NotifyState::Stopping]);
                 running.stop(asked_again(&mut signals)).await?;
                 log::info!("event.action" = "stopped"; "stopped");
                 return Ok(());
             }
         }
+    }
+}
+
+const READY: [NotifyState<'_>; 2] = [NotifyState::Ready, NotifyState::Status("serving")];
+
+fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        // Without the time a manager that waits for it would end the service.
+        Err(error) => log::warn!("cannot tell the service manager of a reload: {error}"),
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = notify(state) {
+        log::warn!("cannot tell the service manager: {error}");
     }
 }
 

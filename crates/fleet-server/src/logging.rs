@@ -60,8 +60,8 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
         "h2",
         "mio",
         "rustls",
-        "ureq",
-        "ureq_proto",
+        "hyper",
+        "hyper_util",
     ] {
         builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
     }

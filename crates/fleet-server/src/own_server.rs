@@ -10,15 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
+use hyper::Uri;
 use rustls::pki_types::CertificateDer;
 use tls_reload::{PemSource, Settings};
-use ureq::{
-    http::Uri,
-    unversioned::{
-        resolver::{ResolvedSocketAddrs, Resolver},
-        transport::NextTimeout,
-    },
-};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
@@ -138,29 +132,6 @@ fn name_in(der: &CertificateDer<'_>) -> Option<String> {
         },
         _ => None,
     })
-}
-
-/// Leads every name to the same place.
-#[derive(Debug)]
-pub(crate) struct Fixed(pub(crate) Vec<SocketAddr>);
-
-impl Resolver for Fixed {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &ureq::config::Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let mut found = self.empty();
-        // The list holds 16.
-        for address in self.0.iter().take(16) {
-            found.push(*address);
-        }
-        if found.is_empty() {
-            return Err(ureq::Error::HostNotFound);
-        }
-        Ok(found)
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, anyhow};
-use base64::Engine as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tls_reload::LoadError;
 use zeroize::Zeroizing;
@@ -25,20 +24,6 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
         }
         error => told(&error),
     })
-}
-
-/// A key as plain PEM.
-pub(crate) fn of_private_key(key: &PrivateKeyDer<'_>) -> Zeroizing<String> {
-    let label = match key {
-        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
-        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
-        _ => "PRIVATE KEY",
-    };
-    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(key.secret_der()));
-    Zeroizing::new(format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        &*body
-    ))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {

@@ -28,19 +28,24 @@ pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, out: &mut dyn Write) -
     } else {
         Client::new(&args.client, &data, Target::Agents)?
     };
-    let (code, body) = client.get("/api/status", false)?;
-    let status = serde_json::from_str::<serde_json::Value>(&body)
+    let answer = client.get("/api/status", false)?;
+    let status = serde_json::from_str::<serde_json::Value>(&answer.body)
         .ok()
         .and_then(|body| Some(body.get("status")?.as_str()?.to_owned()))
         .with_context(|| {
             format!(
-                "{} is not a Fleet Server: it answered {code} without a status",
-                client.url()
+                "{} is not a Fleet Server: it answered {} without a status",
+                client.url(),
+                answer.status
             )
         })?;
     writeln!(out, "{status}")?;
-    if let Some(leaf) = client.served_leaf()? {
+    if let Some(leaf) = answer.leaf {
         writeln!(out, "{leaf}")?;
     }
-    Ok(if code == 200 { Exit::Success } else { Exit::Failure })
+    Ok(if answer.status == 200 {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
 }

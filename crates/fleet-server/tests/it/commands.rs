@@ -53,6 +53,17 @@ async fn status_shows_the_served_certificate_with_and_without_verifying_it() {
         .output();
     assert_eq!(code, 1);
     assert!(err.contains("whom to trust?"), "{err}");
+    let (code, _, err) = server_command!()
+        .sub_command("status")
+        .arg("--url")
+        .arg(url.replace("https:", "http:"))
+        .output();
+    assert!(
+        code == 1
+            && err.contains("cannot reach http:")
+            && err.contains("the port speaks TLS (certificate sha256="),
+        "{err}"
+    );
     let plain = scene.facts.get("http_url");
     let (_, out, err) = server_command!()
         .sub_command("status")

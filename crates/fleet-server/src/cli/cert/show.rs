@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::cli::{Exit, GlobalArgs};
-use crate::client::{Client, ClientArgs, Target};
+use crate::client::{Answer, Client, ClientArgs, Target};
 
 pub(super) fn run(client: &ClientArgs, json: bool, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let state = ask(client, global)?;
@@ -51,9 +51,9 @@ fn ask(args: &ClientArgs, global: &GlobalArgs) -> Result<Value> {
 }
 
 fn state_of(client: &Client) -> Result<Value> {
-    let (code, body) = client.get("/api/tls", true)?;
-    if code != 200 {
-        bail!("{} answered {code}: {body}", client.url());
+    let Answer { status, body, .. } = client.get("/api/tls", true)?;
+    if status != 200 {
+        bail!("{} answered {status}: {body}", client.url());
     }
     serde_json::from_str(&body).with_context(|| format!("{} is not a Fleet Server", client.url()))
 }

@@ -1,0 +1,237 @@
+//! One connection to a server: TCP, TLS if the URL says so, one request. What the server showed in the handshake and
+//! what it answered come from the same connection.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use futures_util::future::join;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{
+    Request, Uri,
+    body::Bytes,
+    client::conn::http1::handshake,
+    header::{AUTHORIZATION, HOST, HeaderValue},
+    rt::{Read, Write},
+};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::served_leaf::ServedLeaf;
+
+/// What the client shows of itself.
+pub(super) struct Identity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// Whose certificates are taken.
+pub(super) enum Trust {
+    /// Those that these signed.
+    Signed(Vec<CertificateDer<'static>>),
+    /// Anybody's.
+    Anyone,
+}
+
+/// Where a server is, and what is believed and shown there.
+pub(super) struct Peer {
+    pub(super) url: String,
+    /// Where the host of the URL really is; `None`: where its name leads.
+    pub(super) addresses: Option<Vec<SocketAddr>>,
+    pub(super) trust: Trust,
+    pub(super) identity: Option<Identity>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    /// The certificate that it showed; `None`: plain HTTP.
+    pub(crate) leaf: Option<ServedLeaf>,
+}
+
+impl Peer {
+    /// `GET path`; any status is an answer.
+    pub(super) async fn get(&self, path: &str, api_key: Option<&str>) -> Result<Answer> {
+        let exchange = self.exchange(path, api_key);
+        match timeout(TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow!("no answer within {} s", TIMEOUT.as_secs())),
+        }
+        .with_context(|| format!("cannot reach {}", self.url))
+    }
+
+    async fn exchange(&self, path: &str, api_key: Option<&str>) -> Result<Answer> {
+        let url: Uri = format!("{}{path}", self.url)
+            .parse()
+            .context("the URL cannot be read")?;
+        let authority = url.authority().context("the URL names no host")?;
+        let is_tls = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(anyhow!("the URL begins neither with https:// nor with http://")),
+        };
+        let mut request = Request::get(url.path()).header(HOST, authority.as_str());
+        if let Some(key) = api_key {
+            let mut value =
+                HeaderValue::try_from(format!("ApiKey {key}")).context("the API key has odd characters")?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+
+        // An IPv6 address has brackets in a URL only.
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        if !is_tls {
+            let socket = self.connect(host, port).await?;
+            return match send(TokioIo::new(socket), request).await {
+                Ok((status, body)) => Ok(Answer { status, body, leaf: None }),
+                Err(error) => match timeout(PROBE, self.shake_hands(host, port, &Trust::Anyone)).await {
+                    // Nothing was judged and nothing said: only whether it shakes hands.
+                    Ok(Ok((_, leaf))) => Err(error.context(format!(
+                        "the port speaks TLS ({leaf}), and was spoken to in plain text: give --url https://{authority} and --ca"
+                    ))),
+                    _ => Err(error),
+                },
+            };
+        }
+        let (stream, leaf) = self.shake_hands(host, port, &self.trust).await?;
+        let (status, body) = send(TokioIo::new(stream), request).await?;
+        let leaf = Some(leaf);
+        Ok(Answer { status, body, leaf })
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream> {
+        Ok(match &self.addresses {
+            Some(addresses) => TcpStream::connect(addresses.as_slice()).await?,
+            None => TcpStream::connect((host, port)).await?,
+        })
+    }
+
+    /// The connection, and the certificate that the server showed.
+    async fn shake_hands(
+        &self,
+        host: &str,
+        port: u16,
+        trust: &Trust,
+    ) -> Result<(TlsStream<TcpStream>, ServedLeaf)> {
+        let name =
+            ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a host name"))?;
+        let connector = TlsConnector::from(Arc::new(self.tls(trust)?));
+        let socket = self.connect(host, port).await?;
+        let stream = connector.connect(name, socket).await.map_err(explained)?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = ServedLeaf::of(shown.context("the server showed no certificate")?)?;
+        Ok((stream, leaf))
+    }
+
+    fn tls(&self, trust: &Trust) -> Result<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = match trust {
+            Trust::Signed(authorities) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(authorities.iter().cloned());
+                builder.with_root_certificates(roots)
+            }
+            Trust::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Unjudged(provider))),
+        };
+        Ok(match &self.identity {
+            Some(identity) => {
+                builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?
+            }
+            None => builder.with_no_client_auth(),
+        })
+    }
+}
+
+async fn send<IO>(io: IO, request: Request<Empty<Bytes>>) -> Result<(u16, String)>
+where
+    IO: Read + Write + Unpin + 'static,
+{
+    let (mut sender, connection) = handshake(io).await?;
+    let exchange = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body = body.map_err(|error| anyhow!("the answer was cut: {error}"))?;
+        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+    };
+    // The connection ends with its sender; what goes wrong with it fails the exchange.
+    let (answer, _ended) = join(exchange, connection).await;
+    answer
+}
+
+fn explained(error: std::io::Error) -> anyhow::Error {
+    let remedy = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Some(UNKNOWN_ISSUER),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            Some("the port does not speak TLS: give --url with http://")
+        }
+        _ => None,
+    };
+    match remedy {
+        Some(remedy) => anyhow::Error::from(error).context(remedy),
+        None => error.into(),
+    }
+}
+
+const UNKNOWN_ISSUER: &str = "nothing here vouches for the server's certificate: give --ca with the certificate of the CA that signed it";
+
+/// A server on the way down still answers; one that does not within this time is ill.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a port that does not speak plain HTTP may take to show that it has TLS.
+const PROBE: Duration = Duration::from_secs(3);
+
+const MAX_BODY: usize = 4 << 20;
+
+/// Takes any certificate, whose owner must still hold its key.
+#[derive(Debug)]
+struct Unjudged(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unjudged {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
