@@ -166,7 +166,7 @@ mod tests {
             (r#"{"outputs":{}}"#, "no outputs"),
             (r#"{"outputs":{"x":{"type":"carrier_pigeon"}}}"#, "carrier_pigeon"),
             (r#"{"outputs":{"x":{}}}"#, "no type"),
-            ("[]", "no object"),
+            ("[]", "not an object"),
         ] {
             let error = RenderedPolicy::render(&stored(data)).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains("p:1"), "{error}");
