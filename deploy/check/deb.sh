@@ -23,6 +23,7 @@ lintian --allow-root --fail-on error,warning "$first" | sed 's/^/  lintian: /'
 # What is in it.
 dpkg-deb -c "$first" > "$work/contents"
 for path in usr/bin/fleet-server etc/fleet-server/fleet-server.yml usr/lib/systemd/system/fleet-server.service \
+    usr/lib/systemd/system/fleet-server.socket \
     usr/lib/sysusers.d/fleet-server.conf usr/lib/tmpfiles.d/fleet-server.conf usr/share/man/man1/fleet-server.1.gz \
     usr/share/bash-completion/completions/fleet-server usr/share/zsh/vendor-completions/_fleet-server \
     usr/share/fish/vendor_completions.d/fleet-server.fish usr/share/doc/fleet-server/copyright; do
@@ -47,8 +48,9 @@ inside getent passwd fleet-server | grep -q ':/var/lib/fleet-server:' || fail "t
 [ "$(inside stat -c '%U:%G %a' /etc/fleet-server/credentials)" = "root:root 700" ] || fail "/etc/fleet-server/credentials has other owners"
 [ "$(inside stat -c '%U:%G %a' /etc/fleet-server/fleet-server.yml)" = "root:fleet-server 640" ] || fail "the configuration has other owners"
 [ ! -e "$machine/etc/systemd/system/multi-user.target.wants/fleet-server.service" ] || fail "the service is enabled"
+[ ! -e "$machine/etc/systemd/system/sockets.target.wants/fleet-server.socket" ] || fail "the sockets are enabled"
 # Here the program exists: the unit is verified as it is installed.
-inside systemd-analyze --man=no --recursive-errors=yes verify fleet-server.service || fail "the installed unit is not good"
+inside systemd-analyze --man=no --recursive-errors=yes verify fleet-server.service fleet-server.socket || fail "the installed unit is not good"
 echo "  installed: $(inside dpkg-query -W fleet-server | tr '\t' ' '), $(stat -c %s "$first" | awk '{printf "%.1f MB", $1 / 1e6}')"
 
 # Started by hand as the unit would: its user, its directories, the shipped configuration, free ports.

@@ -47,6 +47,14 @@ exposure 15 "with a port below 1024 and both credentials"
 # As it is shipped, the drop-in demands no file that is not there.
 if grep -n '^LoadCredential' "$source/drop-ins/credentials.conf"; then echo "credentials.conf is to be chosen from" >&2; exit 1; fi
 
+# The sockets, and that they are the listeners of the configuration that is shipped.
+cp "$source/fleet-server.socket" "$work/fleet-server.socket"
+place
+systemd-analyze --man=no --recursive-errors=yes verify "$work/fleet-server.socket"
+sed -n 's/^ListenStream=.*:\([0-9]*\)$/\1/p' "$source/fleet-server.socket" | sort > "$work/ports"
+{ sed -n 's/^ *port: *\([0-9]*\)$/\1/p' "$source/fleet-server.yml"; echo 8221; } | sort > "$work/configured"
+diff "$work/ports" "$work/configured" || { echo "the socket unit and fleet-server.yml have other ports" >&2; exit 1; }
+
 # The checks do refuse.
 place
 sed -i 's/^UMask=/UMsk=/' "$unit"

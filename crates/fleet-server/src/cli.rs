@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod enrollment_token;
 pub(crate) mod generate;
 pub(crate) mod quickstart;
+pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod sleep;
 pub(crate) mod status;
@@ -83,6 +84,8 @@ enum Command {
     Run,
     /// Run with certificates, store, policy and token of its own, and print how to begin
     Quickstart,
+    /// Replace the running server by a new process, without a refused connection
+    Restart,
     /// Ask a running server for its status; exits 0 only if it is healthy
     Status(status::StatusArgs),
     /// Print the token that new agents enrol with
@@ -170,6 +173,7 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
     match &cli.command {
         None | Some(Command::Run) => run::run(&cli.global),
         Some(Command::Quickstart) => quickstart::run(&cli.global, out),
+        Some(Command::Restart) => restart::run(&cli.global, out),
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
         Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
@@ -203,6 +207,7 @@ mod tests {
     Commands:
       run               Run the server (also without any sub-command)
       quickstart        Run with certificates, store, policy and token of its own, and print how to begin
+      restart           Replace the running server by a new process, without a refused connection
       status            Ask a running server for its status; exits 0 only if it is healthy
       enrollment-token  Print the token that new agents enrol with
       cert              Show and check certificates

@@ -24,7 +24,7 @@ pub(crate) struct FirstStart {
 }
 
 /// What is there after the start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Secrets {
     /// The operator's key.
     pub admin_key: ApiKey,

@@ -16,6 +16,8 @@ mod plan;
 pub(crate) mod planning;
 pub(crate) mod private_file;
 pub(crate) mod quickstart_facts;
+pub(crate) mod restart_outcome;
 pub(crate) mod server;
 pub(crate) mod signals;
+pub(crate) mod succession;
 pub(crate) mod tls;

@@ -1,14 +1,21 @@
 //! Builds store, certificates, domain and listeners in order, and takes them down in reverse.
 //!
-//! In: a [`Plan`]. Out: a [`Running`] server, whose listeners accept. It decides only what needs a bound port or the
+//! In: a [`Plan`]. Out: a [`Prepared`] server, whose sockets listen, and from it, also more than once, a [`Running`]
+//! one, whose listeners accept. It decides only what needs a bound port or the
 //! machine: the URLs of the listeners, and the host that agents are told if the plan names none.
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    cell::OnceCell,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use api::{AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Probe, Readiness};
 use fleet::{Fleet, Store, Timestamp};
-use listener::{Bound, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle};
+use listener::{Bound, Endpoint, ListenerMetrics, PassedSockets, ServerBuilder, ServerHandle};
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use store::StoreMetrics;
 use store_sqlite::{OpenOptions, SqliteStore};
@@ -17,6 +24,7 @@ use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 use crate::{
     build, data_directory,
     first_start::{self, FirstStart, Secrets},
+    logging,
     plan::Plan,
     tls::{ListenerTls, TlsSets},
 };
@@ -50,29 +58,35 @@ pub(crate) struct Addresses {
     pub http_url: Option<String>,
 }
 
-/// Starts everything. When this returns, every listener accepts and has said so in the log.
+/// What a server needs before it opens its store: certificates that are served, and sockets that listen.
+pub(crate) struct Prepared {
+    plan: Plan,
+    tls: TlsSets,
+    reload_metrics: ReloadMetrics,
+    agents_tls: Option<ListenerTls>,
+    admin_tls: Option<ListenerTls>,
+    /// Second handles of all listening sockets, so that they outlive a [`Running`].
+    sockets: PassedSockets,
+    /// What the first start found or made; a later one does not depend on the files any more.
+    secrets: OnceCell<Secrets>,
+}
+
+/// The listeners of a plan, bound.
+struct Listeners {
+    external: Bound,
+    internal: Option<Bound>,
+    admin: Option<Bound>,
+    http: Option<Bound>,
+}
+
+/// Loads the certificates and opens the sockets, or takes those that were passed. From here connections queue in the
+/// kernel; nothing is written to the store.
 ///
 /// # Errors
-/// One clear sentence about what is in the way, with a hint where there is a remedy. Nothing keeps running.
-pub(crate) async fn start(plan: Plan) -> Result<Running> {
+/// One clear sentence about what is in the way, with a hint where there is a remedy.
+pub(crate) async fn prepare(plan: Plan, mut passed: PassedSockets) -> Result<Prepared> {
     data_directory::ensure(&plan.data)?;
-    let mut registry = Registry::with_prefix("fleet_server");
-    let compatible = api::COMPATIBLE_VERSION.to_string();
-    let version = vec![("version", build::VERSION.to_owned()), ("compatible", compatible)];
-    registry.register(
-        "build",
-        "The program and the release that agents see",
-        Info::new(version),
-    );
-    let readiness = Readiness::default();
-
-    let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
-    let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
-    readiness.set_store_open(true);
-
-    let tls_registry = registry.sub_registry_with_prefix("tls");
-    crate::logging::register_peer_warnings(tls_registry);
-    let reload_metrics = ReloadMetrics::register(tls_registry);
+    let reload_metrics = ReloadMetrics::unregistered();
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
         Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
@@ -86,122 +100,216 @@ pub(crate) async fn start(plan: Plan) -> Result<Running> {
         ),
         None => agents_tls.clone(),
     };
-
-    let external = bind(agents_endpoint(
-        &plan,
-        "agents",
-        &plan.agents.host,
-        plan.agents.port,
-        agents_tls.as_ref(),
-    ))?;
-    let internal = plan.agents.internal_port.map(|port| {
-        bind(agents_endpoint(
-            &plan,
-            "internal",
-            INTERNAL_HOST,
-            port,
-            agents_tls.as_ref(),
-        ))
-    });
-    let internal = internal.transpose()?;
-    let admin = plan.admin.as_ref().map(|admin| {
-        let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
-        bind(with_tls(endpoint, admin_tls.as_ref()))
-    });
-    let admin = admin.transpose()?;
-    let http = plan
-        .http
-        .as_ref()
-        .map(|(host, port)| bind(Endpoint::new("http", host.as_str(), *port)));
-    let http = http.transpose()?;
-    let scheme = if agents_tls.is_some() { "https" } else { "http" };
-    let addresses = Addresses {
-        url: url(scheme, &reachable(&plan.agents.host), external.port()),
-        internal_url: url(
-            scheme,
-            INTERNAL_HOST,
-            internal.as_ref().unwrap_or(&external).port(),
-        ),
-        admin_url: admin.as_ref().map(|bound| {
-            let scheme = if admin_tls.is_some() { "https" } else { "http" };
-            url(scheme, &reachable(&bound.endpoint().host), bound.port())
-        }),
-        http_url: http
-            .as_ref()
-            .map(|bound| url("http", &reachable(&bound.endpoint().host), bound.port())),
-    };
-
-    let mut settings = plan.fleet;
-    if settings.fleet_hosts.is_empty() {
-        settings
-            .fleet_hosts
-            .push(url(scheme, &host_name(), external.port()));
-    }
-    let fleet = Fleet::start(Arc::clone(&store), settings, &mut registry).await?;
-    let first_start = FirstStart {
-        admin_key: plan.bootstrap.admin_key,
-        bootstraps: plan.bootstrap.is_enabled,
-        preset_token: plan.bootstrap.preset_token,
-        made_token: first_start::made_token(&plan.data),
-        store_is_new,
-    };
-    let secrets = first_start.ensure(&fleet, Timestamp::now()).await?;
-
-    let http_metrics = HttpMetrics::register(&mut registry);
-    let listener_metrics = ListenerMetrics::register(&mut registry);
-    let mut builder = ServerBuilder::new(listener_metrics.clone());
-    for bound in [Some(external), internal].into_iter().flatten() {
-        let options = AgentOptions {
-            address: bound.display_address(),
-            ..plan.agents.options.clone()
-        };
-        let api = AgentApi::new(Arc::clone(&fleet), options, http_metrics.clone());
-        builder = builder.listen(bound, move || api.app())?;
-    }
-    if let Some(bound) = admin {
-        let options = AdminOptions {
-            address: bound.display_address(),
-            identity: plan.agents.options.identity.clone(),
-            ..AdminOptions::default()
-        };
-        let api = AdminApi::new(
-            Arc::clone(&fleet),
-            Arc::new(tls.clone()),
-            options,
-            http_metrics.clone(),
-        );
-        builder = builder.listen(bound, move || api.app())?;
-    }
-    let probe = http.map(|bound| {
-        let registry = Arc::new(registry);
-        let probe = Probe::new(
-            registry,
-            http_metrics,
-            readiness.clone(),
-            Arc::new(tls.clone()),
-            build::VERSION.to_owned(),
-        );
-        ServerBuilder::new(listener_metrics)
-            .workers(NonZeroUsize::MIN)
-            .listen(bound, move || probe.app())
-    });
-    let server = accept(builder).await?;
-    let probe = match probe {
-        Some(builder) => Some(accept(builder?).await?),
-        None => None,
-    };
-    readiness.set_listeners_accept(true);
-    Ok(Running {
-        server,
-        probe,
-        fleet,
-        store,
+    let mut prepared = Prepared {
+        plan,
         tls,
-        readiness,
-        drain: plan.drain,
-        addresses,
-        secrets,
-    })
+        reload_metrics,
+        agents_tls,
+        admin_tls,
+        sockets: PassedSockets::default(),
+        secrets: OnceCell::new(),
+    };
+    let listeners = prepared.bind(&mut passed)?;
+    passed.all_taken(listeners.all().map(Bound::endpoint))?;
+    for bound in listeners.all() {
+        bound.share(&mut prepared.sockets)?;
+    }
+    Ok(prepared)
+}
+
+impl Prepared {
+    /// The listening sockets by the names of their listeners.
+    pub(crate) fn sockets(&self) -> &PassedSockets {
+        &self.sockets
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.plan.data
+    }
+
+    /// From now on the sockets end with the running server.
+    pub(crate) fn release_sockets(&mut self) {
+        self.sockets = PassedSockets::default();
+    }
+
+    /// Whether this program could open the store, also while another process has it open.
+    ///
+    /// # Errors
+    /// Why it could not, with a hint.
+    pub(crate) async fn check_store(&self) -> Result<()> {
+        let data = self.plan.data.clone();
+        actix_rt::task::spawn_blocking(move || SqliteStore::check(&data))
+            .await?
+            .map_err(|error| anyhow!("{error}\nhint: {}", error.hint()))
+    }
+
+    /// Stops watching the certificates.
+    pub(crate) async fn shutdown(&self) {
+        self.tls.shutdown().await;
+    }
+
+    fn first_start(&self, store_is_new: bool) -> FirstStart {
+        let plan = &self.plan;
+        FirstStart {
+            admin_key: plan.bootstrap.admin_key.clone(),
+            bootstraps: plan.bootstrap.is_enabled,
+            preset_token: plan.bootstrap.preset_token.clone(),
+            made_token: first_start::made_token(&plan.data),
+            store_is_new,
+        }
+    }
+
+    fn bind(&self, passed: &mut PassedSockets) -> Result<Listeners> {
+        let (plan, tls) = (&self.plan, self.agents_tls.as_ref());
+        let agents = |name, host, port| agents_endpoint(plan, name, host, port, tls);
+        let mut bind = |endpoint: Endpoint| anyhow::Ok(listener::bind(&endpoint, passed)?);
+        let external = bind(agents("agents", &plan.agents.host, plan.agents.port))?;
+        let internal = plan.agents.internal_port;
+        let internal = internal.map(|port| bind(agents("internal", INTERNAL_HOST, port)));
+        let admin = plan.admin.as_ref().map(|admin| {
+            let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
+            bind(with_tls(endpoint, self.admin_tls.as_ref()))
+        });
+        let http = plan.http.as_ref();
+        let http = http.map(|(host, port)| bind(Endpoint::new("http", host.as_str(), *port)));
+        Ok(Listeners {
+            external,
+            internal: internal.transpose()?,
+            admin: admin.transpose()?,
+            http: http.transpose()?,
+        })
+    }
+
+    /// Opens the store and starts everything. When this returns, every listener accepts and has said so in the log.
+    ///
+    /// # Errors
+    /// One clear sentence about what is in the way, with a hint where there is a remedy.
+    pub(crate) async fn start(&self) -> Result<Running> {
+        let plan = &self.plan;
+        let mut registry = Registry::with_prefix("fleet_server");
+        let compatible = api::COMPATIBLE_VERSION.to_string();
+        let version = vec![("version", build::VERSION.to_owned()), ("compatible", compatible)];
+        registry.register(
+            "build",
+            "The program and the release that agents see",
+            Info::new(version),
+        );
+        let tls_registry = registry.sub_registry_with_prefix("tls");
+        logging::register_peer_warnings(tls_registry);
+        self.reload_metrics.register_in(tls_registry);
+        let readiness = Readiness::default();
+        let store_metrics = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
+        let (store, store_is_new) = open_store(plan.data.clone(), store_metrics).await?;
+        readiness.set_store_open(true);
+        let Listeners {
+            external,
+            internal,
+            admin,
+            http,
+        } = self.bind(&mut self.sockets.try_clone()?)?;
+        let tls = self.tls.clone();
+        let scheme = |tls: &Option<ListenerTls>| if tls.is_some() { "https" } else { "http" };
+        let (agents_scheme, admin_scheme) = (scheme(&self.agents_tls), scheme(&self.admin_tls));
+        let url_of = |scheme, bound: &Bound| url(scheme, &reachable(&bound.endpoint().host), bound.port());
+        let addresses = Addresses {
+            url: url_of(agents_scheme, &external),
+            internal_url: url(
+                agents_scheme,
+                INTERNAL_HOST,
+                internal.as_ref().unwrap_or(&external).port(),
+            ),
+            admin_url: admin.as_ref().map(|bound| url_of(admin_scheme, bound)),
+            http_url: http.as_ref().map(|bound| url_of("http", bound)),
+        };
+
+        let mut settings = plan.fleet.clone();
+        if settings.fleet_hosts.is_empty() {
+            settings
+                .fleet_hosts
+                .push(url(agents_scheme, &host_name(), external.port()));
+        }
+        let fleet = Fleet::start(Arc::clone(&store), settings, &mut registry).await?;
+        let secrets = match self.secrets.get() {
+            Some(secrets) => secrets.clone(),
+            None => {
+                let secrets = self
+                    .first_start(store_is_new)
+                    .ensure(&fleet, Timestamp::now())
+                    .await?;
+                self.secrets.get_or_init(|| secrets).clone()
+            }
+        };
+
+        let http_metrics = HttpMetrics::register(&mut registry);
+        let listener_metrics = ListenerMetrics::register(&mut registry);
+        let mut builder = ServerBuilder::new(listener_metrics.clone());
+        for bound in [Some(external), internal].into_iter().flatten() {
+            let options = AgentOptions {
+                address: bound.display_address(),
+                ..plan.agents.options.clone()
+            };
+            let api = AgentApi::new(Arc::clone(&fleet), options, http_metrics.clone());
+            builder = builder.listen(bound, move || api.app())?;
+        }
+        if let Some(bound) = admin {
+            let options = AdminOptions {
+                address: bound.display_address(),
+                identity: plan.agents.options.identity.clone(),
+                ..AdminOptions::default()
+            };
+            let api = AdminApi::new(
+                Arc::clone(&fleet),
+                Arc::new(tls.clone()),
+                options,
+                http_metrics.clone(),
+            );
+            builder = builder.listen(bound, move || api.app())?;
+        }
+        let probe = http.map(|bound| {
+            let registry = Arc::new(registry);
+            let probe = Probe::new(
+                registry,
+                http_metrics,
+                readiness.clone(),
+                Arc::new(tls.clone()),
+                build::VERSION.to_owned(),
+            );
+            ServerBuilder::new(listener_metrics)
+                .workers(NonZeroUsize::MIN)
+                .listen(bound, move || probe.app())
+        });
+        let server = accept(builder).await?;
+        let probe = match probe {
+            Some(builder) => Some(accept(builder?).await?),
+            None => None,
+        };
+        readiness.set_listeners_accept(true);
+        Ok(Running {
+            server,
+            probe,
+            fleet,
+            store,
+            tls,
+            readiness,
+            drain: plan.drain,
+            addresses,
+            secrets,
+        })
+    }
+}
+
+impl Listeners {
+    fn all(&self) -> impl Iterator<Item = &Bound> {
+        [
+            Some(&self.external),
+            self.internal.as_ref(),
+            self.admin.as_ref(),
+            self.http.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// Starts the listeners; each is named in the log once it accepts.
@@ -263,7 +371,6 @@ impl Running {
             log::warn!("connections" = drained.cut; "the drain was over before all requests were");
         }
         self.fleet.stop().await;
-        self.tls.shutdown().await;
         let closed = self.store.close().await;
         if let Some(probe) = &self.probe {
             probe.drain(LAST_PROBE).await;
@@ -298,10 +405,6 @@ fn with_tls(endpoint: Endpoint, tls: Option<&ListenerTls>) -> Endpoint {
             .with_handshake_metrics(tls.handshakes.clone()),
         None => endpoint,
     }
-}
-
-fn bind(endpoint: Endpoint) -> Result<Bound> {
-    Ok(listener::bind(&endpoint)?)
 }
 
 /// A host that a client on this machine can connect to.

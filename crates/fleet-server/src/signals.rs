@@ -11,6 +11,8 @@ pub(crate) enum Request {
     Stop(&'static str),
     /// SIGHUP: read the certificates now.
     Reload,
+    /// SIGUSR2: give the place to a new process.
+    Restart,
 }
 
 /// The signals that the server listens to.
@@ -20,6 +22,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    user: Signal,
     /// Held so that a file at the process's size limit is an error of its write, as a full disk is, and not the end.
     _file_limit: Signal,
 }
@@ -35,6 +38,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
             _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
@@ -46,6 +50,7 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop("SIGINT"),
             _ = self.quit.recv() => Request::Stop("SIGQUIT"),
             _ = self.hang_up.recv() => Request::Reload,
+            _ = self.user.recv() => Request::Restart,
         }
     }
 }

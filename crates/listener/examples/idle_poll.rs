@@ -19,7 +19,7 @@ use std::io::Read as _;
 
 use actix_service::Service as _;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use listener::{Endpoint, ListenerMetrics, ServerBuilder, Shutdown, bind};
+use listener::{Endpoint, ListenerMetrics, PassedSockets, ServerBuilder, Shutdown, bind};
 use serde_json::{Value, json};
 use test_support::{CertificateAuthority, PairFiles};
 use tls_reload::{PemSource, Reloader, Settings};
@@ -41,7 +41,11 @@ async fn main() {
     );
     let reloader = Reloader::new(settings).start().unwrap();
 
-    let bound = bind(&Endpoint::new("agents", "127.0.0.1", 0).with_tls(reloader.resolver())).unwrap();
+    let bound = bind(
+        &Endpoint::new("agents", "127.0.0.1", 0).with_tls(reloader.resolver()),
+        &mut PassedSockets::default(),
+    )
+    .unwrap();
     let builder = ServerBuilder::new(ListenerMetrics::default());
     let shutdown = builder.shutdown();
     let app = move || {

@@ -1,7 +1,8 @@
 //! Turns an [`Endpoint`] into listening sockets: all addresses of its host, on one port.
 //!
 //! A name may stand for several addresses (`localhost` is 127.0.0.1 and ::1): they are one listener on one
-//! port, and an address family the host lacks is skipped. Nothing is accepted here.
+//! port, and an address family the host lacks is skipped. Sockets that were passed to this process are used where they
+//! fit. Nothing is accepted here.
 
 use std::{
     io,
@@ -10,7 +11,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::endpoint::Endpoint;
+use crate::{
+    endpoint::Endpoint,
+    passed::{PassError, PassedSockets},
+};
 
 /// Sockets that listen for one endpoint; connections queue in the kernel until a server takes them.
 pub struct Bound {
@@ -33,6 +37,21 @@ impl Bound {
     /// `HOST:PORT` with the host as configured and the real port.
     pub fn display_address(&self) -> String {
         display_address(&self.endpoint.host, self.port)
+    }
+
+    /// Adds second handles of the sockets to `passed`, under the endpoint's name.
+    ///
+    /// # Errors
+    /// The process has no file descriptors left.
+    pub fn share(&self, passed: &mut PassedSockets) -> Result<(), PassError> {
+        self.sockets.iter().try_for_each(|socket| {
+            let name = &self.endpoint.name;
+            let duplicate = socket.try_clone().map_err(|source| PassError::Unusable {
+                name: name.clone(),
+                source,
+            })?;
+            passed.add(name, duplicate)
+        })
     }
 
     /// The socket addresses, one for each address of the host.
@@ -97,10 +116,11 @@ pub enum BindError {
     },
 }
 
-/// Opens the sockets of `endpoint`. Blocks while the host name is looked up: call it before serving.
-pub fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
+/// Opens the sockets of `endpoint`, or takes them from `passed`. Blocks while the host name is looked up: call it
+/// before serving.
+pub fn bind(endpoint: &Endpoint, passed: &mut PassedSockets) -> Result<Bound, BindError> {
     let addresses = resolve(&endpoint.host, endpoint.port)?;
-    bind_addresses(endpoint, &addresses)
+    bind_addresses(endpoint, &addresses, passed)
 }
 
 /// `HOST:PORT`; an IPv6 address gets its brackets.
@@ -137,10 +157,14 @@ fn bare_host(host: &str) -> &str {
         .unwrap_or(host)
 }
 
-pub(crate) fn bind_addresses(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
+fn bind_addresses(
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+    passed: &mut PassedSockets,
+) -> Result<Bound, BindError> {
     let mut attempt = 1;
     loop {
-        match bind_once(endpoint, addresses) {
+        match bind_once(endpoint, addresses, passed) {
             // The port that was free for the first address may be taken for the second: ask for another.
             Err(BindError::PortInUse { .. })
                 if endpoint.port == 0 && addresses.len() > 1 && attempt < FREE_PORT_ATTEMPTS =>
@@ -152,7 +176,11 @@ pub(crate) fn bind_addresses(endpoint: &Endpoint, addresses: &[SocketAddr]) -> R
     }
 }
 
-fn bind_once(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
+fn bind_once(
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+    passed: &mut PassedSockets,
+) -> Result<Bound, BindError> {
     let mut port = endpoint.port;
     let mut sockets = Vec::with_capacity(addresses.len());
     let mut lacking = None;
@@ -161,7 +189,11 @@ fn bind_once(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Bound, Bin
     for address in addresses {
         let mut address = *address;
         address.set_port(port);
-        match listen(address, endpoint.limits.backlog, only_v6) {
+        let socket = match passed.take(&endpoint.name, address) {
+            Some(socket) => socket.set_nonblocking(true).map(|()| socket),
+            None => listen(address, endpoint.limits.backlog, only_v6),
+        };
+        match socket {
             Ok(socket) => {
                 port = socket
                     .local_addr()
@@ -246,8 +278,12 @@ mod tests {
 
     #[test]
     fn a_name_with_two_addresses_is_one_listener_on_one_port() {
-        let bound =
-            bind_addresses(&endpoint("localhost", 0), &addresses(&["127.0.0.1:0", "[::1]:0"])).unwrap();
+        let bound = bind_addresses(
+            &endpoint("localhost", 0),
+            &addresses(&["127.0.0.1:0", "[::1]:0"]),
+            &mut PassedSockets::default(),
+        )
+        .unwrap();
         let ports: Vec<u16> = bound.addresses().iter().map(SocketAddr::port).collect();
         assert_eq!(ports, vec![bound.port(); ports.len()]);
         assert_ne!(bound.port(), 0);
@@ -257,19 +293,32 @@ mod tests {
     #[test]
     fn an_address_family_the_host_lacks_is_skipped() {
         // 192.0.2.1 is reserved for documentation, so no machine has it.
-        let bound =
-            bind_addresses(&endpoint("name", 0), &addresses(&["192.0.2.1:0", "127.0.0.1:0"])).unwrap();
+        let bound = bind_addresses(
+            &endpoint("name", 0),
+            &addresses(&["192.0.2.1:0", "127.0.0.1:0"]),
+            &mut PassedSockets::default(),
+        )
+        .unwrap();
         assert_eq!(bound.addresses().len(), 1);
         assert!(matches!(
-            bind_addresses(&endpoint("192.0.2.1", 0), &addresses(&["192.0.2.1:0"])),
+            bind_addresses(
+                &endpoint("192.0.2.1", 0),
+                &addresses(&["192.0.2.1:0"]),
+                &mut PassedSockets::default()
+            ),
             Err(BindError::ForeignAddress { .. })
         ));
     }
 
     #[test]
     fn a_busy_port_is_one_sentence_with_the_address_and_the_remedy() {
-        let first = bind(&endpoint("127.0.0.1", 0)).unwrap();
-        let error = bind(&endpoint("127.0.0.1", first.port())).err().unwrap();
+        let first = bind(&endpoint("127.0.0.1", 0), &mut PassedSockets::default()).unwrap();
+        let error = bind(
+            &endpoint("127.0.0.1", first.port()),
+            &mut PassedSockets::default(),
+        )
+        .err()
+        .unwrap();
         assert_eq!(
             error.to_string(),
             format!(
@@ -284,7 +333,7 @@ mod tests {
         // 127.0.0.1 twice can never share a port, so every attempt fails and the loop ends.
         let twice = addresses(&["127.0.0.1:0", "127.0.0.1:0"]);
         assert!(matches!(
-            bind_addresses(&endpoint("x", 0), &twice),
+            bind_addresses(&endpoint("x", 0), &twice, &mut PassedSockets::default()),
             Err(BindError::PortInUse { .. })
         ));
     }
@@ -300,7 +349,12 @@ mod tests {
 
     #[test]
     fn an_unknown_host_says_so() {
-        let error = bind(&endpoint("no-such-host.invalid", 8220)).err().unwrap();
+        let error = bind(
+            &endpoint("no-such-host.invalid", 8220),
+            &mut PassedSockets::default(),
+        )
+        .err()
+        .unwrap();
         assert!(matches!(error, BindError::UnknownHost { .. }), "{error}");
         assert!(
             error

@@ -36,6 +36,7 @@ mod http1;
 mod http2;
 mod metrics;
 mod open_connections;
+mod passed;
 mod server;
 mod service;
 mod shutdown;
@@ -46,6 +47,7 @@ pub use self::{
     connection_info::ConnectionInfo,
     endpoint::{Endpoint, Limits, Timeouts},
     metrics::ListenerMetrics,
+    passed::{PassError, PassedSockets},
     server::{Drained, Listening, ServerBuilder, ServerHandle, StartError},
     shutdown::Shutdown,
 };

@@ -9,7 +9,10 @@ use std::{future::Future as _, io, num::NonZeroUsize, pin::pin, sync::Arc, time:
 use actix_http::{Request, Response, body::MessageBody};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory};
 use actix_web::dev::AppConfig;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::{
     bind::{Bound, display_address},
@@ -220,11 +223,17 @@ impl ServerHandle {
         self.running.connections.count()
     }
 
-    /// Stops: closes the listening sockets and idle connections at once, tells [`Shutdown`], waits at most
+    /// Stops: takes no more connections, closes the listening sockets and idle connections, tells [`Shutdown`], waits at most
     /// `grace` for what is in flight, then cuts what is left. Calling it again only waits for the end.
     pub async fn drain(&self, grace: Duration) -> Drained {
         let running = &*self.running;
+        if !running.shutdown.is_draining() {
+            running.server.pause().await;
+        }
         running.sender.drain();
+        // A worker that is stopped resets what was accepted for it and what it has not taken yet. actix-server does not
+        // tell when all is taken; it is a turn of each worker's event loop.
+        sleep(HANDED_TO_WORKERS.min(grace)).await;
         // Not awaited: it would wait for the workers' own look at their connections, once a second.
         let mut stopping = pin!(running.server.stop(true));
         let finished = async {
@@ -249,6 +258,9 @@ impl ServerHandle {
         let _ = end.wait_for(|ended| *ended).await;
     }
 }
+
+/// For connections that were accepted when the drain began, and that no worker has taken yet.
+const HANDED_TO_WORKERS: Duration = Duration::from_millis(100);
 
 /// In seconds; the workers never decide themselves that a drain took too long.
 const NEVER: u64 = 60 * 60 * 24 * 365;

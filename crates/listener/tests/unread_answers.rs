@@ -6,7 +6,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use actix_web::{App, web};
-use listener::{Endpoint, ListenerMetrics, ServerBuilder, bind};
+use listener::{Endpoint, ListenerMetrics, PassedSockets, ServerBuilder, bind};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinHandle};
 
 const CONNECTIONS: usize = 10;
@@ -39,7 +39,11 @@ fn resident_kib() -> u64 {
 
 #[actix_rt::test]
 async fn requests_whose_answers_are_not_read_cost_nothing() {
-    let bound = bind(&Endpoint::new("agents", "127.0.0.1", 0)).unwrap();
+    let bound = bind(
+        &Endpoint::new("agents", "127.0.0.1", 0),
+        &mut PassedSockets::default(),
+    )
+    .unwrap();
     let port = bound.port();
     let app = || {
         App::new()

@@ -39,7 +39,7 @@ mod tests;
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -48,6 +48,7 @@ use rusqlite::Connection;
 use store::{Result, StoreMetrics};
 use tokio::sync::watch;
 
+pub use lock::holder_of;
 pub use open_error::OpenError;
 
 use condition::Condition;
@@ -99,6 +100,19 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Whether this program could open the store in `directory`, also while another process has it open. Reads only,
+    /// and does not take the lock. A store that does not exist yet could be made. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn check(directory: &Path) -> std::result::Result<(), OpenError> {
+        let path = directory.join("fleet.db");
+        if !path.exists() {
+            return Ok(());
+        }
+        migration::check(&connection::open_reader(&path)?, &path)
+    }
+
     /// Opens the store, or makes it. Blocks: call it off the event loop.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 //! a dead process left behind never blocks.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -22,7 +22,7 @@ pub(super) struct DirectoryLock {
 impl DirectoryLock {
     /// Takes the lock and writes this process's id into the file.
     pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join("fleet.lock");
+        let path = directory.join(NAME);
         let fails = |source: io::Error| OpenError::NotWritable {
             path: path.clone(),
             source,
@@ -57,9 +57,54 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// The process that has the store in this directory open, if one has. Takes no lock, not even for a moment: a server that
+/// starts would be refused.
+///
+/// # Errors
+/// The lock file or the system's list of locks cannot be read.
+pub fn holder_of(directory: &Path) -> io::Result<Option<u32>> {
+    let mut file = match File::open(directory.join(NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let inode = format!(":{}", file.metadata()?.ino());
+    let Some(pid) = holder(&mut file) else {
+        return Ok(None);
+    };
+    // `1: FLOCK  ADVISORY  WRITE PID MAJOR:MINOR:INODE 0 EOF`
+    let is_ours = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.contains(&"FLOCK")
+            && fields.contains(&pid.to_string().as_str())
+            && fields.iter().any(|field| field.ends_with(&inode))
+    };
+    Ok(fs::read_to_string("/proc/locks")?
+        .lines()
+        .any(is_ours)
+        .then_some(pid))
+}
+
 /// The pid in the file. `None` if its holder has not come to write it yet.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+const NAME: &str = "fleet.lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_found_while_it_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(holder_of(directory.path()).unwrap(), None);
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        assert_eq!(holder_of(directory.path()).unwrap(), Some(std::process::id()));
+        drop(lock);
+        assert_eq!(holder_of(directory.path()).unwrap(), None);
+    }
 }

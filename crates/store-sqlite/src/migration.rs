@@ -27,8 +27,45 @@ pub(super) fn migrate(
     path: &Path,
     migrations: &[Migration],
 ) -> Result<(), OpenError> {
+    let ours = newest(migrations);
+    let Found { done, is_new } = examine(connection, path, migrations)?;
+    if done < migrations.len() && !is_new {
+        put_copy_aside(connection, path, ours)?;
+    }
+    for (migration, to) in migrations.iter().zip(1_i64..).skip(done) {
+        step(connection, migration, to).map_err(|error| match refused(path, &error) {
+            full @ OpenError::NotWritable { .. } => full,
+            _ => OpenError::Migration {
+                path: path.to_owned(),
+                to,
+                detail: error.to_string(),
+            },
+        })?;
+        log::info!(path:% = path.display(), version = to; "store is at version {to}");
+    }
+    Ok(())
+}
+
+/// What a file is to this program.
+struct Found {
+    /// Steps that it has behind it.
+    done: usize,
+    /// Nothing is in it.
+    is_new: bool,
+}
+
+/// Whether this program could bring the file to its version. Reads only.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    examine(connection, path, MIGRATIONS).map(drop)
+}
+
+fn newest(migrations: &[Migration]) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
+fn examine(connection: &Connection, path: &Path, migrations: &[Migration]) -> Result<Found, OpenError> {
     let fails = |error: rusqlite::Error| refused(path, &error);
-    let ours = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let ours = newest(migrations);
     let owner: i64 = pragma(connection, "application_id").map_err(fails)?;
     let file: i64 = pragma(connection, "user_version").map_err(fails)?;
     let objects: i64 = connection
@@ -54,21 +91,7 @@ pub(super) fn migrate(
         path: path.to_owned(),
         detail: format!("its version is {file}"),
     })?;
-    if done < migrations.len() && !is_new {
-        put_copy_aside(connection, path, ours)?;
-    }
-    for (migration, to) in migrations.iter().zip(1_i64..).skip(done) {
-        step(connection, migration, to).map_err(|error| match refused(path, &error) {
-            full @ OpenError::NotWritable { .. } => full,
-            _ => OpenError::Migration {
-                path: path.to_owned(),
-                to,
-                detail: error.to_string(),
-            },
-        })?;
-        log::info!(path:% = path.display(), version = to; "store is at version {to}");
-    }
-    Ok(())
+    Ok(Found { done, is_new })
 }
 
 fn step(connection: &mut Connection, migration: Migration, to: i64) -> rusqlite::Result<()> {

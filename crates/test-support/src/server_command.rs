@@ -3,9 +3,12 @@
 use std::{
     ffi::OsString,
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+use command_fds::{CommandFdExt as _, FdMapping};
 
 use crate::server_process::{Directory, ServerProcess};
 
@@ -20,6 +23,7 @@ pub struct ServerCommand {
     log_directory: Option<PathBuf>,
     listeners: usize,
     allowed: Vec<String>,
+    sockets: Vec<(String, TcpListener)>,
 }
 
 /// A [`ServerCommand`] for the binary of this workspace; works in the integration tests of crate `fleet-server`
@@ -43,6 +47,7 @@ impl ServerCommand {
             log_directory: None,
             listeners: 1,
             allowed: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 
@@ -109,6 +114,13 @@ impl ServerCommand {
         self
     }
 
+    /// Passes a listening socket, as a service manager does (`LISTEN_FDS`).
+    pub fn socket(mut self, name: &str, socket: &TcpListener) -> Self {
+        let socket = socket.try_clone().expect("a second handle of a socket");
+        self.sockets.push((name.to_owned(), socket));
+        self
+    }
+
     /// Lets error lines pass that contain `text`.
     pub fn allow_log(mut self, text: &str) -> Self {
         self.allowed.push(text.to_owned());
@@ -133,6 +145,9 @@ impl ServerCommand {
 
     /// Starts the process and does not wait for anything.
     pub fn spawn(self) -> ServerProcess {
+        // A process that takes a server's place becomes this one's child when the server ends: its end can be waited for.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .expect("a process that inherits");
         let child = self
             .command()
             .spawn()
@@ -164,6 +179,22 @@ impl ServerCommand {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !self.sockets.is_empty() {
+            let names: Vec<_> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+            let mappings = self
+                .sockets
+                .iter()
+                .zip(3..)
+                .map(|((_, socket), child_fd)| FdMapping {
+                    parent_fd: socket.try_clone().expect("a second handle of a socket").into(),
+                    child_fd,
+                });
+            command
+                .env("LISTEN_FDS", names.len().to_string())
+                .env("LISTEN_FDNAMES", names.join(":"))
+                .fd_mappings(mappings.collect())
+                .expect("one place for each socket");
+        }
         command
     }
 }

@@ -8,6 +8,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
     sync::{Arc, Mutex},
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -157,6 +158,34 @@ impl ServerProcess {
         }
     }
 
+    /// From now on this is the process that took the server's place, once the old one has ended well: its log goes on
+    /// in the same streams.
+    ///
+    /// # Panics
+    /// If the old process does not end with exit code 0.
+    pub fn follow(&mut self, pid: u32) {
+        assert_eq!(
+            self.wait_exit(),
+            Some(0),
+            "the replaced process:\n{}",
+            self.told()
+        );
+        self.pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
+        *self.exit.lock().unwrap() = None;
+        let (log, exit, pid) = (Arc::clone(&self.log), Arc::clone(&self.exit), self.pid);
+        self.threads.push(std::thread::spawn(move || {
+            // It was inherited when its parent ended (see ServerCommand::spawn).
+            let ended = waitpid(Some(pid), WaitOptions::empty()).expect("the end of the server");
+            let (_, status) = ended.expect("a wait that blocks gives a status");
+            *exit.lock().unwrap() = Some(ExitStatus::from_raw(status.as_raw()));
+            log.wake();
+        }));
+    }
+
+    /// The process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
@@ -352,9 +381,9 @@ impl Drop for ServerProcess {
         }
         if std::thread::panicking() {
             // The test has failed already: only leave nothing running.
-            if !self.has_ended() {
+            for pid in processes_in(self.directory.path()) {
                 // It may end between the look and the signal.
-                let _ = kill_process(self.pid, Signal::KILL);
+                let _ = kill_process(pid, Signal::KILL);
             }
             self.wait_exit_within(LIMIT);
             self.join();
@@ -362,6 +391,17 @@ impl Drop for ServerProcess {
         }
         self.judge();
     }
+}
+
+/// The processes that run in this directory: the server, and one that was to take its place.
+fn processes_in(directory: &Path) -> Vec<Pid> {
+    let directory = directory.canonicalize().unwrap_or_default();
+    let runs_there = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+        (fs::read_link(entry.path().join("cwd")).ok()? == directory).then_some(pid)
+    };
+    let processes = fs::read_dir("/proc").expect("the list of processes");
+    processes.flatten().filter_map(runs_there).collect()
 }
 
 /// What a killed server leaves behind.

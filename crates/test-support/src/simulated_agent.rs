@@ -206,7 +206,15 @@ impl SimulatedAgent {
             .as_mut()
             .ok_or_else(|| io::Error::other("no check-in was begun"))?;
         let response = match connection.receive_within(limit).await {
-            Ok(response) => expect_ok(response)?,
+            Ok(response) => {
+                if response
+                    .header("connection")
+                    .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+                {
+                    self.polls = None;
+                }
+                expect_ok(response)?
+            }
             Err(error) => {
                 self.polls = None;
                 return Err(error.into());

@@ -109,8 +109,14 @@ struct WatchModeLabels {
 impl ReloadMetrics {
     /// Declares every metric of this crate in `registry`; the caller has set the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let families = Arc::new(Families::new());
-        let f = &*families;
+        let metrics = Self::unregistered();
+        metrics.register_in(registry);
+        metrics
+    }
+
+    /// Declares the same metrics, with their values, in another registry: reloaders may outlive one.
+    pub fn register_in(&self, registry: &mut Registry) {
+        let f = &*self.families;
         registry.register(
             "reload",
             "Reloads by result, and by what asked for them (success, unchanged) or the cause (failure)",
@@ -151,8 +157,7 @@ impl ReloadMetrics {
             "From the accepted connection to the end of its handshake",
             f.handshake_duration.clone(),
         );
-        registry.register_collector(Box::new(StateCollector(families.clone())));
-        Self { set: None, families }
+        registry.register_collector(Box::new(StateCollector(self.families.clone())));
     }
 
     /// The same metrics with a label `set`, for a second TLS set in the same process.
@@ -173,8 +178,9 @@ impl ReloadMetrics {
         }
     }
 
-    /// Metrics that nobody scrapes.
-    pub(crate) fn unregistered() -> Self {
+    /// Metrics that nobody scrapes, until they are [registered](Self::register_in).
+    #[must_use]
+    pub fn unregistered() -> Self {
         Self {
             set: None,
             families: Arc::new(Families::new()),

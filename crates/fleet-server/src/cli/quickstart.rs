@@ -16,7 +16,8 @@ use super::{
     run::{begin_log, log_end},
 };
 use crate::{
-    data_directory, lifecycle,
+    data_directory,
+    lifecycle::{self, Beginning},
     local_ca::LocalCa,
     pem_file, planning,
     quickstart_facts::QuickstartFacts,
@@ -28,6 +29,10 @@ use crate::{
 /// # Errors
 /// The configuration is wrong, the server could not start, or did not stop in good order.
 pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+    lifecycle::process(async |beginning| Box::pin(begin(global, beginning, out)).await)
+}
+
+async fn begin(global: &GlobalArgs, beginning: &mut Beginning, out: &mut dyn Write) -> Result<Exit> {
     // The data directory decides where the certificates are, and a file may decide where that is.
     let guess = LocalCa::under(&global.data_dir());
     let (first, _) = global.load_with(global.files.clone(), below(Some(&guess)))?;
@@ -36,7 +41,7 @@ pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let own = is_untouched(&first, &guess).then_some(&ca);
     let (config, notices) = global.load_with(global.files.clone(), below(own))?;
     let logs = begin_log(&config, &notices)?;
-    let outcome = serve(&config, &ca, out);
+    let outcome = Box::pin(serve(&config, &ca, beginning, out)).await;
     if !logs.is_stderr() {
         // Otherwise `main` says it there, in words for people.
         log_end(&outcome);
@@ -66,7 +71,7 @@ fn is_untouched(config: &Config, ca: &LocalCa) -> bool {
     ssl.is_some_and(|ssl| is(&ssl.certificate, &ca.certificate) && is(&ssl.key, &ca.key))
 }
 
-fn serve(config: &Config, ca: &LocalCa, out: &mut dyn Write) -> Result<()> {
+async fn serve(config: &Config, ca: &LocalCa, beginning: &mut Beginning, out: &mut dyn Write) -> Result<()> {
     let plan = planning::plan(config)?;
     data_directory::ensure(&plan.data)?;
     let own = PemSource::Path(ca.certificate.clone());
@@ -79,15 +84,20 @@ fn serve(config: &Config, ca: &LocalCa, out: &mut dyn Write) -> Result<()> {
         ca.ensure(&server::host_name(), time::OffsetDateTime::now_utc())?;
     }
     let data = absolute(&plan.data)?;
-    lifecycle::block_on(lifecycle::run(plan, |running| {
+    lifecycle::run(plan, beginning, |running, is_successor| {
         let facts = facts(&data, running)?;
         let path = data.join("quickstart.json");
         facts
             .write(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
+        if is_successor {
+            // Who watches the terminal has read it.
+            return Ok(());
+        }
         writeln!(out, "{facts}")?;
         Ok(out.flush()?)
-    }))
+    })
+    .await
 }
 
 fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {

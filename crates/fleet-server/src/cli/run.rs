@@ -18,18 +18,25 @@ pub(crate) fn run(global: &GlobalArgs) -> Result<Exit> {
     } else {
         global.files.clone()
     };
-    let (config, notices) = global.load_with(files, Overlay::default())?;
-    let logs = begin_log(&config, &notices)?;
-    let outcome =
-        planning::plan(&config).and_then(|plan| lifecycle::block_on(lifecycle::run(plan, |_| Ok(()))));
-    log_end(&outcome);
-    let is_said = logs.is_stderr() && outcome.is_err();
-    logs.close();
-    if is_said {
-        // Programs read the log's line there; `main` would say the same once more.
-        return Ok(Exit::Failure);
-    }
-    outcome.map(|()| Exit::Success)
+    lifecycle::process(async |beginning| {
+        let (config, notices) = global.load_with(files, Overlay::default())?;
+        let logs = begin_log(&config, &notices)?;
+        let outcome = match planning::plan(&config) {
+            Ok(plan) => lifecycle::run(plan, beginning, |_, _| Ok(())).await,
+            Err(error) => Err(error),
+        };
+        log_end(&outcome);
+        let is_said = logs.is_stderr();
+        logs.close();
+        if let Err(error) = &outcome
+            && is_said
+        {
+            beginning.failed(error).await;
+            // Programs read the log's line there; `main` would say the same once more.
+            return Ok(Exit::Failure);
+        }
+        outcome.map(|()| Exit::Success)
+    })
 }
 
 /// Opens the log and says what is worth knowing about the configuration.

@@ -160,8 +160,16 @@ async fn a_request_that_comes_while_the_server_stops_is_answered_and_told_to_clo
 
 #[actix_rt::test]
 async fn two_listeners_are_one_server() {
-    let bound = listener::bind(&Endpoint::new("agents", "localhost", 0)).unwrap();
-    let other = listener::bind(&Endpoint::new("admin", "127.0.0.1", 0)).unwrap();
+    let bound = listener::bind(
+        &Endpoint::new("agents", "localhost", 0),
+        &mut listener::PassedSockets::default(),
+    )
+    .unwrap();
+    let other = listener::bind(
+        &Endpoint::new("admin", "127.0.0.1", 0),
+        &mut listener::PassedSockets::default(),
+    )
+    .unwrap();
     let ports = [bound.port(), other.port()];
     let agents = || actix_web::App::new().route("/", actix_web::web::to(async || "agents"));
     let admin = || actix_web::App::new().route("/", actix_web::web::to(async || "admin"));

@@ -10,7 +10,9 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use listener::{ConnectionInfo, Endpoint, ListenerMetrics, ServerBuilder, ServerHandle, Shutdown, bind};
+use listener::{
+    ConnectionInfo, Endpoint, ListenerMetrics, PassedSockets, ServerBuilder, ServerHandle, Shutdown, bind,
+};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -214,7 +216,7 @@ impl Started {
 /// Starts one listener with two workers.
 pub(crate) async fn start(endpoint: Endpoint) -> Started {
     let mut registry = prometheus_client::registry::Registry::default();
-    let bound = bind(&endpoint).unwrap();
+    let bound = bind(&endpoint, &mut PassedSockets::default()).unwrap();
     let port = bound.port();
     let routes: Arc<Routes> = Arc::default();
     let builder =

@@ -1,0 +1,51 @@
+//! How the last attempt to give a server's place to a new process ended: `DATA/restart.json`.
+//!
+//! The server writes it, whole or not at all; `fleet-server restart` waits for it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::private_file;
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestartOutcome {
+    /// When it ended, RFC 3339.
+    pub(crate) at: String,
+    /// The process that was asked.
+    pub(crate) from: u32,
+    /// The process that serves now; absent: the one that was asked goes on.
+    pub(crate) to: Option<u32>,
+    /// For how long nobody accepted; connections queued meanwhile.
+    pub(crate) gap_ms: Option<u64>,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+}
+
+impl RestartOutcome {
+    /// The last attempt, if there was one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds something else.
+    pub(crate) fn read(data: &Path) -> io::Result<Option<Self>> {
+        let text = private_file::read_text(&file(data), 64 * 1024)?;
+        text.map(|text| serde_json::from_str(&text).map_err(io::Error::from))
+            .transpose()
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
+        private_file::replace(&file(data), serde_json::to_string(self)?.as_bytes())
+    }
+}
+
+fn file(data: &Path) -> PathBuf {
+    data.join("restart.json")
+}
