@@ -15,7 +15,7 @@ use crate::{
 /// Plans a server.
 ///
 /// # Errors
-/// A TLS setting that can not hold: the key, and what is allowed.
+/// A TLS setting that cannot hold: the key, and what is allowed.
 pub(crate) fn plan(config: &Config) -> Result<Plan> {
     let server = config.server();
     let admin = &config.admin;

@@ -1,6 +1,6 @@
 //! Actions as operators post them: checked like an agent would read them, then appended (agents.md 6.4, data.md 9.3).
 //!
-//! What differs by type is in the rooms below, one for each question: what must be given (`check`), how it is
+//! What differs by type is in the modules below, one for each question: what must be given (`check`), how it is
 //! delivered (`deliver`), what an acknowledgement changes (`ack`).
 
 pub(crate) mod ack;

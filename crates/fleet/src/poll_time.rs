@@ -25,8 +25,8 @@ pub(crate) fn wait(asked: Option<Duration>, spent: Duration, random: f64, settin
     if jitter < left { left - jitter } else { left }
 }
 
-/// The first wait of an agent after a start of ours, if it is enrolled longer than that: until a poll returns, the agent
-/// shows itself as failed. Spread, so that a fleet does not come back together.
+/// The first wait of an agent after a start of ours, if it is enrolled longer than that: until a poll returns, the
+/// agent shows itself as failed. Spread, so that a fleet does not come back together.
 pub(crate) fn first_after_start(wait: Duration, random: f64) -> Duration {
     wait.min(FIRST + FIRST.mul_f64(random.clamp(0.0, 1.0)))
 }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn section_2_the_first_poll_after_a_start_takes_10_to_20_seconds() {
+    fn the_first_poll_after_a_start_takes_10_to_20_seconds() {
         for (random, length) in [(0.0, 10), (0.5, 15), (1.0, 20)] {
             assert_eq!(first_after_start(secs(300), random), secs(length));
         }

@@ -322,7 +322,7 @@ fn downloading(metadata: &Map<String, Value>) -> Result<Value, FleetError> {
         Some(rate @ Value::Number(_)) => drop(kept.insert("download_rate".into(), rate.clone())),
         Some(Value::String(text)) if text.is_empty() => {}
         Some(Value::String(text)) => {
-            let rate = rate(text).ok_or_else(|| invalid(format!("download_rate {text} is no rate")))?;
+            let rate = rate(text).ok_or_else(|| invalid(format!("download_rate {text} is not a rate")))?;
             kept.insert("download_rate".into(), rate.into());
         }
         Some(_) => return Err(invalid("download_rate must be a number or a text".into())),

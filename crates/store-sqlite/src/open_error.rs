@@ -5,71 +5,46 @@ use std::{io, path::PathBuf};
 /// The store was not opened; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum OpenError {
     /// Another process (or another opener in this one) holds the store.
     #[error("the store in {} is in use by {}", directory.display(), holder(*pid))]
     InUse {
-        /// The directory.
         directory: PathBuf,
         /// The holder as its lock file names it, if it does.
         pid: Option<u32>,
     },
     /// The directory or a file in it cannot be made, read or written.
     #[error("cannot write to {}: {source}", path.display())]
-    NotWritable {
-        /// What was tried.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
+    NotWritable { path: PathBuf, source: io::Error },
     /// A later version of the program wrote the file.
     #[error("{} has version {file}, but this program reads at most version {ours}", path.display())]
     NewerVersion {
-        /// The file.
         path: PathBuf,
-        /// Its version.
         file: i64,
         /// The newest version that this program knows.
         ours: i64,
     },
     /// The file is an SQLite database of something else.
     #[error("{} is not a store of this program", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// The file has no content. A new store is never without: its file gets its name with a header in it.
     #[error("{} is empty: it held a store that is gone", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// The file cannot be read as a database.
     #[error("{} is damaged: {detail}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite found.
-        detail: String,
-    },
+    Damaged { path: PathBuf, detail: String },
     /// A migration failed and was undone.
     #[error("{} could not be brought to version {to}: {detail}", path.display())]
     Migration {
-        /// The file, unchanged.
         path: PathBuf,
         /// The version that failed.
         to: i64,
-        /// The reason.
         detail: String,
     },
     /// SQLite refused to work with the file for another reason (out of memory, locked by a foreign tool, …).
     #[error("cannot open {}: {detail}", path.display())]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        detail: String,
-    },
+    Refused { path: PathBuf, detail: String },
     /// The system gave no thread.
     #[error("cannot start a thread for the store: {0}")]
     NoThread(io::Error),

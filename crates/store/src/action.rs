@@ -4,10 +4,10 @@ use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, Timestamp};
 
 /// An action document to be appended (data.md 1.3).
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the members of data.md 1.3")]
 pub struct NewAction {
     /// Unique document id: the ack token.
     pub doc: ActionDocId,
-    /// Action id as agents know it.
     pub action: ActionId,
     /// Type, for example `UPGRADE`.
     pub kind: String,
@@ -17,27 +17,22 @@ pub struct NewAction {
     pub agents: Vec<AgentId>,
     /// What it changes in its targets' records, in the same unit.
     pub mark: Option<AgentMark>,
-    /// Input that executes it (INPUT_ACTION).
     pub input_type: Option<String>,
-    /// Payload.
     pub data: Option<RawJson>,
     /// `created_at` for the agent.
     pub at: Timestamp,
     /// After this it is never delivered. Without it neither (data.md 1.3).
     pub expiration: Option<Timestamp>,
-    /// Earliest execution.
     pub start_time: Option<Timestamp>,
     /// Spread of the start over the targets, seconds.
     pub rollout_duration_seconds: Option<u32>,
     /// Seconds, passed through to the agent.
     pub timeout: Option<i64>,
-    /// Author.
     pub user_id: Option<String>,
     /// Spaces, copied into results.
     pub namespaces: Vec<String>,
     /// `{data, signature}`, passed through unread.
     pub signed: Option<RawJson>,
-    /// W3C trace context, passed through.
     pub traceparent: Option<String>,
 }
 
@@ -52,34 +47,21 @@ pub enum AgentMark {
 
 /// A stored action document, without its targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `NewAction`")]
 pub struct Action {
-    /// Unique document id: the ack token.
     pub doc: ActionDocId,
-    /// Action id as agents know it.
     pub action: ActionId,
-    /// Type.
     pub kind: String,
-    /// Input that executes it.
     pub input_type: Option<String>,
-    /// Payload.
     pub data: Option<RawJson>,
-    /// When it was made.
     pub at: Timestamp,
-    /// When it ends.
     pub expiration: Option<Timestamp>,
-    /// Earliest execution.
     pub start_time: Option<Timestamp>,
-    /// Spread of the start over the targets, seconds.
     pub rollout_duration_seconds: Option<u32>,
-    /// Seconds, passed through.
     pub timeout: Option<i64>,
-    /// Author.
     pub user_id: Option<String>,
-    /// Spaces.
     pub namespaces: Vec<String>,
-    /// `{data, signature}`.
     pub signed: Option<RawJson>,
-    /// W3C trace context.
     pub traceparent: Option<String>,
 }
 
@@ -128,20 +110,17 @@ pub struct PendingAction {
 
 /// An agent's answer to an action (data.md 1.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the members of data.md 1.4")]
 pub struct ActionResult {
-    /// The action.
     pub action: ActionId,
-    /// Who answered.
     pub agent: AgentId,
     /// The agent's time as it was sent.
     pub timestamp: String,
     /// When the server stored it.
     pub received_at: Timestamp,
-    /// What came of it.
     pub outcome: ActionOutcome,
     /// The failure, or why it was cancelled.
     pub error: Option<String>,
-    /// Spaces of the action.
     pub namespaces: Vec<String>,
     /// Members by action type (`data`, or `action_input_type`, `action_data`, `action_response`, …): an object.
     pub details: Option<RawJson>,

@@ -6,13 +6,13 @@ use crate::{AgentId, EnrollmentId, PolicyId, TokenId};
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum StoreError {
     /// The thing to be changed does not exist.
     #[error("{what} {id} does not exist")]
     NotFound {
         /// What was looked for: `agent`, `policy`, …
         what: &'static str,
-        /// Its id.
         id: String,
     },
     /// A compare-and-set or a unique key refused the change.
@@ -20,41 +20,25 @@ pub enum StoreError {
     Conflict(#[from] Conflict),
     /// The engine is down, full or overloaded; nothing was written.
     #[error("the store is unavailable: {reason}")]
-    Unavailable {
-        /// Why, in one line.
-        reason: String,
-        /// When to try again.
-        retry_after: Duration,
-    },
+    Unavailable { reason: String, retry_after: Duration },
     /// Stored data cannot be read.
     #[error("the store is damaged: {detail}")]
-    Corrupt {
-        /// What was found.
-        detail: String,
-    },
+    Corrupt { detail: String },
     /// A reader of the change feed fell behind what is kept (O23): it reads everything again and goes on from
     /// [`crate::Feed::last_change`], taken before that.
     #[error("older changes of {kind} are no longer kept")]
-    Trimmed {
-        /// Which feed.
-        kind: crate::ChangeKind,
-    },
+    Trimmed { kind: crate::ChangeKind },
     /// This engine does not do that.
     #[error("this store cannot {what}")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-    },
+    Unsupported { what: &'static str },
     /// The caller passed what the store cannot hold.
     #[error("invalid value for the store: {detail}")]
-    Invalid {
-        /// What was wrong.
-        detail: String,
-    },
+    Invalid { detail: String },
 }
 
 /// Why a compare-and-set or a unique key refused a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum Conflict {
     /// An agent with this id exists.
     #[error("agent {0} exists")]
@@ -77,17 +61,11 @@ pub enum Conflict {
     /// Another revision of the policy is current.
     #[error("policy {policy} is at revision {current}")]
     Revision {
-        /// The policy.
         policy: PolicyId,
         /// Its newest revision; 0 if the policy does not exist.
         current: i64,
     },
     /// The policy still has active agents.
     #[error("policy {policy} has {agents} active agents")]
-    AgentsAssigned {
-        /// The policy.
-        policy: PolicyId,
-        /// How many.
-        agents: u64,
-    },
+    AgentsAssigned { policy: PolicyId, agents: u64 },
 }

@@ -6,14 +6,13 @@ use crate::{PolicyId, RawJson, Timestamp};
 
 /// A revision to be appended; it gets the number after the expected previous one.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the members of data.md 1.5")]
 pub struct NewRevision {
-    /// The policy.
     pub policy: PolicyId,
     /// The full policy as the domain renders it for agents (data.md 8.1). The store does not read it.
     pub data: RawJson,
     /// What the operator wrote (name, namespace, overrides, …). The store does not read it.
     pub settings: RawJson,
-    /// Spaces.
     pub namespaces: Vec<String>,
     /// After this time without a check-in an agent counts as inactive.
     pub inactivity_timeout: Option<Duration>,
@@ -23,18 +22,13 @@ pub struct NewRevision {
 
 /// A stored revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `NewRevision`")]
 pub struct PolicyRevision {
-    /// The policy.
     pub policy: PolicyId,
-    /// 1, 2, 3 …
     pub revision: i64,
-    /// The full policy.
     pub data: RawJson,
-    /// What the operator wrote.
     pub settings: RawJson,
-    /// Spaces.
     pub namespaces: Vec<String>,
-    /// After this time without a check-in an agent counts as inactive.
     pub inactivity_timeout: Option<Duration>,
     /// When the revision was made.
     pub at: Timestamp,

@@ -1,4 +1,4 @@
-//! `fleet-server config`: is it right, what does it say, what could it say.
+//! `fleet-server config`: checks, shows and documents the configuration.
 
 use std::{
     fs,
@@ -74,7 +74,7 @@ impl Format {
 /// Runs the command.
 ///
 /// # Errors
-/// The configuration is wrong, or the reference file can not be read or written.
+/// The configuration is wrong, or the reference file cannot be read or written.
 pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     match &args.command {
         ConfigCommand::Check => {

@@ -16,10 +16,10 @@ pub(crate) struct SleepArgs {
     length: Duration,
 }
 
-/// Waits for the time given, or until a signal ends it; both are a success: who asked for a pause had it.
+/// Waits for the time given, or until a signal ends it; both are a success.
 ///
 /// # Errors
-/// The operating system refuses to tell of signals.
+/// The operating system refuses to deliver signals.
 pub(crate) fn run(args: &SleepArgs) -> Result<Exit> {
     block_on(async {
         let mut signals = Signals::listen()?;

@@ -63,7 +63,7 @@ impl RotatingFiles {
         &self.directory
     }
 
-    /// Writes one whole line. What can not be written is dropped and counted.
+    /// Writes one whole line. What cannot be written is dropped and counted.
     pub(super) fn write_line(&mut self, line: &[u8]) {
         let now = Timestamp::now();
         if self.is_due(line.len() as u64, now)
@@ -141,9 +141,9 @@ impl RotatingFiles {
     }
 }
 
-/// What the log can not tell itself: where it is, and its own faults.
+/// What cannot be told in the log itself: where it is, and its own faults.
 pub(super) fn say(text: &str) {
-    // And a closed standard error leaves nobody to tell.
+    // If standard error is closed, nothing is left to write to.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -74,7 +74,7 @@ fn r36_check_says_what_the_server_would_do() {
     let (code, out, _) = check(&arguments);
     assert_eq!(code, 1, "{out}");
     for part in [
-        "the given files: can not be served",
+        "the given files: cannot be served",
         "  error: certificate ",
         "does not match key",
         "    hint: put the key",
@@ -482,7 +482,7 @@ async fn r36_show_finds_the_server_of_a_configuration() {
     let (code, _, err) = show("0", certificate, key);
     assert!(code == 1 && err.contains("--url"), "{err}");
 
-    // When the files can not be served is when somebody looks.
+    // When the files cannot be served is when somebody looks.
     fs::write(&files.certificate, "garbage").unwrap();
     let (_, out, err) = show(port, certificate, key);
     assert!(out.contains(&leaf.fingerprint()), "{out}{err}");

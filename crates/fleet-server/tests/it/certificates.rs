@@ -128,6 +128,8 @@ async fn t57_t58_rotations_under_load_fail_no_handshake_and_drop_no_poll() {
         .set("inputs.0.server.limits.max_agents", "-1")
         .set("inputs.0.server.limits.enroll_limit.interval", "-1")
         .set("inputs.0.server.limits.enroll_limit.max", "1000")
+        // Agents of a machine that is fast enough acknowledge faster than the default admits.
+        .set("inputs.0.server.limits.ack_limit.burst", "1000")
         .allow_log("tls")
         .start();
     let facts = server.quickstart_facts();

@@ -169,8 +169,17 @@ fn restart(server: &ServerProcess) -> (i32, String, String) {
     restart_command(server).output()
 }
 
+/// With limits that two hundred agents of one test do not meet.
+fn roomy(command: ServerCommand) -> ServerCommand {
+    ["enroll_limit", "ack_limit", "checkin_limit"]
+        .iter()
+        .fold(command, |command, limit| {
+            command.set(&format!("inputs.0.server.limits.{limit}.burst"), "1000")
+        })
+}
+
 async fn hand_over(restarts: usize, agents: usize) {
-    let mut server = server_command!().quickstart().start();
+    let mut server = roomy(server_command!().quickstart()).start();
     let facts = server.quickstart_facts();
     let clients = Clients::start(&facts, agents).await;
     let mut gaps = Vec::new();
@@ -212,9 +221,7 @@ async fn activation(restarts: usize, agents: usize) {
     let port = |place: usize| sockets[place].local_addr().unwrap().port().to_string();
     let directory = tempfile::tempdir().unwrap();
     let command = || -> ServerCommand {
-        server_command!()
-            .directory(directory.path())
-            .quickstart()
+        roomy(server_command!().directory(directory.path()).quickstart())
             .set("inputs.0.server.host", "127.0.0.1")
             .set("inputs.0.server.port", &port(0))
             .set("http.host", "127.0.0.1")

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn row_18_every_action_has_an_end() {
+    fn every_action_has_an_end() {
         let at = Timestamp::from_millis;
         for (succeeded, failed, cancelled, now, state) in [
             (1, 0, 0, 0, "IN_PROGRESS"),

@@ -66,7 +66,7 @@ async fn ack_01_d10_d11_ack_09_policy_revisions_only_grow() {
 
 /// A revision that does not exist, acknowledged or stored, keeps no policy from an agent.
 #[actix_rt::test]
-async fn section_3_a_revision_above_the_newest_counts_for_nothing() {
+async fn a_revision_above_the_newest_counts_for_nothing() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     let beyond = format!("policy:P:{}", i64::MAX);

@@ -183,7 +183,7 @@ async fn enr_11_12_13_a6_a7_a8_enrolling_again_with_the_same_enrollment_id() {
 
 /// The write of the check-in is pending all the time.
 #[actix_rt::test]
-async fn row_12_an_agent_that_has_checked_in_stays_whatever_token_repeats_its_enrolment() {
+async fn an_agent_that_has_checked_in_stays_whatever_token_repeats_its_enrolment() {
     let house = House::with(Settings {
         checkin_flush: std::time::Duration::from_secs(3600),
         ..Settings::default()
@@ -214,7 +214,7 @@ async fn row_12_an_agent_that_has_checked_in_stays_whatever_token_repeats_its_en
 }
 
 #[actix_rt::test]
-async fn section_3_parallel_right_replacements_succeed_one_after_the_other() {
+async fn parallel_right_replacements_succeed_one_after_the_other() {
     let house = House::new().await;
     let made =
         futures_util::future::join_all((0..100).map(|_| house.try_enroll(with_id("a", Some("T"))))).await;

@@ -8,7 +8,7 @@ use crate::house::{House, online};
 
 /// An agent that did not read its answer reports the same as before.
 #[actix_rt::test]
-async fn row_19_a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
+async fn a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
     let house = House::new().await;
     let (fresh, old) = (house.enroll().await.agent.id, house.enroll().await.agent.id);
     house.change_policy().await;
@@ -30,7 +30,7 @@ async fn row_19_a_lost_answer_is_repeated_at_once_and_then_with_growing_space() 
 }
 
 #[actix_rt::test]
-async fn section_2_the_first_poll_of_a_known_agent_after_a_start_is_short() {
+async fn the_first_poll_of_a_known_agent_after_a_start_is_short() {
     let house = House::new().await;
     let agent = house.enroll().await.agent.id;
     drop(house.poll(&agent, house.runs(1)).await);
@@ -57,7 +57,7 @@ async fn section_2_the_first_poll_of_a_known_agent_after_a_start_is_short() {
 }
 
 #[actix_rt::test]
-async fn row_22_what_is_pending_counts_within_two_seconds() {
+async fn what_is_pending_counts_within_two_seconds() {
     let house = House::with(Settings {
         checkin_flush: Duration::from_secs(3600),
         ..Settings::default()

@@ -1,4 +1,4 @@
-//! Cases AC-41 to AC-42 and rows 16 to 18: when an upgrade is over, and how.
+//! Cases AC-41 to AC-42: when an upgrade is over, and how.
 
 use fleet::{
     Action, Agent, AgentId, RawJson, Timestamp,
@@ -107,7 +107,7 @@ fn details(action: &Action, state: &str, metadata: Value) -> Option<RawJson> {
 }
 
 #[actix_rt::test]
-async fn row_16_ac_41_an_upgrade_that_is_acknowledged_and_then_fails_has_failed() {
+async fn ac_41_an_upgrade_that_is_acknowledged_and_then_fails_has_failed() {
     let is = Upgrades::new().await;
     let action = is.upgrade("9.6.1").await;
     is.checkin("9.6.0", details(&action, "UPG_DOWNLOADING", json!({})))
@@ -178,7 +178,7 @@ async fn ac_41_an_upgrade_that_the_watcher_takes_back_has_failed() {
 }
 
 #[actix_rt::test]
-async fn row_17_ac_41b_an_ack_belongs_to_the_action_that_it_names() {
+async fn ac_41b_an_ack_belongs_to_the_action_that_it_names() {
     let is = Upgrades::new().await;
     let (first, second) = (is.upgrade("9.6.1").await, is.upgrade("9.6.2").await);
     is.checkin("9.6.0", details(&first, "UPG_DOWNLOADING", json!({})))
@@ -201,7 +201,7 @@ async fn row_17_ac_41b_an_ack_belongs_to_the_action_that_it_names() {
 }
 
 #[actix_rt::test]
-async fn row_17_what_an_agent_acknowledges_without_running_it_ends_with_the_one_that_runs() {
+async fn what_an_agent_acknowledges_without_running_it_ends_with_the_one_that_runs() {
     let is = Upgrades::new().await;
     let (first, second) = (is.upgrade("9.6.1").await, is.upgrade("9.6.2").await);
     is.checkin("9.6.0", details(&first, "UPG_DOWNLOADING", json!({})))
@@ -214,7 +214,7 @@ async fn row_17_what_an_agent_acknowledges_without_running_it_ends_with_the_one_
 }
 
 #[actix_rt::test]
-async fn row_18_ac_41c_a_cancelled_upgrade_and_its_cancel_come_to_an_end() {
+async fn ac_41c_a_cancelled_upgrade_and_its_cancel_come_to_an_end() {
     let is = Upgrades::new().await;
     let action = is.upgrade("9.6.1").await;
     let scheduled = details(
@@ -237,7 +237,7 @@ async fn row_18_ac_41c_a_cancelled_upgrade_and_its_cancel_come_to_an_end() {
 }
 
 #[actix_rt::test]
-async fn row_18_ac_41c_an_upgrade_that_a_restart_of_the_agent_ends_has_failed() {
+async fn ac_41c_an_upgrade_that_a_restart_of_the_agent_ends_has_failed() {
     let is = Upgrades::new().await;
     let action = is.upgrade("9.6.1").await;
     is.checkin("9.6.0", details(&action, "UPG_DOWNLOADING", json!({})))
@@ -248,7 +248,7 @@ async fn row_18_ac_41c_an_upgrade_that_a_restart_of_the_agent_ends_has_failed() 
 }
 
 #[actix_rt::test]
-async fn row_18_an_upgrade_that_nobody_ran_expires() {
+async fn an_upgrade_that_nobody_ran_expires() {
     let is = Upgrades::new().await;
     let now = Timestamp::now();
     let draft = ActionDraft {

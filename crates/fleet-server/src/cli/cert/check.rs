@@ -199,7 +199,7 @@ impl Checked {
                 writeln!(out, "{name}: can be served, fingerprint {fingerprint}")?;
             }
             Some(fingerprint) => writeln!(out, "{name}: should not be served, fingerprint {fingerprint}")?,
-            None => writeln!(out, "{name}: can not be served")?,
+            None => writeln!(out, "{name}: cannot be served")?,
         }
         let errors = self.errors.iter().map(|finding| ("error", finding));
         let warnings = self.warnings.iter().map(|finding| ("warning", finding));
