@@ -127,7 +127,11 @@ pub async fn enroll(
     };
     let id = wanted.unwrap_or_else(|| AgentId::from(uuid::Uuid::new_v4().to_string()));
     let hash = match token.clone() {
-        Some(token) => Some(replace_token::hash(token, fleet.settings.replace_token).await?),
+        // A record that is taken over keeps its own.
+        Some(_) if matches!(replaces, Replacement::TakeOver { .. }) => None,
+        Some(token) => {
+            Some(replace_token::hash(&fleet.derivations, token, fleet.settings.replace_token).await?)
+        }
         None => None,
     };
     let agent = NewAgent {
@@ -217,7 +221,7 @@ async fn replacement(
     let (Some(token), Some(hash)) = (token, agent.replace_token) else {
         return Err(refused());
     };
-    if agent.policy != *policy || !replace_token::fits(token, hash.clone()).await? {
+    if agent.policy != *policy || !replace_token::fits(&fleet.derivations, token, hash.clone()).await? {
         return Err(refused());
     }
     let replaces = Replacement::TakeOver {

@@ -92,6 +92,12 @@ pub enum FleetError {
     /// No such action.
     #[error("action {action} does not exist")]
     UnknownAction { action: ActionId },
+    /// As many of this kind are under way as may be.
+    #[error("too many {what} at once")]
+    TooMany {
+        what: &'static str,
+        retry_after: Duration,
+    },
     /// A queue is full.
     #[error("{what} is busy")]
     Busy {

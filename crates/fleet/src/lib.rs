@@ -29,6 +29,7 @@ pub mod agents;
 pub mod auth;
 pub mod checkin;
 mod deliveries;
+mod derivations;
 mod diff;
 pub mod enrollment;
 mod error;
@@ -66,6 +67,7 @@ pub use versions::{COMPATIBLE_VERSION, Version};
 
 use actors::Actors;
 use deliveries::Deliveries;
+use derivations::Derivations;
 use turns::Turns;
 use waiters::Waiters;
 
@@ -75,6 +77,7 @@ pub struct Fleet {
     settings: Arc<Settings>,
     waiters: Arc<Waiters>,
     deliveries: Deliveries,
+    derivations: Derivations,
     started_at: Timestamp,
     replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
@@ -102,6 +105,7 @@ impl Fleet {
             settings,
             waiters,
             deliveries: Deliveries::register(registry),
+            derivations: Derivations::register(registry),
             started_at: Timestamp::now(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),

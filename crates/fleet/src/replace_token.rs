@@ -1,37 +1,44 @@
 //! Hashes of replace tokens: `$pbkdf2-sha512$ITERATIONS$SALT$KEY` (data.md 4.3).
 //!
-//! A person may choose the token, so it is derived slowly, on a thread of its own.
+//! A person may choose the token, so it is derived slowly.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use sha2::Sha512;
 use subtle::ConstantTimeEq as _;
 
 use crate::{
-    FleetError, Secret, off_the_loop::off_the_loop, randomness::random, settings::ReplaceTokenHashing,
+    FleetError, Secret, derivations::Derivations, randomness::random, settings::ReplaceTokenHashing,
 };
 
 /// Hashes a token for the store.
-pub(crate) async fn hash(token: Secret, with: ReplaceTokenHashing) -> Result<String, FleetError> {
+pub(crate) async fn hash(
+    derivations: &Derivations,
+    token: Secret,
+    with: ReplaceTokenHashing,
+) -> Result<String, FleetError> {
     let mut salt = vec![0; with.salt_length];
     random(&mut salt)?;
-    off_the_loop(move || {
-        let key = derive(&token, &salt, with.iterations, with.key_length);
-        format!(
-            "$pbkdf2-sha512${}${}${}",
-            with.iterations,
-            STANDARD_NO_PAD.encode(&salt),
-            STANDARD_NO_PAD.encode(key)
-        )
-    })
-    .await
+    derivations
+        .run(move || {
+            let key = derive(&token, &salt, with.iterations, with.key_length);
+            format!(
+                "$pbkdf2-sha512${}${}${}",
+                with.iterations,
+                STANDARD_NO_PAD.encode(&salt),
+                STANDARD_NO_PAD.encode(key)
+            )
+        })
+        .await
 }
 
 /// Whether the token is the hashed one. A corrupt hash fits no token.
-pub(crate) async fn fits(token: Secret, hash: String) -> Result<bool, FleetError> {
+pub(crate) async fn fits(derivations: &Derivations, token: Secret, hash: String) -> Result<bool, FleetError> {
     let Some((iterations, salt, key)) = parse(&hash) else {
         return Ok(false);
     };
-    off_the_loop(move || derive(&token, &salt, iterations, key.len()).ct_eq(&key).into()).await
+    derivations
+        .run(move || derive(&token, &salt, iterations, key.len()).ct_eq(&key).into())
+        .await
 }
 
 fn derive(token: &Secret, salt: &[u8], iterations: u32, length: usize) -> Vec<u8> {
@@ -61,6 +68,8 @@ fn parse(hash: &str) -> Option<(u32, Vec<u8>, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::registry::Registry;
+
     use super::*;
 
     const QUICK: ReplaceTokenHashing = ReplaceTokenHashing {
@@ -71,14 +80,26 @@ mod tests {
 
     #[actix_rt::test]
     async fn a9_a_hash_has_its_form_and_fits_only_its_token() {
-        let hash = hash(Secret::from("t".to_owned()), QUICK).await.unwrap();
+        let derivations = Derivations::register(&mut Registry::default());
+        let hash = hash(&derivations, Secret::from("t".to_owned()), QUICK)
+            .await
+            .unwrap();
         assert!(hash.starts_with("$pbkdf2-sha512$1000$"), "{hash}");
-        assert!(fits(Secret::from("t".to_owned()), hash.clone()).await.unwrap());
-        assert!(!fits(Secret::from("u".to_owned()), hash).await.unwrap());
+        assert!(
+            fits(&derivations, Secret::from("t".to_owned()), hash.clone())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !fits(&derivations, Secret::from("u".to_owned()), hash)
+                .await
+                .unwrap()
+        );
     }
 
     #[actix_rt::test]
     async fn corrupt_hashes_fit_nothing() {
+        let derivations = Derivations::register(&mut Registry::default());
         for corrupt in [
             "",
             "$",
@@ -87,7 +108,7 @@ mod tests {
             "$pbkdf2-sha512$1$AA$",
         ] {
             assert!(
-                !fits(Secret::from("t".to_owned()), corrupt.to_owned())
+                !fits(&derivations, Secret::from("t".to_owned()), corrupt.to_owned())
                     .await
                     .unwrap(),
                 "{corrupt}"

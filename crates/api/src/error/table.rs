@@ -368,6 +368,11 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::PolicyExists { .. } | FleetError::PolicyInUse { .. } => {
             Row::new(S::CONFLICT, "Conflict", error.to_string())
         }
+        FleetError::TooMany { retry_after, .. } => {
+            Row::new(S::TOO_MANY_REQUESTS, "TooManyRequests", error.to_string())
+                .at(Level::Debug)
+                .after(*retry_after)
+        }
         FleetError::Busy { retry_after, .. } => Row::unavailable(*retry_after).at(Level::Warn),
         FleetError::Interrupted { .. } => Row::unavailable(INTERRUPTED).at(Level::Error),
         FleetError::ShuttingDown => {
