@@ -35,13 +35,14 @@ pub use tls::TlsAdmin;
 
 use crate::{
     agent::{Identity, status},
+    body_budget::BodyBudget,
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
     error::{ApiError, Audience},
     gate::Gate,
     json::{JsonError, off_the_loop_if_large},
-    limits::{Limiter, Limits, RouteLimits},
+    limits::{Limits, RouteLimits},
     metrics::HttpMetrics,
-    note::Note,
+    note::{Note, Standing},
     version::ADMIN_API_VERSION,
 };
 
@@ -91,6 +92,7 @@ pub(crate) struct AdminState {
     fleet: Arc<Fleet>,
     tls: Arc<dyn TlsAdmin>,
     options: AdminOptions,
+    bodies: Arc<BodyBudget>,
 }
 
 impl AdminApi {
@@ -103,14 +105,14 @@ impl AdminApi {
         metrics: HttpMetrics,
     ) -> Self {
         let limits = Limits::default().with_max_connections(options.max_connections);
-        let gate = Gate::new(
-            Audience::Operator,
-            Limiter::new(limits),
-            metrics,
-            options.address.clone(),
-        );
+        let gate = Gate::new(Audience::Operator, limits, metrics, options.address.clone());
         Self {
-            state: Arc::new(AdminState { fleet, tls, options }),
+            state: Arc::new(AdminState {
+                fleet,
+                tls,
+                options,
+                bodies: gate.admission().bodies.clone(),
+            }),
             gate,
         }
     }
@@ -289,14 +291,18 @@ where
         let state = Arc::clone(&state);
         let (id, key) = (call.request_id(), call.key_id());
         async move {
-            let result = match admit(&state, &call, writes).await {
-                Ok(()) => handle(state, call).await,
-                Err(error) => Err(error),
+            let (result, standing) = match admit(&state, &call, writes).await {
+                Ok(()) => (handle(state, call).await, Standing::Known),
+                Err(error) if error.is_failed_attempt() => (Err(error), Standing::Failed),
+                Err(error) => (Err(error), Standing::Stranger),
             };
             let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Operator, &id));
             let version = HeaderValue::from_static(ADMIN_API_VERSION);
             response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
-            Note::of(&mut response, |note| note.key = key);
+            Note::of(&mut response, |note| {
+                note.key = key;
+                note.standing = standing;
+            });
             response
         }
     })
@@ -326,7 +332,8 @@ impl AdminState {
             body_bytes: Some(self.options.body_bytes),
             ..RouteLimits::NONE
         };
-        call.body(what, limits, self.options.body_timeout).await
+        let held = self.bodies.hold(None::<()>);
+        call.body(what, limits, self.options.body_timeout, held).await
     }
 
     /// A JSON body; an empty one counts as `{}`.

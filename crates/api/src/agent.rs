@@ -28,13 +28,14 @@ use fleet::{COMPATIBLE_VERSION, Fleet, Version};
 use deflated::DeflatedPolicies;
 
 use crate::{
+    admission::Admission,
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
     compression::ResponseCompression,
     error::{ApiError, Audience},
     gate::Gate,
-    limits::{Limiter, Limits},
+    limits::Limits,
     metrics::HttpMetrics,
-    note::Note,
+    note::{Note, Standing},
     pieces::Pieces,
     version::{self, API_VERSION},
 };
@@ -105,6 +106,7 @@ impl fmt::Debug for AgentApi {
 pub(crate) struct AgentState {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) options: AgentOptions,
+    admission: Arc<Admission>,
     deflated: DeflatedPolicies,
 }
 
@@ -112,12 +114,17 @@ impl AgentApi {
     /// The API of one listener, its limits unspent.
     #[must_use]
     pub fn new(fleet: Arc<Fleet>, options: AgentOptions, metrics: HttpMetrics) -> Self {
-        let limiter = Limiter::new(options.limits.clone());
-        let gate = Gate::new(Audience::Agent, limiter, metrics, options.address.clone());
+        let gate = Gate::new(
+            Audience::Agent,
+            options.limits.clone(),
+            metrics,
+            options.address.clone(),
+        );
         Self {
             state: Arc::new(AgentState {
                 fleet,
                 options,
+                admission: gate.admission(),
                 deflated: DeflatedPolicies::default(),
             }),
             gate,
@@ -136,7 +143,7 @@ impl AgentApi {
         config
             .service(
                 web::resource("/api/status")
-                    .route(serve(state, Method::GET, Binding::NONE, status::serve))
+                    .route(serve(state, Method::GET, Binding::OPEN, status::serve))
                     .default_service(call::not_allowed("GET, HEAD")),
             )
             .service(
@@ -188,12 +195,19 @@ impl AgentState {
 struct Binding {
     needs_user_agent: bool,
     has_encodings: bool,
+    /// It needs no key.
+    is_open: bool,
 }
 
 impl Binding {
     const NONE: Self = Self {
         needs_user_agent: false,
         has_encodings: false,
+        is_open: false,
+    };
+    const OPEN: Self = Self {
+        is_open: true,
+        ..Self::NONE
     };
     const AGENT: Self = Self {
         needs_user_agent: true,
@@ -229,11 +243,20 @@ where
         let state = Arc::clone(&state);
         let (id, key) = (call.request_id(), call.key_id());
         async move {
+            let mut standing = Standing::Stranger;
             let mut response = match binding.check(&call) {
                 Err(error) => error.to_response(Audience::Agent, &id),
                 Ok(()) => {
                     let result = match call.negotiate(API_VERSION) {
-                        Ok(()) => handle(state, call).await,
+                        Ok(()) => {
+                            let result = handle(state, call).await;
+                            standing = match &result {
+                                Err(error) if error.is_failed_attempt() => Standing::Failed,
+                                Ok(_) if binding.is_open => Standing::Stranger,
+                                Ok(_) | Err(_) => Standing::Known,
+                            };
+                            result
+                        }
                         Err(error) => Err(error),
                     };
                     let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Agent, &id));
@@ -242,7 +265,10 @@ where
                     response
                 }
             };
-            Note::of(&mut response, |note| note.key = key);
+            Note::of(&mut response, |note| {
+                note.key = key;
+                note.standing = standing;
+            });
             response
         }
     })

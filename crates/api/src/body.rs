@@ -10,7 +10,10 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 
-use crate::compression::{InflateError, Inflater};
+use crate::{
+    body_budget::{HeldBytes, NoRoom},
+    compression::{InflateError, Inflater},
+};
 
 /// What a route allows.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,8 @@ pub(crate) enum BodyError {
     UnknownCoding { coding: String },
     /// It is not gzip although its header says so.
     NotGzip(String),
+    /// Too many bytes of bodies are under way.
+    NoRoom,
     /// It did not arrive in time.
     Late,
     /// The connection broke or the framing was wrong.
@@ -45,6 +50,7 @@ pub(crate) async fn read(
     headers: &HeaderMap,
     payload: Payload,
     limits: BodyLimits,
+    held: &mut HeldBytes,
 ) -> Result<Bytes, BodyError> {
     let is_gzip = is_gzip(headers)?;
     let wire = limits.wire.unwrap_or(usize::MAX);
@@ -53,11 +59,11 @@ pub(crate) async fn read(
     }
     let reading = async {
         if is_gzip {
-            read_inflating(payload, wire, limits.inflated.unwrap_or(usize::MAX))
+            read_inflating(payload, wire, limits.inflated.unwrap_or(usize::MAX), held)
                 .await
                 .map(Bytes::from)
         } else {
-            read_plain(payload, wire).await
+            read_plain(payload, wire, held).await
         }
     };
     tokio::time::timeout(limits.within, reading)
@@ -91,20 +97,26 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn read_plain(mut payload: Payload, limit: usize) -> Result<Bytes, BodyError> {
+async fn read_plain(mut payload: Payload, limit: usize, held: &mut HeldBytes) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(broken)?;
         if piece.len() > limit - body.len() {
             return Err(BodyError::TooLarge { limit });
         }
+        held.grow(piece.len())?;
         body.extend_from_slice(&piece);
     }
     Ok(body.freeze())
 }
 
-async fn read_inflating(mut payload: Payload, wire: usize, inflated: usize) -> Result<Vec<u8>, BodyError> {
-    let mut seen = 0usize;
+async fn read_inflating(
+    mut payload: Payload,
+    wire: usize,
+    inflated: usize,
+    held: &mut HeldBytes,
+) -> Result<Vec<u8>, BodyError> {
+    let (mut seen, mut grown) = (0usize, 0usize);
     let mut inflater = Inflater::new(inflated);
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(broken)?;
@@ -114,7 +126,10 @@ async fn read_inflating(mut payload: Payload, wire: usize, inflated: usize) -> R
         seen += piece.len();
         let mut since_pause = 0;
         for part in piece.chunks(PART_BYTES) {
-            since_pause += inflater.push(part).map_err(inflating)?;
+            let bytes = inflater.push(part).map_err(inflating)?;
+            held.grow(bytes)?;
+            grown += bytes;
+            since_pause += bytes;
             // A part may become a thousand times as large: other requests get their turn in between.
             if since_pause >= PAUSE_BYTES {
                 since_pause = 0;
@@ -122,7 +137,10 @@ async fn read_inflating(mut payload: Payload, wire: usize, inflated: usize) -> R
             }
         }
     }
-    inflater.finish().map_err(inflating)
+    let body = inflater.finish().map_err(inflating)?;
+    // The last of it comes with the end.
+    held.grow(body.len() - grown)?;
+    Ok(body)
 }
 
 /// Compressed bytes inflated in one go.
@@ -137,6 +155,12 @@ fn inflating(error: InflateError) -> BodyError {
     }
 }
 
+impl From<NoRoom> for BodyError {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
 fn broken(error: PayloadError) -> BodyError {
     BodyError::Broken(error.to_string())
 }
@@ -147,7 +171,7 @@ mod tests {
     use futures_util::{Stream, stream};
 
     use super::*;
-    use crate::compression::gzip;
+    use crate::{body_budget::BodyBudget, compression::gzip};
 
     const LIMITS: BodyLimits = BodyLimits {
         wire: Some(1000),
@@ -165,6 +189,10 @@ mod tests {
         streamed(stream::iter(
             pieces.into_iter().map(|piece| Ok(Bytes::from(piece))),
         ))
+    }
+
+    fn held() -> HeldBytes {
+        BodyBudget::bounded(1 << 30, 1 << 30).hold(None::<()>)
     }
 
     fn coded(coding: &'static str) -> HeaderMap {
@@ -190,7 +218,7 @@ mod tests {
     }
 
     async fn plain(pieces: Vec<Vec<u8>>) -> Result<Bytes, BodyError> {
-        read(&HeaderMap::new(), payload(pieces), LIMITS).await
+        read(&HeaderMap::new(), payload(pieces), LIMITS, &mut held()).await
     }
 
     #[actix_rt::test]
@@ -206,7 +234,7 @@ mod tests {
     #[actix_rt::test]
     async fn an_endless_body_is_not_collected() {
         let endless = streamed(stream::repeat_with(|| Ok(Bytes::from_static(&[0; 64]))));
-        let over = read(&HeaderMap::new(), endless, LIMITS).await;
+        let over = read(&HeaderMap::new(), endless, LIMITS, &mut held()).await;
         assert_eq!(over, Err(BodyError::TooLarge { limit: 1000 }));
     }
 
@@ -216,7 +244,7 @@ mod tests {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1001"));
         let never = streamed(stream::pending());
         assert_eq!(
-            read(&headers, never, LIMITS).await,
+            read(&headers, never, LIMITS, &mut held()).await,
             Err(BodyError::TooLarge { limit: 1000 })
         );
     }
@@ -228,13 +256,35 @@ mod tests {
             within: Duration::from_millis(20),
             ..LIMITS
         };
-        assert_eq!(read(&HeaderMap::new(), never, limits).await, Err(BodyError::Late));
+        assert_eq!(
+            read(&HeaderMap::new(), never, limits, &mut held()).await,
+            Err(BodyError::Late)
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a4_a_body_is_given_up_when_too_many_bytes_are_under_way_and_gives_them_back() {
+        let budget = BodyBudget::bounded(600, 600);
+        let mut held = budget.hold(None::<()>);
+        let pieces = || payload(vec![vec![b'a'; 400], vec![b'b'; 400]]);
+        let refused = read(&HeaderMap::new(), pieces(), LIMITS, &mut held).await;
+        assert_eq!(refused, Err(BodyError::NoRoom));
+        let bomb = payload(vec![gzip(&vec![b'z'; 5000])]);
+        drop(held);
+        let refused = read(&coded("gzip"), bomb, LIMITS, &mut budget.hold(None::<()>)).await;
+        assert_eq!(refused, Err(BodyError::NoRoom));
+        let small = payload(vec![vec![b'a'; 600]]);
+        assert!(
+            read(&HeaderMap::new(), small, LIMITS, &mut budget.hold(None::<()>))
+                .await
+                .is_ok()
+        );
     }
 
     #[actix_rt::test]
     async fn a_broken_body_is_no_short_body() {
         let broken = stream::iter([Ok(Bytes::from_static(b"{}")), Err(PayloadError::Incomplete(None))]);
-        let result = read(&HeaderMap::new(), streamed(broken), LIMITS).await;
+        let result = read(&HeaderMap::new(), streamed(broken), LIMITS, &mut held()).await;
         assert!(matches!(result, Err(BodyError::Broken(_))));
     }
 
@@ -243,9 +293,14 @@ mod tests {
         let body = vec![b'z'; 5000];
         let packed = gzip(&body);
         let pieces = packed.chunks(7).map(<[u8]>::to_vec).collect();
-        assert_eq!(read(&coded("gzip"), payload(pieces), LIMITS).await.unwrap(), body);
+        assert_eq!(
+            read(&coded("gzip"), payload(pieces), LIMITS, &mut held())
+                .await
+                .unwrap(),
+            body
+        );
         let bomb = payload(vec![gzip(&vec![b'z'; 5001])]);
-        let result = read(&coded("gzip"), bomb, LIMITS).await;
+        let result = read(&coded("gzip"), bomb, LIMITS, &mut held()).await;
         assert_eq!(result, Err(BodyError::InflatesTooLarge { limit: 5000 }));
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -258,7 +313,7 @@ mod tests {
         .collect();
         let wide = payload(vec![gzip(&noise)]);
         assert_eq!(
-            read(&coded("gzip"), wide, LIMITS).await,
+            read(&coded("gzip"), wide, LIMITS, &mut held()).await,
             Err(BodyError::TooLarge { limit: 1000 })
         );
     }

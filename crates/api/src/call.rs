@@ -23,6 +23,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     auth::{self, AuthorizationError},
     body::{self, BodyLimits},
+    body_budget::HeldBytes,
     error::{ApiError, Audience},
     limits::RouteLimits,
     version,
@@ -43,6 +44,7 @@ pub(crate) struct Call {
     pub started: Instant,
     /// The presented key.
     pub key: Result<ApiKey, AuthorizationError>,
+    held: Option<HeldBytes>,
 }
 
 impl Call {
@@ -61,6 +63,7 @@ impl Call {
             query,
             started: Instant::now(),
             key,
+            held: None,
         }
     }
 
@@ -117,12 +120,13 @@ impl Call {
         })
     }
 
-    /// Reads the body, inflated if it is compressed.
+    /// Reads the body, inflated if it is compressed. What it holds counts until the call is dropped.
     pub(crate) async fn body(
         &mut self,
         what: &'static str,
         limits: RouteLimits,
         within: Duration,
+        held: HeldBytes,
     ) -> Result<Bytes, ApiError> {
         let limits = BodyLimits {
             wire: limits.body_bytes,
@@ -130,7 +134,8 @@ impl Call {
             within,
         };
         let payload = std::mem::replace(&mut self.payload, Payload::None);
-        body::read(&self.headers, payload, limits)
+        let held = self.held.insert(held);
+        body::read(&self.headers, payload, limits, held)
             .await
             .map_err(|cause| ApiError::Body { what, cause })
     }

@@ -78,6 +78,11 @@ pub(crate) enum Audience {
 }
 
 impl ApiError {
+    /// Whether the client showed no good key.
+    pub(crate) fn is_failed_attempt(&self) -> bool {
+        matches!(self, Self::Authorization(_) | Self::Fleet(FleetError::UnknownKey))
+    }
+
     /// The answer, with a note for the access log.
     pub(crate) fn to_response(&self, audience: Audience, request_id: &str) -> HttpResponse {
         let row = table::row(self, audience);

@@ -19,7 +19,9 @@ use crate::{
     call::REQUEST_ID,
     error::{ApiError, CLIENT_GONE, FAILED},
     limits::Refusal,
-    note::{ErrorNote, Note},
+    log_budget::shown,
+    metrics::Reason,
+    note::{ErrorNote, Note, Standing},
     route::Route,
 };
 
@@ -60,7 +62,7 @@ impl Exchange {
         let target = head
             .uri
             .path_and_query()
-            .map(|target| target.as_str().to_owned())
+            .map(|target| shown(target.as_str(), SHOWN_TEXT).into_owned())
             .unwrap_or_default();
         let exchange = Self {
             route: admission.route(head.uri.path()),
@@ -82,34 +84,28 @@ impl Exchange {
 
     /// Takes the places that the listener and the route have, without waiting.
     pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
-        self.places = Some(self.admission.admit(self.route, self.started)?);
+        self.places = Some(self.admission.enter(self.route, self.peer, self.started)?);
         Ok(())
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
-        let mut response = ApiError::Refused(refusal).to_response(self.admission.audience, &self.id_text());
-        let mut extensions = response.extensions_mut();
-        if let Some(ErrorNote { level, .. }) =
-            extensions.get_mut::<Note>().and_then(|note| note.error.as_mut())
-        {
-            // agents.md 1.10: limit hits of the check-in are worth a warning.
-            *level = if self.route == Route::Checkin {
-                Level::Warn
-            } else {
-                Level::Debug
-            };
-        }
-        drop(extensions);
-        response
+        ApiError::Refused(refusal).to_response(self.admission.audience, &self.id_text())
     }
 
     /// Completes an answer: header, metrics, log.
     pub(crate) fn finish(mut self, mut response: ServiceResponse) -> ServiceResponse {
-        let note = response
-            .response_mut()
-            .extensions_mut()
-            .remove::<Note>()
-            .unwrap_or_default();
+        let mut note = take_note(&mut response);
+        if note.standing == Standing::Failed
+            && let Err(refusal) = self.admission.failed(self.peer, Instant::now())
+        {
+            let refused = self.refuse(refusal);
+            response = ServiceResponse::new(response.into_parts().0, refused);
+            note = Note {
+                key: note.key,
+                standing: note.standing,
+                ..take_note(&mut response)
+            };
+        }
         let bytes = match response.response().body().size() {
             BodySize::Sized(bytes) => bytes,
             BodySize::None | BodySize::Stream => 0,
@@ -177,6 +173,12 @@ impl Exchange {
         if let Some(reason) = note.rejection {
             self.admission.metrics.rejected(self.route, reason);
         }
+        let is_quiet = status.is_success() || status.as_u16() == CLIENT_GONE;
+        // What costs a client nothing must not fill the log.
+        let is_cheap = note.standing != Standing::Known || note.rejection.is_some();
+        if is_cheap && !is_quiet && !self.admission.logs_stranger(Instant::now()) {
+            return;
+        }
         if let Some(error) = &note.error {
             self.log_error(error, note);
         }
@@ -184,7 +186,7 @@ impl Exchange {
     }
 
     fn id_text(&self) -> String {
-        String::from_utf8_lossy(self.id.as_bytes()).into_owned()
+        shown(&String::from_utf8_lossy(self.id.as_bytes()), SHOWN_ID).into_owned()
     }
 
     fn log_start(&self) {
@@ -193,7 +195,7 @@ impl Exchange {
                 "http.request.id" = self.id_text(),
                 "server.address" = self.admission.address.as_str(),
                 "url.full" = self.target.as_str(),
-                "http.request.method" = self.method.as_str(),
+                "http.request.method" = &*shown(self.method.as_str(), SHOWN_METHOD),
                 "client.address" = self.peer.map(|peer| peer.to_string()),
                 "tls.established" = self.is_tls;
                 "HTTP start"
@@ -201,14 +203,24 @@ impl Exchange {
         }
     }
 
+    /// agents.md 1.10: limit hits of the check-in are worth a warning.
+    fn error_level(&self, error: &ErrorNote, note: &Note) -> Level {
+        match note.rejection {
+            Some(Reason::Rate | Reason::InFlight | Reason::Capacity) if self.route == Route::Checkin => {
+                Level::Warn
+            }
+            _ => error.level,
+        }
+    }
+
     fn log_error(&self, error: &ErrorNote, note: &Note) {
         log::log!(
-            error.level,
+            self.error_level(error, note),
             "http.request.id" = self.id_text(),
             "server.address" = self.admission.address.as_str(),
-            "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
+            "fleet.apikey.id" = note.key.as_ref().map(|key| shown(key.as_str(), SHOWN_ID).into_owned()),
             "error.type" = error.name,
-            "error.message" = error.detail.as_deref();
+            "error.message" = error.detail.as_deref().map(|detail| shown(detail, SHOWN_TEXT).into_owned());
             "HTTP request error"
         );
     }
@@ -231,8 +243,8 @@ impl Exchange {
             "server.address" = self.admission.address.as_str(),
             "url.full" = self.target.as_str(),
             "http.version" = version_text(self.version),
-            "http.request.method" = self.method.as_str(),
-            "fleet.apikey.id" = note.key.as_ref().map(|key| key.as_str()),
+            "http.request.method" = &*shown(self.method.as_str(), SHOWN_METHOD),
+            "fleet.apikey.id" = note.key.as_ref().map(|key| shown(key.as_str(), SHOWN_ID).into_owned()),
             "client.address" = self.peer.map(|peer| peer.to_string()),
             "tls.established" = self.is_tls,
             "http.request.body.bytes" = self.body_bytes,
@@ -254,6 +266,16 @@ impl Drop for Exchange {
         }
     }
 }
+
+fn take_note(response: &mut ServiceResponse) -> Note {
+    let mut extensions = response.response_mut().extensions_mut();
+    extensions.remove::<Note>().unwrap_or_default()
+}
+
+/// Characters of a path, a cause and the like that a line of the log shows.
+const SHOWN_TEXT: usize = 512;
+const SHOWN_ID: usize = 128;
+const SHOWN_METHOD: usize = 16;
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

@@ -1,5 +1,6 @@
-//! What every request of a listener passes, in this order: request id, catching of panics, soft cap, limits; and on
-//! the way back the request id's header, the metrics and the access log (agents.md 1.4).
+//! What every request of a listener passes, in this order: request id, catching of panics, soft cap, limits
+//! of what anybody may ask; and on the way back failures of an address, the request id's header, the metrics and the
+//! access log (agents.md 1.4).
 //!
 //! It keeps a small record of the request, never a handle on it: handlers take the headers out, which actix
 //! allows only while nobody else holds the request.
@@ -17,7 +18,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use crate::{
-    admission::Admission, error::Audience, exchange::Exchange, limits::Limiter, metrics::HttpMetrics,
+    admission::Admission, error::Audience, exchange::Exchange, limits::Limits, metrics::HttpMetrics,
 };
 
 /// The gate of one listener. Workers share it.
@@ -27,10 +28,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(audience: Audience, limiter: Limiter, metrics: HttpMetrics, address: String) -> Self {
+    pub(crate) fn new(audience: Audience, limits: Limits, metrics: HttpMetrics, address: String) -> Self {
         Self {
-            admission: Arc::new(Admission::new(audience, limiter, metrics, address)),
+            admission: Arc::new(Admission::new(audience, limits, metrics, address)),
         }
+    }
+
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
     }
 
     /// Requests in flight on the listener.

@@ -4,6 +4,7 @@
 //! [`Permit`] or a [`Refusal`] at once. Time is an argument. It answers nothing itself; the gate does.
 
 use std::{
+    hash::Hash,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::route::Route;
+use crate::{clients::Shares, route::Route};
 
 /// Limits of one route on one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,11 @@ impl Limits {
 /// Why a request was refused before any work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// Too many requests without a good key came from the address.
+    Failures {
+        /// When the next one is looked at.
+        retry_after: Duration,
+    },
     /// The listener carries as many requests as it may.
     Capacity,
     /// The route's token bucket is empty.
@@ -129,6 +135,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Limiter {
     limits: Limits,
     in_flight: Arc<AtomicU32>,
+    shares: Shares,
     routes: [RouteState; Route::LIMITED.len()],
 }
 
@@ -138,6 +145,7 @@ impl Limiter {
         Self {
             limits,
             in_flight: Arc::default(),
+            shares: Shares::default(),
             routes: Default::default(),
         }
     }
@@ -150,20 +158,30 @@ impl Limiter {
         Permit::take(&self.in_flight, self.limits.max_connections).ok_or(Refusal::Capacity)
     }
 
-    /// Takes a token and a place of the route. The token is spent even when no place is free (agents.md 1.10).
+    /// Takes a token and a place of the route. A client that takes more than a fair part of the rate may use half of the
+    /// burst only: the rest is there for the others. The token is spent even when no place is free (agents.md 1.10).
     /// `now` is the time since any fixed moment.
     ///
     /// # Errors
     /// [`Refusal::Rate`], then [`Refusal::InFlight`].
-    pub(crate) fn admit(&self, route: Route, now: Duration) -> Result<Option<Permit>, Refusal> {
+    pub(crate) fn admit(
+        &self,
+        route: Route,
+        client: Option<impl Hash>,
+        now: Duration,
+    ) -> Result<Option<Permit>, Refusal> {
         let Some(state) = route.index().and_then(|place| self.routes.get(place)) else {
             return Ok(None);
         };
         let limits = self.limits.of(route);
         if let Some(interval) = limits.interval {
+            let share = (interval * FAIR_PART, limits.burst / FAIR_PART);
+            let is_fair =
+                client.is_none_or(|client| self.shares.take((route, client), share.0, share.1, now).is_ok());
+            let usable = if is_fair { limits.burst } else { limits.burst / 2 };
             state
                 .bucket
-                .take(interval, limits.burst, now)
+                .take(interval, limits.burst, usable, now)
                 .map_err(|retry_after| Refusal::Rate { retry_after })?;
         }
         Permit::take(&state.in_flight, limits.in_flight)
@@ -208,16 +226,22 @@ impl Drop for Permit {
 /// A token bucket as one number: the time (ns) at which it is full again (the generic cell rate algorithm, so
 /// that workers share it without a lock).
 #[derive(Debug, Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     full_at: AtomicU64,
 }
 
 impl Bucket {
-    /// Takes one token, or tells how long until there is one.
-    fn take(&self, interval: Duration, burst: u32, now: Duration) -> Result<(), Duration> {
+    /// Takes one token, or tells how long until there is one. `usable` is how far down the bucket may be emptied.
+    pub(crate) fn take(
+        &self,
+        interval: Duration,
+        burst: u32,
+        usable: u32,
+        now: Duration,
+    ) -> Result<(), Duration> {
         let interval = nanos(interval);
         let now = nanos(now);
-        let slack = interval.saturating_mul(u64::from(burst.max(1)).saturating_sub(1));
+        let slack = interval.saturating_mul(u64::from(usable.min(burst).max(1)).saturating_sub(1));
         let mut wait = 0;
         let taken = self
             .full_at
@@ -230,6 +254,9 @@ impl Bucket {
     }
 }
 
+/// A client has its fair part of a rate while it takes no more than one of so many.
+const FAIR_PART: u32 = 20;
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -241,6 +268,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const NOBODY: Option<&str> = None;
 
     fn limiter(limits: RouteLimits) -> Limiter {
         Limiter::new(Limits::default().with(Route::Status, limits))
@@ -254,20 +282,23 @@ mod tests {
             burst: 1,
             ..RouteLimits::NONE
         });
-        assert!(limiter.admit(Route::Status, SECOND).is_ok());
-        let refused = limiter.admit(Route::Status, 2 * SECOND).unwrap_err();
+        assert!(limiter.admit(Route::Status, NOBODY, SECOND).is_ok());
+        let refused = limiter.admit(Route::Status, NOBODY, 2 * SECOND).unwrap_err();
         assert_eq!(
             refused,
             Refusal::Rate {
                 retry_after: hour - SECOND
             }
         );
-        assert!(limiter.admit(Route::Enroll, SECOND).is_ok(), "buckets are apart");
         assert!(
-            limiter.admit(Route::Status, hour + SECOND).is_ok(),
+            limiter.admit(Route::Enroll, NOBODY, SECOND).is_ok(),
+            "buckets are apart"
+        );
+        assert!(
+            limiter.admit(Route::Status, NOBODY, hour + SECOND).is_ok(),
             "one token an hour"
         );
-        assert!(limiter.admit(Route::Status, hour + SECOND).is_err());
+        assert!(limiter.admit(Route::Status, NOBODY, hour + SECOND).is_err());
     }
 
     #[test]
@@ -279,15 +310,15 @@ mod tests {
             ..RouteLimits::NONE
         };
         let limiter = limiter(limits);
-        let permit = limiter.admit(Route::Status, SECOND).unwrap();
+        let permit = limiter.admit(Route::Status, NOBODY, SECOND).unwrap();
         assert_eq!(
-            limiter.admit(Route::Status, SECOND).unwrap_err(),
+            limiter.admit(Route::Status, NOBODY, SECOND).unwrap_err(),
             Refusal::InFlight
         );
         drop(permit);
-        assert!(limiter.admit(Route::Status, SECOND).is_ok());
+        assert!(limiter.admit(Route::Status, NOBODY, SECOND).is_ok());
         assert!(matches!(
-            limiter.admit(Route::Status, SECOND).unwrap_err(),
+            limiter.admit(Route::Status, NOBODY, SECOND).unwrap_err(),
             Refusal::Rate { .. }
         ));
     }
@@ -309,10 +340,32 @@ mod tests {
             ..RouteLimits::NONE
         });
         assert_eq!(
-            limiter.admit(Route::Status, SECOND).unwrap_err(),
+            limiter.admit(Route::Status, NOBODY, SECOND).unwrap_err(),
             Refusal::InFlight
         );
-        assert!(limiter.admit(Route::Other, SECOND).unwrap().is_none());
+        assert!(limiter.admit(Route::Other, NOBODY, SECOND).unwrap().is_none());
+    }
+
+    #[test]
+    fn a11_one_busy_client_leaves_room_for_the_others() {
+        let limits = RouteLimits {
+            interval: Some(Duration::from_millis(5)),
+            burst: 100,
+            ..RouteLimits::NONE
+        };
+        let limiter = limiter(limits);
+        let (mut busy, mut others) = (0, 0);
+        for millis in 1000..2000 {
+            let now = Duration::from_millis(millis);
+            for _ in 0..10 {
+                busy += u32::from(limiter.admit(Route::Status, Some("busy"), now).is_ok());
+            }
+            if millis % 10 == 0 {
+                others += u32::from(limiter.admit(Route::Status, Some(millis), now).is_ok());
+            }
+        }
+        assert_eq!(others, 100, "nobody else is refused");
+        assert!(busy >= 100, "what nobody else wants is the busy client's: {busy}");
     }
 
     #[test]
@@ -327,7 +380,7 @@ mod tests {
                 let (limiter, seen) = (Arc::clone(&limiter), Arc::clone(&seen));
                 std::thread::spawn(move || {
                     for _ in 0..2000 {
-                        if let Ok(permit) = limiter.admit(Route::Status, SECOND) {
+                        if let Ok(permit) = limiter.admit(Route::Status, NOBODY, SECOND) {
                             assert!(seen.fetch_add(1, Ordering::SeqCst) < 3);
                             seen.fetch_sub(1, Ordering::SeqCst);
                             drop(permit);
@@ -363,7 +416,7 @@ mod tests {
             let mut given = 0u64;
             for step in steps {
                 now += Duration::from_millis(step);
-                match bucket.take(interval, burst, now) {
+                match bucket.take(interval, burst, burst, now) {
                     Ok(()) => given += 1,
                     Err(wait) => {
                         prop_assert!(wait > Duration::ZERO && wait <= interval);
@@ -381,10 +434,10 @@ mod tests {
             let interval = Duration::from_millis(interval_ms);
             let now = Duration::from_millis(at);
             for _ in 0..burst {
-                prop_assert!(bucket.take(interval, burst, now).is_ok());
+                prop_assert!(bucket.take(interval, burst, burst, now).is_ok());
             }
-            let wait = bucket.take(interval, burst, now).unwrap_err();
-            prop_assert!(bucket.take(interval, burst, now + wait).is_ok());
+            let wait = bucket.take(interval, burst, burst, now).unwrap_err();
+            prop_assert!(bucket.take(interval, burst, burst, now + wait).is_ok());
         }
     }
 }

@@ -26,6 +26,7 @@ pub struct HttpMetrics {
     duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
     rejected: Family<RejectedLabels, Counter>,
     panics: Counter,
+    not_logged: Counter,
     totals: Arc<[AtomicU64; Route::ALL.len()]>,
 }
 
@@ -65,15 +66,19 @@ pub(crate) enum Reason {
     Capacity,
     BodySize,
     BodyTime,
+    BodyBytes,
+    Failures,
 }
 
 impl Reason {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Rate,
         Self::InFlight,
         Self::Capacity,
         Self::BodySize,
         Self::BodyTime,
+        Self::BodyBytes,
+        Self::Failures,
     ];
 }
 
@@ -85,6 +90,8 @@ impl EncodeLabelValue for Reason {
             Self::Capacity => "max_connections",
             Self::BodySize => "body_size",
             Self::BodyTime => "body_timeout",
+            Self::BodyBytes => "body_bytes_in_flight",
+            Self::Failures => "failed_attempts",
         };
         EncodeLabelValue::encode(&text, encoder)
     }
@@ -121,6 +128,11 @@ impl HttpMetrics {
             "Requests that ended in a panic and were answered 500",
             metrics.panics.clone(),
         );
+        registry.register(
+            "requests_not_logged",
+            "Requests without a good key that were left out of the log because there were too many",
+            metrics.not_logged.clone(),
+        );
         metrics
     }
 
@@ -132,6 +144,7 @@ impl HttpMetrics {
             duration: Family::new_with_constructor(new_histogram),
             rejected: Family::default(),
             panics: Counter::default(),
+            not_logged: Counter::default(),
             totals: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))),
         }
     }
@@ -154,6 +167,10 @@ impl HttpMetrics {
         self.rejected
             .get_or_create(&RejectedLabels { route, reason })
             .inc();
+    }
+
+    pub(crate) fn not_logged(&self) {
+        self.not_logged.inc();
     }
 
     pub(crate) fn panicked(&self) {

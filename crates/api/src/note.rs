@@ -16,6 +16,19 @@ pub(crate) struct Note {
     pub error: Option<ErrorNote>,
     /// Which limit refused the request.
     pub rejection: Option<Reason>,
+    pub standing: Standing,
+}
+
+/// What is known of who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No key was asked for or looked at.
+    #[default]
+    Stranger,
+    /// It had no good key, where one is needed.
+    Failed,
+    /// It has a good key.
+    Known,
 }
 
 impl Note {

@@ -130,6 +130,11 @@ impl Route {
         }
     }
 
+    /// Whether it is limited after its client has shown a good key, so that others cannot use up its limits.
+    pub(crate) const fn knows_its_client(self) -> bool {
+        matches!(self, Self::Enroll | Self::Checkin | Self::Acks)
+    }
+
     /// Its place among [`Route::LIMITED`], if it has limits.
     #[must_use]
     pub fn index(self) -> Option<usize> {

@@ -3,6 +3,7 @@
 //! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
 //! drops the wait (its client is gone) unsubscribes at once.
 
+mod bounds;
 mod upgrade;
 
 use std::{sync::Arc, time::Duration};
@@ -19,11 +20,15 @@ use crate::{
         ActionKind, DeliveredAction,
         deliver::{Delivery, Refused},
     },
-    diff, poll_time,
+    diff,
+    off_the_loop::off_the_loop_if_large,
+    poll_time,
     randomness::random,
     rendered_policy::RenderedPolicy,
     waiters::Subscription,
 };
+
+pub(crate) use bounds::Bounds;
 
 /// What an agent sends at check-in (agents.md 5.1).
 #[derive(Clone, Debug, Default)]
@@ -99,15 +104,15 @@ pub async fn begin(
     fleet: &Arc<Fleet>,
     agent: Agent,
     version: &str,
-    request: CheckinRequest,
+    mut request: CheckinRequest,
     spent: Duration,
     now: Timestamp,
 ) -> Result<Begun, FleetError> {
+    fleet.bounds.apply(&agent, &mut request)?;
     let Some(status) = request.status.filter(|status| !status.is_empty()) else {
         return Err(FleetError::StatusMissing);
     };
-    let local_metadata = diff::metadata(agent.local_metadata.as_ref(), request.local_metadata)?;
-    let components = diff::components(agent.components.as_ref(), request.components)?;
+    let (local_metadata, components) = changes(&agent, request.local_metadata, request.components).await?;
     let wait = poll_time::wait(request.poll_timeout, spent, chance()?, &fleet.settings);
     let upgrade = upgrade::course(
         fleet,
@@ -402,6 +407,29 @@ impl Waiting {
     fn goes_on(&self, error: &FleetError) {
         log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in goes on after a fault");
     }
+}
+
+/// What is new in metadata and components. To find out, both sides are read: where no event loop waits, if they are large.
+async fn changes(
+    agent: &Agent,
+    local_metadata: Option<RawJson>,
+    components: Option<RawJson>,
+) -> Result<(Option<RawJson>, Option<diff::ComponentChange>), FleetError> {
+    let differ = |stored: &Option<RawJson>, sent: &Option<RawJson>| match sent {
+        Some(sent) if stored.as_ref() != Some(sent) => {
+            sent.as_str().len() + stored.as_ref().map_or(0, |stored| stored.as_str().len())
+        }
+        _ => 0,
+    };
+    let bytes = differ(&agent.local_metadata, &local_metadata) + differ(&agent.components, &components);
+    let (stored_metadata, stored_components) = (agent.local_metadata.clone(), agent.components.clone());
+    off_the_loop_if_large(bytes, move || {
+        Ok((
+            diff::metadata(stored_metadata.as_ref(), local_metadata)?,
+            diff::components(stored_components.as_ref(), components)?,
+        ))
+    })
+    .await?
 }
 
 /// Whether the agent is enrolled since before the start of this server, and has not checked in since.

@@ -56,6 +56,9 @@ pub enum FleetError {
         /// What it may have beside letters and digits.
         marks: &'static str,
     },
+    /// An id or a word is longer than any is.
+    #[error("{what} has more than {most} bytes")]
+    TooLong { what: &'static str, most: usize },
     /// An agent's metadata are no object, or cannot be read.
     #[error("local metadata must be an object: {reason}")]
     InvalidMetadata { reason: String },

@@ -78,6 +78,7 @@ pub struct Fleet {
     waiters: Arc<Waiters>,
     deliveries: Deliveries,
     derivations: Derivations,
+    bounds: checkin::Bounds,
     started_at: Timestamp,
     replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
@@ -106,6 +107,7 @@ impl Fleet {
             waiters,
             deliveries: Deliveries::register(registry),
             derivations: Derivations::register(registry),
+            bounds: checkin::Bounds::register(registry),
             started_at: Timestamp::now(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),

@@ -26,8 +26,13 @@ const MAX_EVENTS: usize = 10_000;
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
     let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
+    let _places = state
+        .admission
+        .admit_agent(Route::Acks, &agent.id, call.started)
+        .map_err(ApiError::Refused)?;
     let limits = state.options.limits.of(Route::Acks);
-    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
+    let held = state.admission.bodies.hold(Some(&agent.id));
+    let body = call.body(WHAT, limits, state.options.body_timeout, held).await?;
     let events = read::decode(body, events)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;

@@ -21,6 +21,7 @@ use crate::{
     compression::accepts_gzip,
     error::ApiError,
     json::{self as read, JsonError, Object},
+    limits::Permit,
     route::Route,
 };
 
@@ -33,24 +34,31 @@ pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResp
         .get(ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .is_some_and(accepts_gzip);
-    let reply = match Box::pin(begin(Arc::clone(&state), call)).await? {
+    // The route's place is held while the agent waits, its own only until then.
+    let (begun, _place) = Box::pin(begin(Arc::clone(&state), call)).await?;
+    let reply = match begun {
         Begun::Reply(reply) => reply,
         Begun::Wait(waiting) => waiting.answer().await?,
     };
     Box::pin(answer(state, reply, accepts)).await
 }
 
-async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<Begun, ApiError> {
+async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<(Begun, Option<Permit>), ApiError> {
     let key = call.take_key()?;
     let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
+    let (_own, place) = state
+        .admission
+        .admit_agent(Route::Checkin, &agent.id, call.started)
+        .map_err(ApiError::Refused)?;
     let version = state.agent_version(&call)?.to_string();
     let limits = state.options.limits.of(Route::Checkin);
-    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
+    let held = state.admission.bodies.hold(Some(&agent.id));
+    let body = call.body(WHAT, limits, state.options.body_timeout, held).await?;
     let (mut request, poll_timeout) = read::decode(body, request)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;
     request.poll_timeout = poll_timeout.as_deref().map(poll_time).transpose()?;
-    Ok(checkin::begin(
+    let begun = checkin::begin(
         &state.fleet,
         agent,
         &version,
@@ -58,7 +66,8 @@ async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<Begun, ApiError
         call.started.elapsed(),
         Timestamp::now(),
     )
-    .await?)
+    .await?;
+    Ok((begun, place))
 }
 
 /// The request and its `poll_timeout` as it was written.

@@ -23,8 +23,13 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
     let key = call.take_key()?;
     let admission = enrollment::admit(&state.fleet, &key).await?;
     let version = state.agent_version(&call)?.to_string();
+    let _place = state
+        .admission
+        .admit_known(Route::Enroll, call.started)
+        .map_err(ApiError::Refused)?;
     let limits = state.options.limits.of(Route::Enroll);
-    let body = call.body(WHAT, limits, state.options.body_timeout).await?;
+    let held = state.admission.bodies.hold(None::<()>);
+    let body = call.body(WHAT, limits, state.options.body_timeout, held).await?;
     let request = read::decode(body, request)
         .await
         .map_err(|cause| ApiError::Json { what: WHAT, cause })?;

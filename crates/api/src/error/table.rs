@@ -258,6 +258,14 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
             "unable to create gzip reader for request body: {reason}"
         ))
         .closing(),
+        BodyError::NoRoom => Row::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "MaxLimit",
+            "too many bytes of request bodies are under way",
+        )
+        .after(BUSY)
+        .counted(Reason::BodyBytes)
+        .closing(),
         BodyError::Late => Row::new(
             StatusCode::REQUEST_TIMEOUT,
             "RequestTimeout",
@@ -276,6 +284,13 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
 fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
     const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
     match refusal {
+        Refusal::Failures { retry_after } => Row::new(
+            TOO_MANY,
+            "RateLimit",
+            "too many requests without a good key came from this address",
+        )
+        .after(retry_after)
+        .counted(Reason::Failures),
         Refusal::Rate { retry_after } => Row::new(TOO_MANY, "RateLimit", "exceeded the rate limit")
             .after(retry_after)
             .counted(Reason::Rate),
@@ -355,6 +370,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::UnknownEnrollType { .. } => Row::bad_request("unknown enroll request type"),
         FleetError::StatusMissing => Row::bad_request("checkin status missing"),
         FleetError::InvalidId { .. }
+        | FleetError::TooLong { .. }
         | FleetError::InvalidMetadata { .. }
         | FleetError::InvalidComponents { .. }
         | FleetError::InvalidUpgradeDetails { .. }

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
+use actix_web::{http::Method, test::TestRequest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use log::{
     Level, LevelFilter, Log, Metadata, Record,
@@ -174,4 +175,45 @@ async fn access_and_error_lines_have_their_members_and_no_secret() {
 fn secret_free_id(token: &str) -> String {
     let pair = String::from_utf8(STANDARD.decode(token).unwrap()).unwrap();
     pair.split_once(':').unwrap().0.to_owned()
+}
+
+#[actix_rt::test]
+async fn a19_strangers_fill_no_more_of_the_log_than_their_budget() {
+    let lines = lines();
+    let house = House::new().await;
+    let face = house.agents().await;
+    let mark = "a19-stranger";
+    for n in 0..700 {
+        let path = format!("/nope/{}", "x".repeat(8000));
+        let id = format!("{mark}-{n}-{}", "y".repeat(4000));
+        let method = Method::from_bytes("Z".repeat(300).as_bytes()).unwrap();
+        let request = TestRequest::with_uri(&path)
+            .method(method)
+            .insert_header(("x-request-id", id));
+        assert_eq!(face.send(request).await.status, 404);
+    }
+    let told: Vec<_> = lines
+        .all()
+        .into_iter()
+        .filter(|line| {
+            line.members
+                .get("http.request.id")
+                .is_some_and(|id| id.starts_with(mark))
+        })
+        .collect();
+    let longest = told.iter().map(|line| format!("{line:?}").len()).max().unwrap();
+    assert!(longest < 2048, "{longest}");
+    let told = told.iter().filter(|line| line.level <= Level::Info).count();
+    assert!((500..=510).contains(&told), "{told}");
+    let scrape = house.scrape();
+    let counted = scrape
+        .lines()
+        .find_map(|line| line.strip_prefix("fleet_server_requests_not_logged_total "))
+        .unwrap();
+    assert_eq!(counted.parse::<usize>().unwrap(), 700 - told);
+    let notices = lines
+        .all()
+        .into_iter()
+        .filter(|line| line.message.contains("are counted (requests_not_logged)"));
+    assert!(notices.count() >= 1);
 }

@@ -5,6 +5,7 @@ use std::{pin::Pin, time::Duration};
 use actix_web::{
     dev::Payload,
     error::PayloadError,
+    http::Method,
     test::{TestRequest, init_service},
     web::Bytes,
 };
@@ -12,7 +13,7 @@ use api::{AgentOptions, Limits, Route, RouteLimits};
 use futures_util::{Stream, stream};
 use serde_json::json;
 
-use crate::house::{Face, House, checkin_request, poll_request, until, with_key};
+use crate::house::{Face, House, acks_request, checkin_request, poll_request, until, with_key};
 
 fn options(limits: Limits) -> AgentOptions {
     AgentOptions {
@@ -148,4 +149,160 @@ async fn requests_and_their_time_are_counted_by_route_and_code() {
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
+}
+
+/// One request an hour.
+fn hourly() -> RouteLimits {
+    RouteLimits {
+        interval: Some(Duration::from_secs(3600)),
+        burst: 1,
+        ..RouteLimits::NONE
+    }
+}
+
+const ADDRESS: &str = "192.0.2.7:4000";
+
+fn from(request: TestRequest, address: &str) -> TestRequest {
+    request.peer_addr(address.parse().unwrap())
+}
+
+#[actix_rt::test]
+async fn a11_whoever_has_no_good_key_uses_up_no_limit() {
+    let house = House::new().await;
+    let routes = [Route::Enroll, Route::Checkin, Route::Acks];
+    let limits = routes
+        .iter()
+        .fold(Limits::default(), |limits, route| limits.with(*route, hourly()));
+    let face = house.agents_with(options(limits)).await;
+    let stranger = crate::house::stranger();
+    for path in ["enroll", "a/checkin", "a/acks"] {
+        let path = format!("/api/fleet/agents/{path}");
+        assert_ne!(
+            face.send(TestRequest::post().uri(&path)).await.status,
+            429,
+            "{path}"
+        );
+        assert_eq!(face.send(with_key(&path, &stranger)).await.status, 401, "{path}");
+        assert_eq!(
+            face.send(TestRequest::delete().uri(&path)).await.status,
+            405,
+            "{path}"
+        );
+    }
+    let agent = house.enroll(&face).await;
+    assert_eq!(
+        face.send(checkin_request(&agent, &json!({"status": "online"})))
+            .await
+            .status,
+        200
+    );
+    let nothing = json!({"events": []});
+    assert_eq!(face.send(acks_request(&agent, &nothing)).await.status, 200);
+    assert_eq!(
+        face.send(acks_request(&agent, &nothing)).await.status,
+        429,
+        "the limit holds"
+    );
+}
+
+#[actix_rt::test]
+async fn a11_only_failed_attempts_of_an_address_are_refused_because_of_it() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let stranger = crate::house::stranger();
+    let fail = |address| from(with_key("/api/fleet/agents/enroll", &stranger), address);
+    let mut refused = 0;
+    for _ in 0..150 {
+        let answer = face.send(fail(ADDRESS)).await;
+        if answer.status == 429 {
+            refused += 1;
+            let said = answer.assert_error(429, "RateLimit");
+            assert!(said.contains("without a good key"), "{said}");
+            assert!(!answer.header("retry-after").is_empty());
+        } else {
+            answer.assert_error(401, "ErrUnauthorized");
+        }
+    }
+    assert!(refused > 0);
+    let good = from(checkin_request(&agent, &json!({"status": "online"})), ADDRESS);
+    assert_eq!(face.send(good).await.status, 200);
+    let status = from(TestRequest::with_uri("/api/status"), ADDRESS);
+    assert_eq!(face.send(status).await.status, 200);
+    assert_eq!(
+        face.send(fail("192.0.2.8:4000")).await.status,
+        401,
+        "another address"
+    );
+    let operators = house.operators().await;
+    let admin = from(house.admin(Method::GET, "/api/fleet/agents"), ADDRESS);
+    assert_eq!(operators.send(admin).await.status, 200);
+    assert!(house.scrape().contains("reason=\"failed_attempts\"} "));
+}
+
+#[actix_rt::test]
+async fn a11_one_agents_checkins_leave_the_others_theirs() {
+    let house = House::new().await;
+    let few = RouteLimits {
+        interval: Some(Duration::from_secs(1)),
+        burst: 40,
+        ..RouteLimits::NONE
+    };
+    let face = house
+        .agents_with(options(Limits::default().with(Route::Checkin, few)))
+        .await;
+    let (busy, other) = (house.enroll(&face).await, house.enroll(&face).await);
+    let online = json!({"status": "online"});
+    let mut refused = 0;
+    for _ in 0..60 {
+        // Its policy is due each time: it is answered at once.
+        refused += u32::from(face.send(checkin_request(&busy, &online)).await.status == 429);
+    }
+    assert!(refused >= 20, "{refused}");
+    assert_eq!(face.send(checkin_request(&other, &online)).await.status, 200);
+}
+
+#[actix_rt::test]
+async fn a11_an_agents_newer_poll_takes_the_place_of_the_older() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let first = face.start(poll_request(&agent, 1));
+    until(|| house.fleet.waiting() == 1).await;
+    let second = face.start(poll_request(&agent, 1));
+    assert_eq!(
+        first.await.unwrap().ok(),
+        json!({"action": "checkin", "ack_token": ""})
+    );
+    assert_eq!(house.fleet.waiting(), 1);
+    house.fleet.release_waiters();
+    assert_eq!(second.await.unwrap().status, 200);
+}
+
+#[actix_rt::test]
+async fn a4_a11_one_agents_slow_bodies_leave_the_others_theirs() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let (slow, other) = (house.enroll(&face).await, house.enroll(&face).await);
+    let stalled = || {
+        let payload: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream::pending());
+        let (request, _) = acks_request(&slow, &json!({}))
+            .to_request()
+            .replace_payload(Payload::Stream { payload });
+        let face = face.clone();
+        actix_rt::spawn(async move { face.send_raw(request).await })
+    };
+    let nothing = json!({"events": []});
+    let mut held = Vec::new();
+    let refused = loop {
+        held.push(stalled());
+        let answer = face.send(acks_request(&slow, &nothing)).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    refused.assert_error(429, "MaxLimit");
+    assert!(held.len() < 20, "a few: {}", held.len());
+    assert_eq!(face.send(acks_request(&other, &nothing)).await.status, 200);
+    held.into_iter().for_each(|one| one.abort());
 }

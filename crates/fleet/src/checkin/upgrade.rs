@@ -21,6 +21,12 @@ pub(super) async fn course(
     let mut is_foreign = false;
     if let Some(details) = &mut sent {
         let action = ActionId::from(details.action_id());
+        if action.as_str().len() > 1024 {
+            return Err(FleetError::TooLong {
+                what: "upgrade_details.action_id",
+                most: 1024,
+            });
+        }
         is_foreign = fleet.store.action(&action).await?.is_none();
         if !is_foreign {
             details.normalize()?;

@@ -417,3 +417,81 @@ async fn b3_a_forced_unenrolment_ends_the_open_poll() {
     };
     assert!(matches!(ended, FleetError::AgentInactive { .. }));
 }
+
+#[actix_rt::test]
+async fn a4_a_check_in_is_served_whatever_the_size_of_its_fields_and_nothing_over_a_bound_is_kept() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    let first = CheckinRequest {
+        local_metadata: Some(raw(&json!({"a": 1}))),
+        components: Some(raw(&json!([{"id": "c"}]))),
+        ..house.runs(1)
+    };
+    drop(house.poll(&agent.id, first).await);
+    let large = |bytes: usize| "x".repeat(bytes);
+    let second = CheckinRequest {
+        message: Some(large(1 << 20)),
+        local_metadata: Some(raw(&json!({"a": large(1 << 20)}))),
+        components: Some(raw(&json!([{"id": large(2 << 20)}]))),
+        rollbacks: Some(raw(&json!([{"version": large(1 << 20), "valid_until": "x"}]))),
+        upgrade_details: Some(raw(&json!({"action_id": "u", "state": large(1 << 20)}))),
+        ..house.runs(1)
+    };
+    drop(house.poll(&agent.id, second).await);
+    for field in [
+        "message",
+        "local_metadata",
+        "components",
+        "rollbacks",
+        "upgrade_details",
+    ] {
+        let name = format!("fleet_server_checkin_fields_over_bound_total{{field=\"{field}\"}}");
+        assert!((house.metric(&name) - 1.0).abs() < 0.1, "{field}");
+    }
+    for (field, request) in [
+        (
+            "status",
+            CheckinRequest {
+                status: Some(large(1025)),
+                ..house.runs(1)
+            },
+        ),
+        (
+            "agent_policy_id",
+            CheckinRequest {
+                agent_policy_id: Some(large(1025)),
+                ..house.runs(1)
+            },
+        ),
+        (
+            "ack_token",
+            CheckinRequest {
+                ack_token: Some(large(1025)),
+                ..house.runs(1)
+            },
+        ),
+    ] {
+        let refused = house.checkin(&agent.id, request).await.err().unwrap();
+        assert_eq!(
+            refused,
+            FleetError::TooLong {
+                what: field,
+                most: 1024
+            }
+        );
+    }
+    house.flush().await;
+    let stored = house.agent(&agent.id).await;
+    assert_eq!(stored.local_metadata, Some(raw(&json!({"a": 1}))));
+    assert_eq!(stored.components, Some(raw(&json!([{"id": "c"}]))));
+    let message = stored.last_checkin_message.unwrap();
+    assert!(
+        message.len() < 17 << 10 && message.ends_with("more bytes)"),
+        "{}",
+        message.len()
+    );
+    assert_eq!(
+        (stored.upgrade_details, stored.last_checkin_status.as_deref()),
+        (None, Some("online"))
+    );
+}

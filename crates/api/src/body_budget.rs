@@ -1,0 +1,151 @@
+//! Bytes of request bodies that are held at once: bounded for one client and for all, so that bodies that stall half-way
+//! take no more memory than somebody decided. Counts; never waits and holds no body itself.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::{limits::Limits, route::Route};
+
+/// What the bodies of one listener may hold.
+#[derive(Debug)]
+pub(crate) struct BodyBudget {
+    held: AtomicUsize,
+    most: usize,
+    most_of_one: usize,
+    /// Bytes of those who hold much.
+    ones: Mutex<HashMap<u64, usize>>,
+    hasher: RandomState,
+}
+
+/// A bound is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+impl BodyBudget {
+    /// Room for two of the largest bodies that one client may send, and for many of all.
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let largest = Route::LIMITED.iter().map(|route| {
+            let limits = limits.of(*route);
+            // What is unlimited by decision counts as little: its route has a limit in this version or no body.
+            let (wire, inflated) = (limits.body_bytes, limits.decompressed_bytes);
+            wire.unwrap_or(0).saturating_add(inflated.unwrap_or(0))
+        });
+        let most_of_one = largest.max().unwrap_or(0).saturating_mul(2).max(LEAST_OF_ONE);
+        Self::bounded(most_of_one.saturating_mul(4).max(LEAST), most_of_one)
+    }
+
+    pub(crate) fn bounded(most: usize, most_of_one: usize) -> Arc<Self> {
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            most,
+            most_of_one,
+            ones: Mutex::default(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Nothing yet, of this client's if there is one to tell from others.
+    pub(crate) fn hold(self: &Arc<Self>, client: Option<impl Hash>) -> HeldBytes {
+        HeldBytes {
+            client: client.map(|client| self.hasher.hash_one(client)),
+            budget: Arc::clone(self),
+            bytes: 0,
+            of_one: 0,
+        }
+    }
+}
+
+/// Bytes that a body holds; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    budget: Arc<BodyBudget>,
+    client: Option<u64>,
+    bytes: usize,
+    /// Of these, what is counted as the client's.
+    of_one: usize,
+}
+
+impl HeldBytes {
+    /// Room for so many more.
+    pub(crate) fn grow(&mut self, by: usize) -> Result<(), NoRoom> {
+        let budget = &self.budget;
+        let fits = |held: usize| held.checked_add(by).filter(|held| *held <= budget.most);
+        budget
+            .held
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
+            .map_err(|_| NoRoom)?;
+        self.bytes += by;
+        let Some(client) = self.client.filter(|_| self.bytes > UNCOUNTED) else {
+            return Ok(());
+        };
+        let mut ones = budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = ones.entry(client).or_default();
+        let more = self.bytes - self.of_one;
+        if held.saturating_add(more) > budget.most_of_one {
+            if *held == 0 {
+                ones.remove(&client);
+            }
+            return Err(NoRoom);
+        }
+        *held += more;
+        self.of_one = self.bytes;
+        Ok(())
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        let Some(client) = self.client.filter(|_| self.of_one > 0) else {
+            return;
+        };
+        let mut ones = self.budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = ones.get_mut(&client) {
+            *held = held.saturating_sub(self.of_one);
+            if *held == 0 {
+                ones.remove(&client);
+            }
+        }
+    }
+}
+
+/// Ordinary bodies are smaller; of these a client has only as many as it has requests.
+const UNCOUNTED: usize = 64 * 1024;
+const LEAST_OF_ONE: usize = 16 << 20;
+const LEAST: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a4_bytes_in_flight_are_bounded_for_one_and_for_all() {
+        let (one, all) = (UNCOUNTED * 4, UNCOUNTED * 10);
+        let budget = BodyBudget::bounded(all, one);
+        let mut first = budget.hold(Some("a"));
+        assert_eq!(first.grow(UNCOUNTED * 3), Ok(()));
+        let mut second = budget.hold(Some("a"));
+        assert_eq!(second.grow(UNCOUNTED * 2), Err(NoRoom), "the client's bound");
+        drop(second);
+        let mut third = budget.hold(Some("a"));
+        assert_eq!(third.grow(UNCOUNTED / 2), Ok(()), "ordinary bodies go on");
+        let others: Vec<_> = ["b", "c"]
+            .map(|client| {
+                let mut held = budget.hold(Some(client));
+                assert_eq!(held.grow(UNCOUNTED * 3), Ok(()), "{client}");
+                held
+            })
+            .into();
+        let mut last = budget.hold(Some("d"));
+        assert_eq!(last.grow(UNCOUNTED), Err(NoRoom), "the bound of all");
+        drop((first, third, others, last));
+        assert_eq!(budget.held.load(Ordering::SeqCst), 0);
+        assert!(budget.ones.lock().unwrap().is_empty());
+    }
+}
