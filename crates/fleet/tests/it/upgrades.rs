@@ -227,13 +227,18 @@ async fn ac_41c_a_cancelled_upgrade_and_its_cancel_come_to_an_end() {
         .post(ActionKind::Cancel, json!({"target_id": action.action}))
         .await;
     assert_eq!(is.seen(&cancel).await.0, "IN_PROGRESS");
-    // It is delivered, and the agent drops the upgrade without an acknowledgement of either.
-    is.checkin("9.6.0", None).await;
+    // It is delivered to the agent that still schedules the upgrade.
+    let scheduled = details(
+        &action,
+        "UPG_SCHEDULED",
+        json!({"scheduled_at": "2030-01-01T00:00:00Z"}),
+    );
+    is.checkin("9.6.0", scheduled).await;
     assert_eq!(is.seen(&cancel).await.0, "COMPLETE");
+    assert_eq!(is.seen(&action).await, ("IN_PROGRESS", true, false));
+    // The agent drops it, and acknowledges neither.
     is.checkin("9.6.0", None).await;
-    assert_eq!(is.stored().await.upgraded_at, None);
-    let (state, is_running, _) = is.seen(&action).await;
-    assert!(matches!(state, "CANCELLED" | "FAILED") && !is_running, "{state}");
+    assert_eq!(is.seen(&action).await, ("CANCELLED", false, false));
 }
 
 #[actix_rt::test]

@@ -74,7 +74,10 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Mark(AgentMark::UnenrollmentStarted)),
         select(vec![UpgradeEnd::Reached, UpgradeEnd::Missed]).prop_map(Step::Upgrade),
         select(vec!["uninstall", "orphaned", "key_revoked"]).prop_map(Step::Audit),
-        policy_name().prop_map(Step::Reassign),
+        // Nobody is assigned to one that does not exist (O8).
+        policy_name()
+            .prop_filter("it exists", |name| !name.starts_with("gone"))
+            .prop_map(Step::Reassign),
         Just(Step::Unenroll),
     ]
 }
