@@ -244,9 +244,7 @@ impl Waiting {
             if reasons.released() {
                 return Ok(CheckinReply::Empty);
             }
-            if reasons.agent() {
-                Box::pin(self.reread()).await?;
-            }
+            let is_moved = reasons.agent() && Box::pin(self.reread()).await?;
             if reasons.actions() {
                 match Box::pin(self.due_actions()).await {
                     Ok(Some(reply)) => return Ok(reply),
@@ -254,7 +252,7 @@ impl Waiting {
                     Err(error) => self.goes_on(&error),
                 }
             }
-            if (reasons.policy() || reasons.agent())
+            if (reasons.policy() || is_moved)
                 && let Some(reply) = Box::pin(self.newer_policy()).await
             {
                 return Ok(reply);
@@ -262,23 +260,24 @@ impl Waiting {
         }
     }
 
-    /// The agent's record changed: it may be unenrolled or assigned elsewhere.
-    async fn reread(&mut self) -> Result<(), FleetError> {
+    /// The agent's record changed: it may be unenrolled or assigned elsewhere. Answers whether it is the latter.
+    async fn reread(&mut self) -> Result<bool, FleetError> {
         match self.fleet.store.agent(&self.agent).await {
             Ok(Some(agent)) if agent.is_active => {
-                if agent.policy != self.policy {
+                let is_moved = agent.policy != self.policy;
+                if is_moved {
                     self.policy = agent.policy;
                     self.revision = 0;
                     self.subscription.moved(&self.policy, 0);
                 }
-                Ok(())
+                Ok(is_moved)
             }
             Ok(_) => Err(FleetError::AgentInactive {
                 agent: self.agent.clone(),
             }),
             Err(error) => {
                 self.goes_on(&error.into());
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
@@ -26,7 +27,43 @@ struct Polls {
     is_released: bool,
     entries: BTreeMap<u64, Poll>,
     by_agent: HashMap<AgentId, u64>,
+    changed: Changed,
 }
+
+/// Agents whose record changed a short while ago. A check-in reads its agent before it has a poll that could be woken:
+/// the poll of such an agent looks again.
+#[derive(Debug, Default)]
+struct Changed {
+    at: HashMap<AgentId, Instant>,
+    /// Until then, that is any agent.
+    all_until: Option<Instant>,
+}
+
+impl Changed {
+    fn note(&mut self, agent: &AgentId, now: Instant) {
+        if self.at.len() >= MOST_CHANGED {
+            self.at.retain(|_, at| now < *at + SHORT_WHILE);
+        }
+        if self.at.len() >= MOST_CHANGED {
+            self.note_all(now);
+        }
+        self.at.insert(agent.clone(), now);
+    }
+
+    fn note_all(&mut self, now: Instant) {
+        self.at = HashMap::new();
+        self.all_until = Some(now + SHORT_WHILE);
+    }
+
+    fn holds(&self, agent: &AgentId, now: Instant) -> bool {
+        self.all_until.is_some_and(|until| now < until)
+            || self.at.get(agent).is_some_and(|at| now < *at + SHORT_WHILE)
+    }
+}
+
+/// Longer than a check-in takes to send its body.
+const SHORT_WHILE: Duration = Duration::from_secs(90);
+const MOST_CHANGED: usize = 4096;
 
 #[derive(Debug)]
 struct Poll {
@@ -112,6 +149,9 @@ impl Waiters {
         if polls.is_released {
             wake.wake(RELEASED);
         }
+        if polls.changed.holds(&agent, Instant::now()) {
+            wake.wake(AGENT);
+        }
         let number = polls.next;
         polls.next += 1;
         let older = polls.by_agent.insert(agent.clone(), number);
@@ -142,6 +182,7 @@ impl Waiters {
 
     /// Tells the poll of this agent that its record changed.
     pub(crate) fn wake_for_record(&self, agent: &AgentId) {
+        self.lock().changed.note(agent, Instant::now());
         if let Some(poll) = self.poll_of(agent) {
             self.wake(poll, AGENT);
         }
@@ -149,7 +190,12 @@ impl Waiters {
 
     /// Tells every poll to look for itself.
     pub(crate) fn wake_all(&self) {
-        for poll in self.lock().entries.values() {
+        let mut polls = self.lock();
+        // The feed begins so, before anybody has checked in.
+        if polls.next > 0 {
+            polls.changed.note_all(Instant::now());
+        }
+        for poll in polls.entries.values() {
             poll.wake.wake(ACTIONS | AGENT);
         }
     }
@@ -291,6 +337,22 @@ mod tests {
         drop(second);
         assert_eq!((waiters.count(), waiters.poll_of(&"a".into())), (0, None));
         assert!(waiters.lock().by_agent.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_change_of_the_record_before_there_was_a_poll_wakes_it() {
+        let waiters = Waiters::new(&mut Registry::default());
+        waiters.wake_for_record(&"a".into());
+        assert!(poll(&waiters, "a", 1).woken().now_or_never().unwrap().agent());
+        assert!(poll(&waiters, "b", 1).woken().now_or_never().is_none());
+        for n in 0..=MOST_CHANGED {
+            waiters.wake_for_record(&AgentId::from(n.to_string()));
+        }
+        assert!(waiters.lock().changed.at.len() <= MOST_CHANGED);
+        assert!(
+            poll(&waiters, "b", 1).woken().now_or_never().unwrap().agent(),
+            "more than are remembered: it may be any"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fleet::{
     ActionId, FleetError, RawJson, Settings, Timestamp, UnhealthyReason, actions, agents,
-    checkin::CheckinRequest,
+    checkin::{self, Begun, CheckinRequest},
 };
 use serde_json::json;
 
@@ -416,6 +416,32 @@ async fn b3_a_forced_unenrolment_ends_the_open_poll() {
         panic!("answered")
     };
     assert!(matches!(ended, FleetError::AgentInactive { .. }));
+}
+
+/// The check-in has read its agent, and is still on its way when the agent is unenrolled.
+#[actix_rt::test]
+async fn an_unenrolment_between_authentication_and_poll_ends_the_poll() {
+    let house = House::new().await;
+    let (agent, marker) = (house.enroll().await.agent, house.enroll().await.agent);
+    let told = house.poll(&marker.id, house.runs(1)).await;
+    let read = house.agent(&agent.id).await;
+    for one in [&agent, &marker] {
+        agents::force_unenroll(&house.fleet, &one.id, now())
+            .await
+            .unwrap();
+    }
+    // Once the marker is told, the change of the agent has passed by.
+    assert!(told.answer().await.is_err());
+    let request = house.runs(1);
+    let begun = checkin::begin(&house.fleet, read, "9.6.0", request, Duration::ZERO, now()).await;
+    let Ok(Begun::Wait(waiting)) = begun else {
+        panic!("it waits")
+    };
+    let ended = actix_rt::time::timeout(crate::house::LIMIT, waiting.answer()).await;
+    assert!(matches!(
+        ended.expect("the poll ends"),
+        Err(FleetError::AgentInactive { .. })
+    ));
 }
 
 #[actix_rt::test]
