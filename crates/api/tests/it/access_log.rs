@@ -178,7 +178,7 @@ fn secret_free_id(token: &str) -> String {
 }
 
 #[actix_rt::test]
-async fn a19_strangers_fill_no_more_of_the_log_than_their_budget() {
+async fn strangers_fill_no_more_of_the_log_than_their_budget() {
     let lines = lines();
     let house = House::new().await;
     let face = house.agents().await;

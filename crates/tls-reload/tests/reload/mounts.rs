@@ -102,7 +102,19 @@ fn mounted() {
     let state = site.wait("the look", |state| state.replaced_outside.len() == 1);
     assert_eq!(state.replaced_outside, [inside.join("tls.crt")]);
     assert_eq!(gauge(), Some(1.0));
-    let told = about("was replaced outside");
+    // The state is published first.
+    let since = std::time::Instant::now();
+    let told = loop {
+        let told = about("was replaced outside");
+        if !told.is_empty() {
+            break told;
+        }
+        assert!(
+            since.elapsed() < std::time::Duration::from_secs(30),
+            "it is not told"
+        );
+        std::thread::yield_now();
+    };
     assert_eq!(told.len(), 1, "once, not at each poll: {told:#?}");
     assert_eq!(told[0].level, log::Level::Warn);
     assert!(
