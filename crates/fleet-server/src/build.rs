@@ -1,6 +1,6 @@
 //! Version, commit and time of this build.
 
-/// Our own version.
+/// Version of this program, which is not the release that agents are told (`fleet.compatible`).
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit, if the build set it.

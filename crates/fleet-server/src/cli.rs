@@ -24,11 +24,11 @@ use crate::build;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// All is well.
+    /// The command did what was asked, or the answer is yes.
     Success,
-    /// It did not work, or the answer is no.
+    /// The command failed, or the answer is no.
     Failure,
-    /// It works, with warnings that were asked to count.
+    /// Only warnings were found, and `--strict` was given.
     Warnings,
 }
 
@@ -123,7 +123,7 @@ impl GlobalArgs {
         self.data_dir.clone().unwrap_or_else(|| PathBuf::from("./data"))
     }
 
-    /// Whether the command line says anything of a configuration.
+    /// Whether the command line names any configuration: a file, a setting or a data directory.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         !self.files.is_empty() || !self.settings.is_empty()
@@ -153,7 +153,7 @@ impl GlobalArgs {
 /// Runs the command that was given.
 ///
 /// # Errors
-/// What stopped it, for people.
+/// Whatever stopped the command; the text is meant for the operator.
 pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
     if cli.version {
         writeln!(

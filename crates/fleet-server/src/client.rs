@@ -1,4 +1,4 @@
-//! How the client sub-commands reach a server: where it is, whom to trust, which key to show.
+//! How the client sub-commands reach a server: its URL, the trusted CA, the API key.
 //!
 //! What is not given on the command line is taken from `DATA/quickstart.json`.
 
@@ -69,7 +69,9 @@ impl Client {
         let trust = match ca {
             Some(path) => Trust::Signed(authorities(&path)?),
             None if url.starts_with("https:") => {
-                bail!("whom to trust? give --ca with the certificate of the CA that signed the server's");
+                bail!(
+                    "no trusted CA is known: give --ca with the certificate of the CA that signed the server's"
+                );
             }
             None => Trust::Signed(Vec::new()),
         };
@@ -126,7 +128,7 @@ impl Client {
         }
     }
 
-    /// Like [`Client::new`], but trusts whoever answers; therefore it knows no key.
+    /// Like [`Client::new`], but accepts any certificate, and therefore never sends a key.
     ///
     /// # Errors
     /// No URL is known.
@@ -167,7 +169,7 @@ impl Client {
     }
 }
 
-/// The server's URL without a final slash, and what quickstart has written of it.
+/// The server's URL without a final slash, and the facts that quickstart wrote about it.
 fn address(args: &ClientArgs, data: &Path, target: Target) -> Result<(String, Option<QuickstartFacts>)> {
     let facts_path = data.join("quickstart.json");
     let facts = QuickstartFacts::read(&facts_path)
@@ -178,7 +180,7 @@ fn address(args: &ClientArgs, data: &Path, target: Target) -> Result<(String, Op
     });
     let Some(url) = args.url.clone().or(known_url) else {
         bail!(
-            "which server? give --url, or --data-dir of a server started by quickstart ({} does not name one)",
+            "no server is named: give --url, or --data-dir of a server started by quickstart ({} does not name one)",
             facts_path.display()
         );
     };
@@ -195,7 +197,7 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     pem_file::certificates("CA", path).context("the CA cannot be used")
 }
 
-/// What the client shows of itself, if it was told to.
+/// The client certificate, if one was given.
 fn identity(args: &ClientArgs) -> Result<Option<Identity>> {
     let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! The data directory, before anything is kept in it: made if it is missing, and refused with one sentence that
-//! names the remedy if nothing can be kept there.
+//! The data directory before its first use: created if it is missing, and refused with one sentence that
+//! names the remedy if it cannot be written to.
 
 use std::{io, path::Path};
 

@@ -1,4 +1,4 @@
-//! What the first start makes so that somebody can use the server: the operator's key, the first policy and
+//! What the first start creates so that the server can be used: the operator's key, the first policy and
 //! its enrollment token. Later starts find and keep it; nothing that exists is overwritten.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use fleet::{ApiKey, Fleet, FleetError, Timestamp, policies::DEFAULT_POLICY};
 
 use crate::private_file;
 
-/// Where the secrets of the first start lie and what is preset.
+/// Where the secrets of the first start are stored and which of them the operator preset.
 #[derive(Clone, Debug)]
 pub(crate) struct FirstStart {
     /// File of the operator's key; made if missing.
@@ -23,7 +23,7 @@ pub(crate) struct FirstStart {
     pub store_is_new: bool,
 }
 
-/// What is there after the start.
+/// The secrets that exist after the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Secrets {
     /// The operator's key.
@@ -36,7 +36,7 @@ impl FirstStart {
     /// Makes what is missing. Blocking file work: a few small files, once, before anything listens.
     ///
     /// # Errors
-    /// A file that can not be read or written, a text in it that is no key, or the store's fault.
+    /// A file that cannot be read or written, a text in it that is not a key, or a store error.
     pub(crate) async fn ensure(&self, fleet: &Fleet, now: Timestamp) -> Result<Secrets> {
         self.report_lost_store();
         let admin_key = self.ensure_admin_key(fleet, now).await?;
@@ -54,9 +54,9 @@ impl FirstStart {
         })
     }
 
-    /// The store is made before these files: beside a new store they are of one that is gone.
+    /// The store is created before these files, so files beside a new store belong to a store that was lost.
     fn report_lost_store(&self) {
-        // Elsewhere the operator may have laid down a key of his own.
+        // Elsewhere the operator may have put a key of their own.
         let has_made_key = self.admin_key.parent() == self.made_token.parent() && self.admin_key.exists();
         let witness = if has_made_key {
             &self.admin_key
@@ -118,10 +118,10 @@ impl FirstStart {
         match policy_of(fleet, &token).await? {
             Ok(policy) => Ok(Some((policy, token))),
             Err(cause) => {
-                // Whoever revokes the first token does so on purpose.
+                // Revoking the first token is a deliberate act, so this is not a warning.
                 log::info!(
                     "file.path":% = self.made_token.display(), "error.message":% = cause;
-                    "the enrollment token in {} admits no agents any more: {cause}; the admin API makes others",
+                    "the enrollment token in {} no longer admits agents: {cause}; create another with the admin API",
                     self.made_token.display()
                 );
                 Ok(None)
@@ -141,7 +141,7 @@ impl FirstStart {
         }
         let key = fleet::operators::ensure_key(fleet, existing, now)
             .await
-            .with_context(|| format!("the admin key in {} can not be used", self.admin_key.display()))?;
+            .with_context(|| format!("the admin key in {} cannot be used", self.admin_key.display()))?;
         if is_new {
             write_key(&self.admin_key, &key)?;
             log::info!("file.path":% = self.admin_key.display(); "made the admin API key");
@@ -151,8 +151,8 @@ impl FirstStart {
 
     async fn bootstrap(&self, fleet: &Fleet, preset: Option<ApiKey>, now: Timestamp) -> Result<()> {
         let is_preset = preset.is_some();
-        // The token's file is written before the store knows the token: a crash between the two leaves a file
-        // whose token is tried again, never a token that nobody has.
+        // The token's file is written before the store has the token: a crash between the two leaves a file
+        // whose token is registered at the next start, never a registered token that nobody has.
         let token = match preset {
             Some(token) => token,
             None => match read_key(&self.made_token)? {
@@ -201,14 +201,14 @@ pub(crate) fn made_token(data: &Path) -> PathBuf {
 /// The key in a file, or `None` if there is no file.
 ///
 /// # Errors
-/// It can not be read, or holds something else.
+/// It cannot be read, or holds something else.
 pub(crate) fn read_key(path: &Path) -> Result<Option<ApiKey>> {
     let text =
         private_file::read_text(path, 4096).with_context(|| format!("cannot read {}", path.display()))?;
     text.map(|text| {
         let key = ApiKey::from_token(&text).with_context(|| {
             format!(
-                "{} holds no API key: base64 of id:secret is expected; {MAKE_ONE}",
+                "{} does not hold an API key: base64 of id:secret is expected; {MAKE_ONE}",
                 path.display()
             )
         })?;
@@ -230,7 +230,7 @@ fn write_key(path: &Path, key: &ApiKey) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Only a fast hash is kept of a secret, so nothing but its length stands against guessing: 22 characters of
+/// Only a fast hash of a secret is stored, so only its length protects it from guessing: 22 characters of
 /// base64 are 128 bits.
 const LEAST_SECRET: usize = 22;
 const MAKE_ONE: &str =

@@ -1,6 +1,6 @@
-//! The server's one program: command line, configuration, logging, and the wiring of all other rooms.
+//! The server program: command line, configuration, logging, and the wiring of all other crates.
 //!
-//! `main` parses the command and calls it; everything else lies here, so that tests reach it.
+//! `main` parses the command and calls it; everything else is here, so that tests can reach it.
 
 pub(crate) mod build;
 pub mod cli;

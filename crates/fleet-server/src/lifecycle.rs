@@ -21,7 +21,7 @@ use crate::{
     succession::{self, Predecessor, Successor},
 };
 
-/// What a process that serves begins with, before it reads its configuration.
+/// What a serving process sets up before it reads its configuration.
 pub(crate) struct Beginning {
     /// Taken over first, so that no signal is lost or fatal.
     signals: Signals,
@@ -130,23 +130,23 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// What ends serving.
+/// Why serving ended.
 enum End {
     Stop(&'static str),
     Restart,
 }
 
-/// What came of an attempt to give the place to a new process.
+/// The outcome of an attempt to hand over to a new process.
 enum Place {
-    /// It serves, or a stop came in between; this process is done.
+    /// The new process serves, or a stop was requested meanwhile; this process ends.
     Given,
-    /// It was not prepared; nothing has stopped.
+    /// The new process did not get ready; this one never stopped serving.
     Kept,
-    /// It failed when everything was closed for it.
+    /// The new process failed after this one had closed everything; this one starts again.
     Returned,
 }
 
-/// The outside that a running server answers to.
+/// What a running server reacts to: signals, the predecessor, the service manager.
 struct Service<'a> {
     beat: Option<Interval>,
     signals: &'a mut Signals,
@@ -178,7 +178,7 @@ impl Service<'_> {
                 }
             };
             match request {
-                // One that runs may have read before the change that this request is about.
+                // A reload under way may have read the files before the change that this request is about.
                 Request::Reload if reload.is_some() => again = true,
                 Request::Reload => {
                     reloading();
@@ -284,9 +284,9 @@ fn keep_outcome(data: &Path, to: Option<u32>, gap: Option<Duration>, error: Opti
         gap_ms: gap.and_then(|gap| u64::try_from(gap.as_millis()).ok()),
         error,
     };
-    // One small file, when nothing waits for this thread.
+    // One small file, at a moment when no request waits for this thread.
     if let Err(error) = outcome.write(data) {
-        log::warn!("error.message":% = error; "how the restart went cannot be kept in {}: {error}", data.display());
+        log::warn!("error.message":% = error; "cannot write the outcome of the restart to {}: {error}", data.display());
     }
 }
 
@@ -304,7 +304,7 @@ const READY: [NotifyState<'_>; 2] = [NotifyState::Ready, NotifyState::Status("se
 fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        // Without the time a manager that waits for it would end the service.
+        // A service manager that waits for the time stamp would end the service without it.
         Err(error) => log::warn!("cannot tell the service manager of a reload: {error}"),
     }
 }
@@ -316,7 +316,7 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Resolves when a stop is asked for once more: whoever does that will not wait for slow clients.
+/// Resolves at a second request to stop: slow clients are then no longer waited for.
 async fn asked_again(signals: &mut Signals) {
     let signal = stop(signals).await;
     log::warn!("event.action" = "stop", "signal" = signal; "{signal} again: requests under way are cut");

@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::private_file;
 
-/// Where the authority and the server's pair lie.
+/// Paths of the authority and of the server's certificate and key.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalCa {
     /// The CA certificate that agents trust.
@@ -29,7 +29,7 @@ pub(crate) struct LocalCa {
 }
 
 impl LocalCa {
-    /// The paths under a data directory; nothing is touched.
+    /// The paths under a data directory; reads and writes nothing.
     #[must_use]
     pub(crate) fn under(data: &Path) -> Self {
         let dir = data.join("certs");
@@ -41,7 +41,7 @@ impl LocalCa {
         }
     }
 
-    /// Makes what is missing: the CA (10 years), and a server certificate (397 days) for `localhost`, the
+    /// Creates what is missing: the CA (10 years), and a server certificate (397 days) for `localhost`, the
     /// host's name and the loopback addresses, which is renewed from its last 30 days on.
     ///
     /// # Errors

@@ -28,12 +28,12 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Whether its lines stand on standard error, beside what the program says there itself.
+    /// Whether it writes to standard error, where the program's own messages go too.
     pub(crate) fn is_stderr(&self) -> bool {
         self.is_stderr
     }
 
-    /// Brings everything to the disk.
+    /// Flushes and syncs the files.
     pub(crate) fn close(self) {
         log::logger().flush();
         if let Some(files) = self.files {
@@ -45,7 +45,7 @@ impl Logs {
 /// Opens the log as the configuration says. Once per process.
 ///
 /// # Errors
-/// The log files can not be made.
+/// The log files cannot be made.
 pub(crate) fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {
@@ -53,7 +53,7 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
         false => log::LevelFilter::Off,
     };
     builder.filter_level(level).write_style(WriteStyle::Never);
-    // What libraries say at debug and below is about themselves.
+    // Debug lines of these libraries are about their own internals.
     for noisy in [
         "actix_server",
         "actix_http",
@@ -65,11 +65,11 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
     ] {
         builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
     }
-    // It calls what a client did an error, without saying which one; the listener counts it and names the client.
+    // It logs clients' mistakes as errors without naming the client; the listener counts them and names the client.
     builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
-    // The kernel tells the end of a watched directory twice, to its own watch and to its parent's; notify takes the
-    // watch down at both and warns at the second (`WatchNotFound`): at each kubelet swap, for nothing. What stops
-    // events is told by tls-reload itself.
+    // The kernel reports the removal of a watched directory twice, to its own watch and to its parent's; notify removes the
+    // watch at both and warns at the second (`WatchNotFound`), so each kubelet swap would log a false warning. A watch
+    // that really stops is reported by tls-reload.
     builder.filter_module("notify", level.min(log::LevelFilter::Error));
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
@@ -82,7 +82,7 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
                 directory.display()
             )
         })?;
-        // A server that is silent where it was started leaves one wondering.
+        // Without this line a server started in a terminal would print nothing there.
         files::say(&format!(
             "the log is in {}/{}-*.ndjson; logging.to_stderr: true shows it here",
             opened.directory().display(),
@@ -116,7 +116,7 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
     })
 }
 
-/// The log without what peers could flood it with.
+/// The log, without records that peers could flood it with.
 struct Admitted(env_logger::Logger);
 
 impl log::Log for Admitted {

@@ -1,7 +1,7 @@
-//! Where the server of a configuration is, and how a client on the same host knows it.
+//! The address of the server that a configuration describes, and how a client on the same host verifies it.
 //!
-//! Its certificate seldom names `localhost`. So the connection goes to the admin listener's address, but asks for a
-//! name that the configured certificate has, and trusts who signed it: `ca.crt` beside it, else its own chain.
+//! Its certificate seldom names `localhost`. So the client connects to the admin listener's address, but asks for a
+//! name that the configured certificate has, and trusts its issuer: `ca.crt` beside it, else its own chain.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -25,7 +25,7 @@ use crate::{pem_file, planning, server::reachable};
 pub(crate) struct OwnServer {
     /// The admin API; its host is a name of the certificate.
     pub url: String,
-    /// Where that really is.
+    /// Socket addresses of the admin listener.
     pub addresses: Vec<SocketAddr>,
     /// Who may have signed the certificate; empty without TLS.
     pub authorities: Vec<CertificateDer<'static>>,
@@ -34,10 +34,10 @@ pub(crate) struct OwnServer {
 }
 
 impl OwnServer {
-    /// Reads it from a configuration. `ca` is whom the operator trusts, if he says so.
+    /// Reads it from a configuration. `ca` is the CA that the operator named, if any.
     ///
-    /// Also with files on the disk that can not be served, which is when somebody looks: the server then shows what
-    /// it served before.
+    /// Works also when the files on the disk cannot be served, which is when the command is needed: the server then shows
+    /// the certificate that it served before.
     ///
     /// # Errors
     /// The admin API is off or has no fixed port, or nothing says whom to trust.
@@ -52,13 +52,13 @@ impl OwnServer {
         let host = reachable(&admin.host);
         let addresses: Vec<_> = (host.trim_matches(['[', ']']), admin.port)
             .to_socket_addrs()
-            .with_context(|| format!("admin.host {host} can not be resolved"))?
+            .with_context(|| format!("admin.host {host} cannot be resolved"))?
             .collect();
         let (scheme, name, authorities) = match admin.tls.or(plan.agents.tls) {
             None => ("http", host, Vec::new()),
             Some(settings) => {
                 let certificate = file(&settings);
-                // What is wrong with it is not this command's matter: the server's answer tells.
+                // An unreadable certificate is not an error here: the server's answer reports it.
                 let chain = certificate
                     .and_then(|path| pem_file::certificates("certificate", path).ok())
                     .unwrap_or_default();
@@ -91,8 +91,8 @@ fn file(settings: &Settings) -> Option<&Path> {
     }
 }
 
-/// Whom to trust without being told: `ca.crt` beside the certificate. Else intermediates may vouch for a leaf of
-/// theirs, and a self-signed leaf for itself.
+/// The CA to trust when none was named: `ca.crt` beside the certificate. Else its intermediates may vouch for a leaf
+/// that they signed, and a self-signed leaf for itself.
 fn beside(
     certificate: Option<&Path>,
     chain: Vec<CertificateDer<'static>>,
@@ -104,7 +104,7 @@ fn beside(
     };
     authorities.extend(chain);
     if authorities.is_empty() {
-        bail!("the configured certificate can not be read and there is no ca.crt beside it: give --ca");
+        bail!("the configured certificate cannot be read and there is no ca.crt beside it: give --ca");
     }
     Ok(authorities)
 }

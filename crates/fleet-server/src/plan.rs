@@ -1,4 +1,4 @@
-//! What a server is started with: plain values, decided, nothing to be checked again.
+//! The values that a server is started with. They are final: nothing checks them again.
 //!
 //! The configuration layer makes it from files and flags; `server` carries it out.
 
@@ -16,9 +16,9 @@ pub(crate) struct Plan {
     pub http: Option<(String, u16)>,
     /// What the first start makes.
     pub bootstrap: BootstrapPlan,
-    /// The domain. Without `fleet_hosts` the agents' own address is taken.
+    /// Settings of the domain. Without `fleet_hosts` the agents' listener's address is used.
     pub fleet: fleet::Settings,
-    /// How long requests may take to finish after the stop was asked for.
+    /// How long requests may take to finish after a stop was requested.
     pub drain: Duration,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct AgentsPlan {
     pub host: String,
     /// Its port; 0: a free one.
     pub port: u16,
-    /// Port of the internal listener on `localhost`; 0: a free one. `None`: the external one stands there.
+    /// Port of the internal listener on `localhost`; 0: a free one. `None`: the external one already listens there.
     pub internal_port: Option<u16>,
     /// Certificates; `None`: plain HTTP.
     pub tls: Option<tls_reload::Settings>,
@@ -42,7 +42,6 @@ pub(crate) struct AgentsPlan {
 
 /// The admin listener.
 pub(crate) struct AdminPlan {
-    /// Host.
     pub host: String,
     /// Port; 0: a free one.
     pub port: u16,

@@ -155,7 +155,7 @@ fn tls(section: &str, ssl: &Ssl) -> Result<tls_reload::Settings> {
     Ok(settings)
 }
 
-/// What a limit beyond this machine's memory means: as much as there is.
+/// A limit beyond `usize` counts as the largest `usize`.
 fn usize_of(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }

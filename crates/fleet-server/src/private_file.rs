@@ -15,7 +15,7 @@ pub(crate) fn ensure_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces the file with `content`: readers see the old or the new whole, and after a crash too.
+/// Replaces the file with `content` atomically: readers see the old or the new content, also after a crash.
 ///
 /// # Errors
 /// The operating system's; the old file stays then.
@@ -23,7 +23,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path);
     let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // Only tidying up: the error that counts is the one above.
+        // Best-effort clean-up: the error to report is the one above.
         let _ = fs::remove_file(&temporary);
     }
     written.and_then(|()| sync_parent(path))

@@ -31,9 +31,9 @@ pub(crate) struct QuickstartFacts {
     pub needs_client_certificate: bool,
     /// The policy that the token enrols into.
     pub policy_id: Option<String>,
-    /// Usable as it is after `ApiKey `.
+    /// Base64 of `id:secret`, as it goes behind `ApiKey ` in a header.
     pub enrollment_token: Option<String>,
-    /// Usable as it is after `ApiKey `.
+    /// Base64 of `id:secret`, as it goes behind `ApiKey ` in a header.
     pub admin_api_key: Option<String>,
 }
 
@@ -110,7 +110,7 @@ impl fmt::Display for QuickstartFacts {
     }
 }
 
-/// As a shell reads it.
+/// Quoted for a POSIX shell.
 fn quoted(text: &str) -> String {
     let is_plain = text
         .bytes()

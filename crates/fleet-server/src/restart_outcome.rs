@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::private_file;
 
-/// One attempt.
+/// The outcome of one attempt to replace the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestartOutcome {
     /// When it ended, RFC 3339.
     pub(crate) at: String,
-    /// The process that was asked.
+    /// Id of the process that was to be replaced.
     pub(crate) from: u32,
-    /// The process that serves now; absent: the one that was asked goes on.
+    /// Id of the process that serves now; absent: the old one still serves.
     pub(crate) to: Option<u32>,
-    /// For how long nobody accepted; connections queued meanwhile.
+    /// Milliseconds during which no process accepted; connections queued in the kernel.
     pub(crate) gap_ms: Option<u64>,
     /// Why it failed.
     pub(crate) error: Option<String>,
@@ -37,7 +37,7 @@ impl RestartOutcome {
             .transpose()
     }
 
-    /// Keeps it.
+    /// Writes it, replacing the outcome before.
     ///
     /// # Errors
     /// The operating system's.

@@ -1,6 +1,6 @@
 //! Builds store, certificates, domain and listeners in order, and takes them down in reverse.
 //!
-//! In: a [`Plan`]. Out: a [`Prepared`] server, whose sockets listen, and from it, also more than once, a [`Running`]
+//! In: a [`Plan`]. Out: a [`Prepared`] server, whose sockets listen, and from it (repeatedly, if need be) a [`Running`]
 //! one, whose listeners accept. It decides only what needs a bound port or the
 //! machine: the URLs of the listeners, and the host that agents are told if the plan names none.
 
@@ -32,7 +32,7 @@ use crate::{
 /// A server whose listeners accept.
 pub(crate) struct Running {
     server: ServerHandle,
-    /// Serves until the very end: a drain is watched, and says that it is one.
+    /// Metrics and probes, which are served during the drain too, so that it can be observed.
     probe: Option<ServerHandle>,
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
@@ -41,7 +41,7 @@ pub(crate) struct Running {
     drain: Duration,
     /// What a client needs to know of it.
     pub addresses: Addresses,
-    /// Keys of the first start.
+    /// Keys that the first start created.
     pub secrets: Secrets,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Prepared {
     admin_tls: Option<ListenerTls>,
     /// Second handles of all listening sockets, so that they outlive a [`Running`].
     sockets: PassedSockets,
-    /// What the first start found or made; a later one does not depend on the files any more.
+    /// Set by the first start; a later one does not read the files again.
     secrets: OnceCell<Secrets>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn prepare(plan: Plan, mut passed: PassedSockets) -> Result<Pre
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
         Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
-        // The configuration has said so.
+        // A notice about plain HTTP was logged when the configuration was read.
         None => None,
     };
     let admin_tls = match plan.admin.as_ref().and_then(|admin| admin.tls.clone()) {
@@ -128,12 +128,12 @@ impl Prepared {
         &self.plan.data
     }
 
-    /// From now on the sockets end with the running server.
+    /// Closes these handles: from now on the sockets close with the running server.
     pub(crate) fn release_sockets(&mut self) {
         self.sockets = PassedSockets::default();
     }
 
-    /// Whether this program could open the store, also while another process has it open.
+    /// Checks that this program could open the store, even while another process has it open.
     ///
     /// # Errors
     /// Why it could not, with a hint.
@@ -181,7 +181,7 @@ impl Prepared {
         })
     }
 
-    /// Opens the store and starts everything. When this returns, every listener accepts and has said so in the log.
+    /// Opens the store and starts everything. When this returns, every listener accepts and is named in the log.
     ///
     /// # Errors
     /// One clear sentence about what is in the way, with a hint where there is a remedy.
@@ -322,11 +322,11 @@ async fn accept(builder: ServerBuilder) -> Result<ServerHandle> {
 }
 
 impl Running {
-    /// Reads the certificates now, and says of each set how that went, also if it was said before: somebody asked.
+    /// Reads the certificates now and logs the outcome of each set, even an unchanged one: an operator asked for it.
     pub(crate) async fn reload_certificates(&self) {
         for (set, outcome) in self.tls.reload(Trigger::Signal).await {
             let level = match outcome.result {
-                // The reloader's own error line says it once; who asks again is answered again.
+                // The reloader logs a failure only once; each request gets its own line.
                 ReloadResult::Failure | ReloadResult::Disabled => log::Level::Warn,
                 ReloadResult::Success | ReloadResult::Unchanged => log::Level::Info,
             };
@@ -338,13 +338,13 @@ impl Running {
         }
     }
 
-    /// The served certificate and key as paths, if TLS is on and they are files.
+    /// The certificates of all listeners.
     #[must_use]
     pub(crate) fn tls(&self) -> &TlsSets {
         &self.tls
     }
 
-    /// Resolves when the listeners have ended on their own, which only a fault does.
+    /// Resolves when the listeners have ended without being stopped, which only a fault causes.
     pub(crate) async fn ended(&self) {
         match &self.probe {
             Some(probe) => tokio::select! {
@@ -368,7 +368,7 @@ impl Running {
             () = hurry => self.server.drain(Duration::ZERO).await,
         };
         if drained.cut > 0 {
-            log::warn!("connections" = drained.cut; "the drain was over before all requests were");
+            log::warn!("connections" = drained.cut; "the drain timed out; the remaining connections were cut");
         }
         self.fleet.stop().await;
         let closed = self.store.close().await;
@@ -424,7 +424,7 @@ fn url(scheme: &str, host: &str, port: u16) -> String {
     }
 }
 
-/// This machine's name, as agents elsewhere may know it.
+/// This machine's host name, by which agents on other machines may reach it.
 #[must_use]
 pub(crate) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -435,8 +435,8 @@ pub(crate) fn host_name() -> String {
     }
 }
 
-/// For a probe or a scrape that is under way when everything else has ended.
+/// Grace for a probe or a scrape that is under way when everything else has ended.
 const LAST_PROBE: Duration = Duration::from_secs(1);
 
-/// Where the internal listener is: only programs on this host reach it.
+/// Host of the internal listener, which only programs on this machine can reach.
 const INTERNAL_HOST: &str = "localhost";

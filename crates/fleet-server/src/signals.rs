@@ -23,12 +23,12 @@ pub(crate) struct Signals {
     quit: Signal,
     hang_up: Signal,
     user: Signal,
-    /// Held so that a file at the process's size limit is an error of its write, as a full disk is, and not the end.
+    /// Held so that a write beyond the file size limit fails (SIGXFSZ is caught) instead of ending the process.
     _file_limit: Signal,
 }
 
 impl Signals {
-    /// Takes the signals over from their default effect.
+    /// Installs handlers in place of the signals' default effects.
     ///
     /// # Errors
     /// The operating system's.

@@ -1,4 +1,4 @@
-//! A running server gives its place to a new process of the same program, and no client notices.
+//! A running server hands over to a new process of the same program without refusing a connection.
 //!
 //! ```text
 //! predecessor                            successor: same arguments, sockets as LISTEN_FDS, channel as stdin
@@ -44,7 +44,7 @@ impl Successor {
     /// Starts this program anew with the sockets and waits until it is prepared.
     ///
     /// # Errors
-    /// Why it is not; the process is gone then.
+    /// Why it did not get ready; the process has ended.
     pub(crate) async fn prepare(sockets: &PassedSockets) -> Result<Self> {
         let (mine, theirs) = StdStream::pair()?;
         mine.set_nonblocking(true)?;
@@ -59,7 +59,7 @@ impl Successor {
         Ok(successor)
     }
 
-    /// Lets it serve: everything of this process that it needs is closed. Gives its process id.
+    /// Lets it serve; the caller has closed everything that it needs. Returns its process id.
     ///
     /// # Errors
     /// Why it does not serve.
@@ -70,14 +70,14 @@ impl Successor {
         Ok(self.child.id())
     }
 
-    /// The service manager knows of it.
+    /// Tells it that the service manager knows its process id.
     pub(crate) async fn serve(&mut self) -> io::Result<()> {
         self.channel.send(SERVE).await
     }
 }
 
 impl Drop for Successor {
-    /// One that does not serve is gone afterwards, with all that it held.
+    /// Ends a process that does not serve, and waits for its end, so that it holds nothing any more.
     fn drop(&mut self) {
         if self.serves {
             return;
@@ -106,7 +106,7 @@ impl Predecessor {
         }
         let channel = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         channel.set_nonblocking(true).with_context(|| {
-            format!("{IS_SUCCESSOR} is set, but standard input is no channel to a predecessor")
+            format!("{IS_SUCCESSOR} is set, but standard input is not a channel to a predecessor")
         })?;
         Ok(Some(Self {
             channel: Channel::new(UnixStream::from_std(channel)?),
@@ -179,7 +179,7 @@ impl Channel {
 
 fn spawn(sockets: &PassedSockets, channel: StdStream) -> Result<Child> {
     let mut arguments = env::args_os();
-    // As it was called, so that a program that was replaced on the disk is the new one.
+    // The path that this program was started by, so that a program replaced on the disk is picked up.
     let program = arguments.next().unwrap_or_else(|| OsString::from("fleet-server"));
     let (mut names, mut mappings) = (Vec::new(), Vec::new());
     for ((name, socket), child_fd) in sockets.iter().zip(FIRST_FD..) {
@@ -195,7 +195,7 @@ fn spawn(sockets: &PassedSockets, channel: StdStream) -> Result<Child> {
         .env("LISTEN_FDS", mappings.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"))
         .env(IS_SUCCESSOR, "1")
-        // Both name this process.
+        // Both hold this process's id.
         .env_remove("LISTEN_PID")
         .env_remove("WATCHDOG_PID")
         .stdin(Stdio::from(OwnedFd::from(channel)))
@@ -208,7 +208,7 @@ fn spawn(sockets: &PassedSockets, channel: StdStream) -> Result<Child> {
 /// predecessor's. Call it once, before there are other threads: it changes the environment.
 ///
 /// # Errors
-/// One of them is no listening TCP socket.
+/// One of them is not a listening TCP socket.
 pub(crate) fn passed_sockets() -> Result<PassedSockets> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -227,7 +227,7 @@ pub(crate) fn passed_sockets() -> Result<PassedSockets> {
 }
 
 const IS_SUCCESSOR: &str = "FLEET_SERVER_SUCCESSOR";
-/// What systemd begins with.
+/// The first descriptor that systemd passes (`SD_LISTEN_FDS_START`).
 const FIRST_FD: i32 = 3;
 
 const PREPARED: &str = "prepared";
@@ -237,9 +237,9 @@ const SERVE: &str = "serve";
 const FAILED: &str = "failed: ";
 const LONGEST_LINE: u64 = 16 * 1024;
 
-/// Configuration, certificates, a look at the store.
+/// Limit for reading configuration and certificates and checking the store.
 const PREPARING: Duration = Duration::from_secs(60);
-/// Opening the store may include a migration.
+/// Limit for opening the store, which may include a migration.
 const OPENING: Duration = Duration::from_secs(300);
-/// The predecessor's requests under way, and its last writes.
+/// Limit for the predecessor's drain and its last writes.
 const DRAINING: Duration = Duration::from_secs(600);

@@ -40,7 +40,7 @@ impl TlsSets {
         metrics: ReloadMetrics,
     ) -> Result<ListenerTls> {
         let handshakes = metrics.handshakes();
-        // The actor lives on a thread of its own: nothing that a listener does can hold it up.
+        // The actor has a thread of its own, so that no listener can delay it.
         let start = move || Reloader::new(settings).metrics(metrics).spawn_system();
         let handle = actix_rt::task::spawn_blocking(start)
             .await?
@@ -56,7 +56,7 @@ impl TlsSets {
         self.sets.first().map(|(_, handle)| handle)
     }
 
-    /// Reads every set now and says how that went, by the set's name.
+    /// Reads every set now and returns each outcome with the set's name.
     pub(crate) async fn reload(&self, trigger: Trigger) -> Vec<(&'static str, ReloadOutcome)> {
         join_all(self.sets.iter().map(async |(name, handle)| {
             let outcome = match timeout(PATIENCE, handle.reload_now(trigger)).await {
@@ -81,15 +81,15 @@ fn still_reading(handle: &ReloadHandle) -> ReloadOutcome {
         result: ReloadResult::Failure,
         fingerprint: state.generation.fingerprint().to_owned(),
         message: format!(
-            "the certificate files are still being read after {} seconds; what was served stays",
+            "the certificate files are still being read after {} seconds; the previous certificates are served meanwhile",
             PATIENCE.as_secs()
         ),
-        hint: Some("see whether their file system answers; GET /api/tls tells how it ends".to_owned()),
+        hint: Some("check that their file system responds; GET /api/tls shows the outcome".to_owned()),
         reason: None,
     }
 }
 
-/// A reload ends within this time unless the disk does not respond.
+/// How long a reload is waited for; only a disk that does not respond takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[async_trait]
@@ -114,7 +114,7 @@ impl TlsAdmin for TlsSets {
     }
 }
 
-/// reload.md 8.3: a failed reload or a certificate near its end is seen, and takes no server out of service.
+/// reload.md 8.3: a failed reload or a certificate near its end shows as degraded; the server stays in service.
 impl PartHealth for TlsSets {
     fn parts(&self) -> Vec<Part> {
         let part = |(name, handle): &(&'static str, ReloadHandle)| Part {

@@ -44,7 +44,7 @@ pub enum FleetError {
     /// The check-in has no status.
     #[error("checkin status missing")]
     StatusMissing,
-    /// An id that can not be used.
+    /// An id that cannot be used.
     #[error(
         "{what} {found}: it must be 1 to 256 letters, digits or any of {}",
         spaced(marks)
@@ -74,7 +74,7 @@ pub enum FleetError {
     /// A policy that no agent could use.
     #[error("invalid policy: {reason}")]
     InvalidPolicy { reason: String },
-    /// A stored policy that can not be delivered.
+    /// A stored policy that cannot be delivered.
     #[error("policy {policy} cannot be delivered: {reason}")]
     UndeliverablePolicy { policy: PolicyId, reason: String },
     /// An action that agents would refuse.

@@ -97,7 +97,7 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
         let (named, changes) = settings(&state, &mut call).await?;
         if named.is_some_and(|named| named != id.as_str()) {
             return Err(ApiError::Invalid(
-                "id can not be changed: it must be the one in the path".into(),
+                "id cannot be changed: it must be the one in the path".into(),
             ));
         }
         changes
@@ -249,7 +249,7 @@ fn without_effect(members: &Map<String, Value>) -> Option<&str> {
 
 /// What the operator wrote, with what the server knows.
 fn item(revision: &PolicyRevision) -> Map<String, Value> {
-    // Settings are what this server stored; if they can not be read, the policy is still shown.
+    // Settings are what this server stored; if they cannot be read, the policy is still shown.
     let mut item: Map<String, Value> = revision.settings.read().unwrap_or_default();
     item.insert("id".to_owned(), revision.policy.as_str().into());
     item.insert("revision".to_owned(), revision.revision.into());

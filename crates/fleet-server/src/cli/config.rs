@@ -104,7 +104,7 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -
     }
 }
 
-/// What `run` would read.
+/// The same sources that `run` reads.
 fn sources(global: &GlobalArgs) -> Sources {
     let mut sources = global.sources();
     if sources.files.is_empty() && Path::new(DEFAULT_FILE).exists() {

@@ -43,14 +43,14 @@ async fn begin(global: &GlobalArgs, beginning: &mut Beginning, out: &mut dyn Wri
     let logs = begin_log(&config, &notices)?;
     let outcome = Box::pin(serve(&config, &ca, beginning, out)).await;
     if !logs.is_stderr() {
-        // Otherwise `main` says it there, in words for people.
+        // Otherwise `main` prints the error on the same terminal.
         log_end(&outcome);
     }
     logs.close();
     outcome.map(|()| Exit::Success)
 }
 
-/// What quickstart chooses where nobody else does.
+/// Defaults of quickstart, below every file and flag.
 fn below(ca: Option<&LocalCa>) -> Overlay {
     let path = |path: &Path| path.display().to_string();
     let overlay = Overlay::new("quickstart")
@@ -91,7 +91,7 @@ async fn serve(config: &Config, ca: &LocalCa, beginning: &mut Beginning, out: &m
             .write(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
         if is_successor {
-            // Who watches the terminal has read it.
+            // The help was already printed on the terminal.
             return Ok(());
         }
         writeln!(out, "{facts}")?;

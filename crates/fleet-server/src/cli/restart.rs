@@ -34,8 +34,8 @@ pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let changes = Changes::watch(&data)?;
     let before = RestartOutcome::read(&data)?;
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let process = process.with_context(|| format!("{pid} in the store's lock file is no process"))?;
-    kill_process(process, Signal::USR2).with_context(|| format!("process {pid} cannot be asked"))?;
+    let process = process.with_context(|| format!("{pid} in the store's lock file is not a process id"))?;
+    kill_process(process, Signal::USR2).with_context(|| format!("cannot signal process {pid}"))?;
     let ended = Instant::now() + PATIENCE;
     loop {
         let outcome = RestartOutcome::read(&data)?.filter(|outcome| Some(outcome) != before.as_ref());
@@ -95,7 +95,7 @@ struct Changes {
 impl Changes {
     fn watch(directory: &Path) -> Result<Self> {
         let (told, changed) = mpsc::sync_channel(1);
-        // One wake-up that waits stands for all: the outcome is read anew each time.
+        // One pending wake-up is enough: the outcome is read again after each.
         let mut watcher = notify::recommended_watcher(move |_| {
             let _ = told.try_send(());
         })?;
@@ -109,11 +109,11 @@ impl Changes {
         })
     }
 
-    /// Also returns after a second without a change: the end of a process is none.
+    /// Also returns after a second without a change, since the end of a process changes no file.
     fn wait(&self) {
         let _ = self.changed.recv_timeout(Duration::from_secs(1));
     }
 }
 
-/// A drain with slow clients, and a store that is opened with a migration.
+/// Long enough for a drain with slow clients and for opening a store with a migration.
 const PATIENCE: Duration = Duration::from_secs(400);

@@ -32,7 +32,7 @@ pub(crate) fn run(global: &GlobalArgs) -> Result<Exit> {
             && is_said
         {
             beginning.failed(error).await;
-            // Programs read the log's line there; `main` would say the same once more.
+            // The log on standard error already has the error; `main` would repeat it.
             return Ok(Exit::Failure);
         }
         outcome.map(|()| Exit::Success)

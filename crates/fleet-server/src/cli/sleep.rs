@@ -1,4 +1,4 @@
-//! `fleet-server sleep`: waits. For a container's preStop hook, whose image has no shell and no `sleep`.
+//! `fleet-server sleep`: waits. Meant for the preStop hook of a container image without a shell.
 
 use std::time::Duration;
 

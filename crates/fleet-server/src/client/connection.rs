@@ -25,30 +25,30 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::served_leaf::ServedLeaf;
 
-/// What the client shows of itself.
+/// The client certificate and its key.
 pub(super) struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-/// Whose certificates are taken.
+/// Which server certificates are accepted.
 pub(super) enum Trust {
-    /// Those that these signed.
+    /// Certificates that chain to one of these CAs.
     Signed(Vec<CertificateDer<'static>>),
-    /// Anybody's.
+    /// Any certificate.
     Anyone,
 }
 
-/// Where a server is, and what is believed and shown there.
+/// A server: its address, which certificate it must show, and what the client shows to it.
 pub(super) struct Peer {
     pub(super) url: String,
-    /// Where the host of the URL really is; `None`: where its name leads.
+    /// Addresses to connect to instead of those that the URL's host resolves to.
     pub(super) addresses: Option<Vec<SocketAddr>>,
     pub(super) trust: Trust,
     pub(super) identity: Option<Identity>,
 }
 
-/// What a server answered.
+/// A server's answer: status, body and the certificate of its connection.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -87,7 +87,7 @@ impl Peer {
         }
         let request = request.body(Empty::<Bytes>::new())?;
 
-        // An IPv6 address has brackets in a URL only.
+        // An IPv6 address has brackets only in a URL.
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         if !is_tls {
@@ -95,7 +95,7 @@ impl Peer {
             return match send(TokioIo::new(socket), request).await {
                 Ok((status, body)) => Ok(Answer { status, body, leaf: None }),
                 Err(error) => match timeout(PROBE, self.shake_hands(host, port, &Trust::Anyone)).await {
-                    // Nothing was judged and nothing said: only whether it shakes hands.
+                    // The certificate is not verified and no request is sent: only the handshake is tried.
                     Ok(Ok((_, leaf))) => Err(error.context(format!(
                         "the port speaks TLS ({leaf}), and was spoken to in plain text: give --url https://{authority} and --ca"
                     ))),
@@ -187,9 +187,10 @@ fn explained(error: std::io::Error) -> anyhow::Error {
     }
 }
 
-const UNKNOWN_ISSUER: &str = "nothing here vouches for the server's certificate: give --ca with the certificate of the CA that signed it";
+const UNKNOWN_ISSUER: &str =
+    "no trusted CA signed the server's certificate: give --ca with the certificate of the CA that signed it";
 
-/// A server on the way down still answers; one that does not within this time is ill.
+/// A server that drains still answers; one that does not answer within this time is faulty.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a port that does not speak plain HTTP may take to show that it has TLS.
@@ -197,7 +198,7 @@ const PROBE: Duration = Duration::from_secs(3);
 
 const MAX_BODY: usize = 4 << 20;
 
-/// Takes any certificate, whose owner must still hold its key.
+/// Accepts any certificate, but still verifies that the server holds its key.
 #[derive(Debug)]
 struct Unjudged(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! What is told of the certificate that a server shows.
+//! The summary of a server's certificate that `status` prints.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// What is told of a served certificate. Displays as `certificate sha256=HEX not-after=RFC3339`.
+/// A served certificate. Displays as `certificate sha256=HEX not-after=RFC3339`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedLeaf {
     /// SHA-256 of the DER, lower-case hex.

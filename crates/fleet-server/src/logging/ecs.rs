@@ -1,4 +1,4 @@
-//! A record as a line: ECS JSON for programs, or a short form for people (agents.md 9.2).
+//! A record as a line: ECS JSON, or a short form for a terminal (agents.md 9.2).
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ pub(super) fn write_json(out: &mut dyn Write, record: &Record<'_>) -> io::Result
     out.write_all(&text)
 }
 
-/// Time, level, text, and what comes with it.
+/// Time, level, text, then the key-values.
 pub(super) fn write_pretty(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
     let mut members_of = Map::new();
     members(record, &mut members_of);
@@ -59,7 +59,7 @@ fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
     struct Members<'a>(&'a mut Map<String, Json>);
     impl<'kvs> VisitSource<'kvs> for Members<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-            // A key-value never takes the place of what every line has.
+            // A key-value never overwrites a member that every line has.
             let value = typed(&value);
             // An unknown value is left out: a null would have another type than the value.
             if !value.is_null() && !self.0.contains_key(key.as_str()) {
@@ -72,7 +72,7 @@ fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
     let _ = record.key_values().visit(&mut Members(line));
 }
 
-/// Numbers and booleans stay what they are; what is not there is null.
+/// Numbers and booleans keep their type; an absent value is null.
 fn typed(value: &Value<'_>) -> Json {
     struct Typed(Json);
     impl VisitValue<'_> for Typed {

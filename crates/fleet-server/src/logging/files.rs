@@ -12,7 +12,7 @@ use fleet::Timestamp;
 
 use configuration::Files;
 
-/// The file that is written now, and the rules for the next.
+/// The current log file and the rules for the next one.
 #[derive(Debug)]
 pub(super) struct RotatingFiles {
     directory: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct RotatingFiles {
 }
 
 impl RotatingFiles {
-    /// Opens the file to begin with.
+    /// Opens the first file.
     pub(super) fn open(config: &Files) -> io::Result<Self> {
         let directory = config.path.clone().unwrap_or_else(|| PathBuf::from("."));
         fs::create_dir_all(&directory)?;
@@ -80,7 +80,7 @@ impl RotatingFiles {
         }
     }
 
-    /// Brings everything to the disk.
+    /// Syncs the file to the disk.
     pub(super) fn sync(&mut self) {
         if let Err(error) = self.current.sync_all() {
             self.lost(&error);
@@ -141,7 +141,7 @@ impl RotatingFiles {
     }
 }
 
-/// What cannot be told in the log itself: where it is, and its own faults.
+/// Prints what cannot go into the log itself: where it is, and its own errors.
 pub(super) fn say(text: &str) {
     // If standard error is closed, nothing is left to write to.
     let _ = writeln!(io::stderr(), "{text}");

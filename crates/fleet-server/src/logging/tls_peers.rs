@@ -1,7 +1,7 @@
-//! What the TLS library says of its peers: one line for each cause and hour, and a counter.
+//! Warnings of the TLS library about peers: one line for each cause and hour, and a counter.
 //!
 //! Anybody can make rustls warn, before any authentication, as often as they connect and with text of their own. Its
-//! records go in, a verdict for the log comes out. How many causes there are is in rustls' code, not in a peer's hands.
+//! records go in, whether to log them comes out. The number of causes is fixed by rustls' code; a peer cannot raise it.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The log is one for the process, and so is this.
+/// The log is global to the process, and so is this.
 static PEERS: LazyLock<TlsPeers> = LazyLock::new(TlsPeers::default);
 
 /// Shows the counter in `registry`, whose prefix ends in `tls`.
@@ -33,7 +33,7 @@ pub(crate) fn register(registry: &mut Registry) {
     );
 }
 
-/// Whether a record goes into the log. Others than warnings of rustls do.
+/// Whether a record goes into the log. Everything but warnings of rustls does.
 pub(super) fn admits(record: &Record<'_>) -> bool {
     let is_of_rustls = record.target().split("::").next() == Some("rustls");
     !is_of_rustls || record.level() != Level::Warn || PEERS.admits(record, Instant::now())
@@ -42,7 +42,7 @@ pub(super) fn admits(record: &Record<'_>) -> bool {
 #[derive(Default)]
 struct TlsPeers {
     counted: Family<Labels, Counter>,
-    /// When a place of rustls' code was last heard.
+    /// When each place in rustls' code was last logged.
     told: Mutex<HashMap<Place, Instant>>,
 }
 
@@ -58,7 +58,7 @@ struct Labels {
 enum Cause {
     /// An IP address as server name.
     SniAddress,
-    /// A server name that is none, or two of them.
+    /// A server name that is not valid, or two of them.
     SniName,
     /// Anything else.
     Other,

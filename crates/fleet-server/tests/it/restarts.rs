@@ -314,7 +314,7 @@ async fn a_successor_that_fails_after_the_store_was_closed_for_it_gives_the_plac
     let server = server_command!()
         .quickstart()
         .allow_log("the restart failed")
-        .allow_log("holds no API key")
+        .allow_log("does not hold an API key")
         .start();
     let facts = server.quickstart_facts();
     let client = facts.client("url");
@@ -327,7 +327,7 @@ async fn a_successor_that_fails_after_the_store_was_closed_for_it_gives_the_plac
     assert_eq!(code, 1, "{error}");
     assert!(
         error.contains(&format!("process {} goes on serving", server.pid()))
-            && error.contains("holds no API key"),
+            && error.contains("does not hold an API key"),
         "{error}"
     );
     let first = agent.checkin().await.unwrap();

@@ -76,14 +76,14 @@ pub(super) fn run(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) ->
     })
 }
 
-/// What is to be said about one set.
+/// Findings about one set.
 struct Checked {
     name: &'static str,
     /// The default leaf, if the set can be served.
     fingerprint: Option<String>,
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
-    /// What a client says that accepts it.
+    /// One line for each name under which a client accepts it.
     accepted: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn given(args: &CheckArgs, certificate: &Path) -> Settings {
     settings
 }
 
-/// What is said with `--as-client`.
+/// The client that `--as-client` describes.
 struct Client<'a> {
     ca: &'a Path,
     verifier: AsClient,
@@ -147,7 +147,7 @@ fn checked(name: &'static str, settings: &Settings, client: Option<&Client<'_>>)
         }
         Err(rejected) => (None, rejected.findings.clone()),
     };
-    // A running server refuses a leaf outside its time, and a start that serves it would not be called well
+    // A running server refuses a leaf outside its validity period, and a start that serves one logs an error
     // (reload.md 5.3).
     let is_error =
         |warning: &Warning| matches!(warning, Warning::Expired { .. } | Warning::NotYetValid { .. });

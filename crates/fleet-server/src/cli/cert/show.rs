@@ -1,6 +1,6 @@
 //! `cert show`: what a running server serves and how its last reloads went, for people.
 //!
-//! The server's answer to `GET /api/tls` goes in, lines come out. Nothing is judged here but the exit code.
+//! The server's answer to `GET /api/tls` goes in, lines come out. Only the exit code is decided here.
 
 use std::io::Write;
 
@@ -34,8 +34,8 @@ fn ask(args: &ClientArgs, global: &GlobalArgs) -> Result<Value> {
     if !global.is_configured() {
         return state_of(&Client::new(args, &global.data_dir(), Target::Admin)?);
     }
-    // quickstart adds to a configuration: TLS, for one. Where it has started the server, it has written down what
-    // answers; that may be long ago, and then the configuration holds.
+    // quickstart adds to a configuration (TLS, for example). If it started the server, its file says which address
+    // answers. That file may be old, so the configuration is tried first.
     let quickstart = match &global.data_dir {
         Some(data) => Client::of_quickstart(args, data)?,
         None => None,
