@@ -11,17 +11,17 @@ pub struct NewAction {
     pub action: ActionId,
     /// Type, for example `UPGRADE`.
     pub kind: String,
-    /// Whether agents are ever sent this type; others are kept as a log.
+    /// Whether actions of this type are delivered to agents; others are only kept on record.
     pub is_deliverable: bool,
     /// Targets; the order decides roll-out offsets.
     pub agents: Vec<AgentId>,
-    /// What it changes in its targets' records, in the same unit.
+    /// The change that it makes in its targets' records, in the same unit.
     pub mark: Option<AgentMark>,
     pub input_type: Option<String>,
     pub data: Option<RawJson>,
     /// `created_at` for the agent.
     pub at: Timestamp,
-    /// After this it is never delivered. Without it neither (data.md 1.3).
+    /// It is never delivered after this time, nor if it has none (data.md 1.3).
     pub expiration: Option<Timestamp>,
     pub start_time: Option<Timestamp>,
     /// Spread of the start over the targets, seconds.
@@ -66,7 +66,6 @@ pub struct Action {
 }
 
 impl From<NewAction> for Action {
-    /// What is stored of it.
     fn from(new: NewAction) -> Self {
         Self {
             doc: new.doc,
@@ -87,20 +86,20 @@ impl From<NewAction> for Action {
     }
 }
 
-/// What waits for one agent.
+/// The actions that wait for one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// In the order of their commits.
     pub actions: Vec<PendingAction>,
-    /// Where the agent stands: the further one of its token's place and the stored position. To be stored if it is
-    /// not the stored one, and to be asked with next time.
+    /// The agent's position: the further one of its token's and the stored one. The caller stores it if it is
+    /// not the stored one, and passes it next time.
     pub position: Option<Position>,
 }
 
 /// An action waiting for one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingAction {
-    /// The document.
+    /// The document as it is stored.
     pub action: Action,
     /// The agent's place among the targets, from 0.
     pub index: u32,
@@ -114,46 +113,46 @@ pub struct PendingAction {
 pub struct ActionResult {
     pub action: ActionId,
     pub agent: AgentId,
-    /// The agent's time as it was sent.
+    /// Time of the agent, RFC 3339 text as it was sent.
     pub timestamp: String,
     /// When the server stored it.
     pub received_at: Timestamp,
     pub outcome: ActionOutcome,
-    /// The failure, or why it was cancelled.
+    /// Text of the failure, or why the action was cancelled.
     pub error: Option<String>,
     pub namespaces: Vec<String>,
     /// Members by action type (`data`, or `action_input_type`, `action_data`, `action_response`, …): an object.
     pub details: Option<RawJson>,
 }
 
-/// What an agent's answer says came of an action.
+/// The outcome of an action, as the agent's answer states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionOutcome {
-    /// The agent has answered, but what came of the action is not known yet: no end.
+    /// The agent has answered, but the outcome is not known yet. Not final: a later answer may replace it.
     Acknowledged,
-    /// It did what was asked.
+    /// The agent carried the action out.
     Succeeded,
-    /// It did not.
+    /// The agent reported an error.
     Failed,
-    /// It was taken back.
+    /// The action was cancelled before the agent carried it out.
     Cancelled,
 }
 
-/// An action that was addressed to an agent, with what came of it there.
+/// An action that was addressed to an agent, with its outcome there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressedAction {
-    /// The document.
+    /// The document as it is stored.
     pub action: Action,
-    /// Of the agent's answer, if there is one.
+    /// The outcome by the agent's answer; `None` before the answer.
     pub outcome: Option<ActionOutcome>,
 }
 
 /// Whether a result was new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// Stored now.
+    /// The result is stored now.
     New,
-    /// An earlier answer stands.
+    /// An earlier answer is stored and was kept.
     Already,
 }
 
@@ -162,10 +161,10 @@ pub enum Inserted {
 pub struct ActionProgress {
     /// Agents addressed.
     pub targets: u64,
-    /// Agents that did it.
+    /// Agents that carried it out.
     pub succeeded: u64,
-    /// Agents that failed.
+    /// Agents that reported an error.
     pub failed: u64,
-    /// Agents for which it was taken back.
+    /// Agents for which it was cancelled.
     pub cancelled: u64,
 }

@@ -7,7 +7,7 @@ use crate::{
     NewAction, Page, PageRequest, Pending, Position, Result, Timestamp,
 };
 
-/// Actions.
+/// Actions, their queues and their results.
 #[async_trait]
 pub trait Actions: Send + Sync + 'static {
     /// O9: appends the actions, each with its queue entry for every target and its mark on their records, durably,
@@ -21,7 +21,7 @@ pub trait Actions: Send + Sync + 'static {
     /// [`crate::Conflict::IdTaken`]: a document id is known.
     async fn append_actions(&self, actions: Vec<NewAction>) -> Result<Vec<Action>>;
 
-    /// O10: deliverable, unexpired actions behind where the agent stands: the further one of what `token` (the ack
+    /// O10: deliverable, unexpired actions after the agent's position: the further one of what `token` (the ack
     /// token that it presented) names and `stored`. A token that is not known, or whose document was deleted, names
     /// nothing (M4). Contains everything committed before the call (M3).
     async fn pending_actions(
@@ -42,11 +42,11 @@ pub trait Actions: Send + Sync + 'static {
     /// The actions of this type that were addressed to the agent and are still on record, oldest first.
     async fn addressed_actions(&self, agent: &AgentId, kind: &str) -> Result<Vec<AddressedAction>>;
 
-    /// O12: stores the agent's answer once, durably; a repeat is [`Inserted::Already`] (M7). Only an answer that is no
-    /// end ([`crate::ActionOutcome::Acknowledged`]) is replaced, by one that is. One document.
+    /// O12: stores the agent's answer once, durably; a repeat is [`Inserted::Already`] (M7). Only an answer that is not
+    /// final ([`crate::ActionOutcome::Acknowledged`]) is replaced, by one that is. One document.
     async fn insert_result(&self, result: ActionResult) -> Result<Inserted>;
 
-    /// O12: what came of the action turned out otherwise: stands in place of an answer, or is the first. One document.
+    /// O12: stores a corrected result, which replaces an earlier one or is the first. One document.
     async fn replace_result(&self, result: ActionResult) -> Result<()>;
 
     /// O13: answers to an action, oldest first.
@@ -56,6 +56,6 @@ pub trait Actions: Send + Sync + 'static {
     async fn action_progress(&self, action: &ActionId) -> Result<ActionProgress>;
 
     /// O24: removes at most `limit` actions that expired before `before`; answers how many. Transactional: one
-    /// unit. Document: each action by itself; the next call removes what a cut left.
+    /// unit. Document: each action by itself; the next call removes what a crash left.
     async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64>;
 }

@@ -1,5 +1,7 @@
 //! Agent records: what enrolment makes, check-ins change and operators look at.
 
+#![expect(missing_docs, reason = "members without a comment are named as in data.md 1.1")]
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,38 +11,35 @@ use crate::{
 /// An enrolment as one unit (O1).
 #[derive(Clone, Debug)]
 pub struct Enrollment {
-    /// The agent to be stored.
     pub agent: NewAgent,
-    /// Of its access key, which belongs to this agent.
+    /// Name and metadata of its access key.
     pub purpose: KeyPurpose,
-    /// Key of the enrollment token that admitted it, which must still be active; `None` for a token from the
+    /// Key id of the enrollment token that admitted it, which must still be active; `None` for a token from the
     /// configuration.
     pub admitted_by: Option<KeyId>,
-    /// What it replaces.
+    /// The agent that it replaces, if any.
     pub replaces: Replacement,
 }
 
-/// An enrolled agent; the key is known only now.
+/// An enrolled agent, with the only copy of its key in presentable form.
 #[derive(Clone, Debug)]
 pub struct Enrolled {
-    /// The agent as stored.
     pub agent: Agent,
-    /// Its access key.
+    /// Its access key, which the store cannot show again.
     pub access_key: ApiKey,
 }
 
-/// What an enrolment replaces, as the caller saw it (data.md 4.1).
+/// Which agent an enrolment replaces, as the caller saw it (data.md 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replacement {
-    /// Nothing.
+    /// It replaces no agent.
     None,
     /// Removes this agent with its keys: it never checked in, or is inactive. [`crate::Conflict::Changed`] if
     /// that is no longer so.
     Remove(AgentId),
-    /// Takes over this active agent if its access key is still the named one: the old key dies, the record
+    /// Takes over this active agent if its access key is still the named one: the old key is revoked, the record
     /// keeps `enrolled_at`, type, positions, replace token and enrollment id (data.md 4.2).
     TakeOver {
-        /// The agent.
         agent: AgentId,
         /// Its access key as the caller saw it.
         access_key: KeyId,
@@ -50,56 +49,53 @@ pub enum Replacement {
 /// An agent to be stored.
 #[derive(Clone, Debug)]
 pub struct NewAgent {
-    /// Id, unique.
     pub id: AgentId,
-    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
+    /// `PERMANENT`, `EPHEMERAL` or `TEMPORARY`.
     pub kind: String,
-    /// Assigned policy.
+    /// Assigned policy, with its version suffix if it has one.
     pub policy: PolicyId,
     /// Assigned policy without its version suffix.
     pub policy_base: PolicyId,
-    /// Spaces.
+    /// Spaces (Kibana's `namespaces`).
     pub namespaces: Vec<String>,
     /// Version from the User-Agent.
     pub version: String,
     /// Sorted, without repeats.
     pub tags: Vec<String>,
-    /// As the agent sent it.
+    /// `local_metadata` as the agent sent it: an object.
     pub local_metadata: Option<RawJson>,
     /// Idempotency key, unique among agents.
     pub enrollment_id: Option<EnrollmentId>,
     /// Hash of the token that permits replacing the agent.
     pub replace_token: Option<String>,
-    /// Time of enrolment.
     pub at: Timestamp,
 }
 
-/// A stored agent.
+/// An agent as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Id.
     pub id: AgentId,
     /// `false` after unenrolment: it can never authenticate again.
     pub is_active: bool,
-    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`.
+    /// `PERMANENT`, `EPHEMERAL` or `TEMPORARY`.
     pub kind: String,
     /// Assigned policy: authoritative.
     pub policy: PolicyId,
     /// Assigned policy without its version suffix.
     pub policy_base: PolicyId,
-    /// Policy that the agent says it runs.
+    /// Policy that the agent reports to run.
     pub reported_policy: Option<PolicyId>,
     /// Last revision of the assigned policy that the agent confirmed; `None` after reassignment.
     pub policy_revision: Option<i64>,
-    /// Spaces.
+    /// Spaces (Kibana's `namespaces`).
     pub namespaces: Vec<String>,
-    /// Access key.
+    /// Public half of its access key.
     pub access_key: KeyId,
     /// Version from the User-Agent.
     pub version: String,
-    /// Tags.
+    /// Sorted, without repeats.
     pub tags: Vec<String>,
-    /// As the agent sent it.
+    /// `local_metadata` as the agent sent it: an object.
     pub local_metadata: Option<RawJson>,
     /// Component states as the agent sent them.
     pub components: Option<RawJson>,
@@ -109,44 +105,43 @@ pub struct Agent {
     pub enrollment_id: Option<EnrollmentId>,
     /// Hash of the token that permits replacing the agent.
     pub replace_token: Option<String>,
-    /// Time of enrolment.
     pub enrolled_at: Timestamp,
-    /// Last change of the record.
+    /// Time of the last change of the record.
     pub updated_at: Timestamp,
-    /// Last check-in.
+    /// Time of the last check-in; `None` before the first.
     pub last_checkin: Option<Timestamp>,
-    /// Status it reported.
+    /// Status reported at the last check-in.
     pub last_checkin_status: Option<String>,
-    /// Message it reported.
+    /// Message reported at the last check-in.
     pub last_checkin_message: Option<String>,
     /// Position of the last action that it confirmed through an ack token.
     pub action_position: Option<Position>,
     /// Upgrade details as stored (agents.md 5.5).
     pub upgrade_details: Option<RawJson>,
-    /// An upgrade runs since.
+    /// Start of the upgrade under way.
     pub upgrade_started_at: Option<Timestamp>,
-    /// The last upgrade ended.
+    /// End of the last upgrade.
     pub upgraded_at: Option<Timestamp>,
     /// Times of automatic upgrade attempts: an array.
     pub upgrade_attempts: Option<RawJson>,
-    /// Versions it can roll back to: an array.
+    /// Versions that it can roll back to: an array.
     pub rollbacks: Option<RawJson>,
     /// An operator asked it to unenrol.
     pub unenrollment_started_at: Option<Timestamp>,
-    /// When it turned inactive.
+    /// Time at which it became inactive.
     pub unenrolled_at: Option<Timestamp>,
-    /// Why.
+    /// Reason given for the unenrolment.
     pub unenrolled_reason: Option<String>,
-    /// Reported as uninstalled, orphaned …
+    /// Set once the audit endpoint reported it as uninstalled or orphaned.
     pub audit: Option<AuditMark>,
 }
 
-/// What the audit endpoint reported (data.md 1.1).
+/// A report to the audit endpoint (data.md 1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditMark {
-    /// `uninstall`, `orphaned`, `key_revoked`, `migrated`.
+    /// `uninstall`, `orphaned`, `key_revoked` or `migrated`.
     pub reason: String,
-    /// The agent's time as it was sent.
+    /// Time of the agent, RFC 3339 text as it was sent.
     pub time: String,
 }
 
@@ -154,65 +149,57 @@ pub struct AuditMark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnhealthyReason {
-    /// An input unit.
     Input,
-    /// An output unit.
     Output,
     /// A component without such a unit.
     Other,
 }
 
-/// One agent's part of a check-in batch. `None` leaves the stored value.
+/// One agent's part of a check-in batch. A field that is `None` leaves the stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckinRecord {
-    /// Who.
     pub agent: AgentId,
-    /// When the check-in was received: `last_checkin`. Older than the stored one: only `positions` count.
+    /// When the check-in was received: `last_checkin`. If it is older than the stored one, only `positions` count.
     pub at: Timestamp,
-    /// Reported status.
     pub status: Option<String>,
-    /// Reported message.
     pub message: Option<String>,
-    /// New version.
     pub version: Option<String>,
-    /// New metadata.
     pub local_metadata: Option<RawJson>,
-    /// New component states.
     pub components: Option<RawJson>,
-    /// New reasons; an empty list clears them.
+    /// An empty list clears the stored reasons.
     pub unhealthy_reason: Option<Vec<UnhealthyReason>>,
-    /// Positions confirmed through ack tokens; the furthest of them and the stored one stays (M5).
+    /// Positions confirmed through ack tokens; the furthest of these and the stored one is kept (M5).
     pub positions: Vec<Position>,
-    /// New list of versions it can roll back to.
+    /// Versions that it can roll back to: an array.
     pub rollbacks: Option<RawJson>,
-    /// Removes audit mark and `unenrolled_at`.
+    /// Whether to remove the audit mark and `unenrolled_at`.
     pub clears_audit: bool,
 }
 
 /// A change of an agent's upgrade fields (data.md 6.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpgradeChange {
-    /// What is stored of the details.
+    /// Change of `upgrade_details`.
     pub details: DetailsChange,
-    /// How the upgrade ended, if it did.
+    /// How the upgrade ended, if it has ended.
     pub end: Option<UpgradeEnd>,
     /// Also sets `upgrade_attempts` to null.
     pub ends_attempts: bool,
 }
 
-/// What becomes of an agent's upgrade details.
+/// A change of an agent's `upgrade_details`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DetailsChange {
-    /// They stay.
+    /// The stored details are kept.
     #[default]
     None,
-    /// They go.
+    /// The details become null.
     Cleared,
-    /// These are stored: an object.
+    /// The new details: an object.
     Set(RawJson),
 }
 
-/// How an upgrade ended. It runs no longer either way.
+/// How an upgrade ended. Either way `upgrade_started_at` becomes null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeEnd {
     /// `upgraded_at` := now.
@@ -221,45 +208,40 @@ pub enum UpgradeEnd {
     Missed,
 }
 
-/// An agent with its state at the time of the query.
+/// An agent with its status at the time of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusReport {
-    /// The agent.
     pub agent: Agent,
-    /// Its state.
     pub status: AgentStatus,
 }
 
-/// Which agents, in which order.
+/// A query for agents: filters and order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentQuery {
     /// Only agents assigned to one of these policies; empty: all.
     pub policies: Vec<PolicyId>,
-    /// Only these states; empty: all but unenrolled and inactive ones, unless `shows_inactive`.
+    /// Only agents with one of these statuses; empty: all but unenrolled and inactive ones, unless `shows_inactive`.
     pub statuses: Vec<AgentStatus>,
-    /// Also unenrolled and inactive ones.
+    /// Whether to include unenrolled and inactive agents.
     pub shows_inactive: bool,
     /// Only agents with all of these tags.
     pub tags: Vec<String>,
-    /// Only agents whose id or host name starts with this (ASCII case ignored).
+    /// Only agents whose id or host name starts with this text (ASCII case ignored).
     pub search: Option<String>,
-    /// Order; ties are broken by id, so that pages are stable.
+    /// Sort key; ties are broken by id, so that pages are stable.
     pub sort: AgentSort,
-    /// Direction.
     pub order: SortOrder,
 }
 
 /// What a list of agents is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AgentSort {
-    /// Time of enrolment.
     #[default]
     EnrolledAt,
     /// Last check-in; agents without one come last when descending.
     LastCheckin,
-    /// Id.
     Id,
-    /// Assigned policy.
+    /// Assigned policy, with its version suffix if it has one.
     Policy,
     /// Version (as text).
     Version,

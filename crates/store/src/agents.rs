@@ -10,13 +10,13 @@ use crate::{
     PageRequest, PolicyId, Result, StatusCounts, StatusReport, Timestamp, UpgradeChange,
 };
 
-/// Agents.
+/// Agent records.
 #[async_trait]
 pub trait Agents: Send + Sync + 'static {
-    /// O1: agent, access key and the removal of what it replaces; the key's presented form is known only now.
+    /// O1: stores the agent with a new access key and removes the agent that it replaces. Only this answer has the key.
     ///
     /// Transactional: one durable unit. Document: a sequence whose every crash point is listed in
-    /// `docs/adr/0005-store-seam.md`; what was answered is whole, what was not leaves at most a key that opens
+    /// `docs/adr/0005-store-seam.md`; an answered enrolment is complete, an interrupted one leaves at most a key that opens
     /// nothing.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ pub trait Agents: Send + Sync + 'static {
     /// not what the caller saw).
     async fn enroll(&self, enrollment: Enrollment) -> Result<Enrolled>;
 
-    /// O2: the agent, reading own writes at once.
+    /// O2: the agent by its id. Sees this process's own writes at once.
     async fn agent(&self, id: &AgentId) -> Result<Option<Agent>>;
 
     /// O2: the agent whose access key this is.
@@ -35,7 +35,7 @@ pub trait Agents: Send + Sync + 'static {
     async fn agent_by_enrollment_id(&self, id: &EnrollmentId) -> Result<Option<Agent>>;
 
     /// O4: a batch of check-ins; per agent the newest time wins (S4), a position never goes back (M5, S5).
-    /// Unknown agents are skipped. Each record by itself, on every class; may lose its last 10 seconds on a power
+    /// Unknown agents are skipped. Each record by itself, on every class; a power failure may lose the last 10 seconds.
     /// failure.
     async fn record_checkins(&self, batch: Vec<CheckinRecord>) -> Result<()>;
 
@@ -49,7 +49,7 @@ pub trait Agents: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<bool>;
 
-    /// O5: the pair that an agent reports at check-in. `agent_policy_id` is stored as reported; the revision
+    /// O5: stores the policy and revision that an agent reports at check-in. `agent_policy_id` is stored as reported;
     /// is stored, also downwards, only while the agent is assigned to `policy` (M8). One document.
     async fn report_policy(
         &self,
@@ -59,11 +59,11 @@ pub trait Agents: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<()>;
 
-    /// O6: one change of the agent's upgrade fields. One document.
+    /// O6: changes the agent's upgrade fields. One document.
     async fn change_upgrade(&self, agent: &AgentId, change: UpgradeChange, at: Timestamp) -> Result<()>;
 
-    /// O7: the agent turns inactive and all its keys die. Repeats are harmless. Transactional: one durable unit.
-    /// Document: the record first, which alone shuts the agent out, then its keys; a repeat ends them.
+    /// O7: makes the agent inactive and revokes all its keys. Idempotent. Transactional: one durable unit.
+    /// Document: the record first, which alone shuts the agent out, then its keys; a repeat revokes those that are left.
     async fn unenroll(&self, agent: &AgentId, reason: Option<&str>, at: Timestamp) -> Result<()>;
 
     /// Stores who reported the agent as uninstalled or orphaned (data.md 1.1). One document.
@@ -74,7 +74,7 @@ pub trait Agents: Send + Sync + 'static {
     /// none.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]: there is no such policy. A transactional engine looks in the same unit, so that no
+    /// [`StoreError::NotFound`]: there is no such policy. A transactional engine checks it in the same unit, so that no
     /// agent is left with a policy that is deleted meanwhile.
     async fn reassign(&self, agents: &[AgentId], policy: &PolicyId, at: Timestamp) -> Result<u64>;
 

@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::{KeyId, Result, StoreError};
 
-/// A text that is never shown; wiped on drop, compared in constant time.
+/// A text that no log or error shows; wiped on drop, compared in constant time.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text.
+    /// The text in clear: for comparison, hashing and the one answer that shows it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -43,10 +43,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A presented or freshly made key.
+/// An API key with its secret, as presented by a client or just generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Public half.
+    /// Public half, at most what [`ApiKey::from_token`] admits.
     pub id: KeyId,
     secret: Secret,
 }
@@ -86,8 +86,8 @@ impl ApiKey {
         STANDARD.encode(Zeroizing::new(format!("{}:{}", self.id, self.secret.reveal())).as_bytes())
     }
 
-    /// Makes a key: 120 random bits of id, 256 of secret. For engines that issue keys, and for a key that has to lie
-    /// in a file before the store adopts it.
+    /// Generates a key: 120 random bits of id, 256 of secret. For engines that issue keys, and for a key that must be
+    /// written to a file before the store adopts it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: the operating system has no random numbers.
@@ -106,7 +106,7 @@ impl ApiKey {
         })
     }
 
-    /// The secret half.
+    /// The half that only its owner knows.
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.secret

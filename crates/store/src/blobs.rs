@@ -30,6 +30,6 @@ pub trait Blobs: Send + Sync + 'static {
     /// [`crate::StoreError::NotFound`].
     async fn blob(&self, id: &BlobId, range: Range<u64>) -> Result<BlobStream>;
 
-    /// Removes the body; an unknown id is harmless.
+    /// Removes the body; does nothing for an unknown id.
     async fn delete_blob(&self, id: &BlobId) -> Result<()>;
 }

@@ -3,7 +3,7 @@
 //!
 //! An engine makes its tests with [`conformance_suite!`](crate::conformance_suite), which is told its class, and a
 //! [`Bench`], which opens an empty store and can restart it. A case that holds in one class only says so by its name
-//! (`transactional_…`, `document_…`). What a document engine guarantees, a transactional one does too, so it runs those
+//! (`transactional_…`, `document_…`). A transactional engine guarantees all that a document engine does, so it runs those
 //! cases as well. Engine-specific cases (S21, S22, S26, S27) stand with the engine. Cases that only reach their size in
 //! `make torture` take the number of agents.
 
@@ -15,8 +15,10 @@
 )]
 
 mod actions;
-mod agents;
+mod checkins;
+mod enrollment;
 mod feed;
+mod keys;
 mod lists;
 mod policies;
 mod population;
@@ -31,8 +33,10 @@ use async_trait::async_trait;
 use crate::Store;
 
 pub use actions::*;
-pub use agents::*;
+pub use checkins::*;
+pub use enrollment::*;
 pub use feed::*;
+pub use keys::*;
 pub use lists::*;
 pub use policies::*;
 pub use status::*;

@@ -1,4 +1,4 @@
-//! What can go wrong in a store, so that a caller can tell "there is none" from "could not look".
+//! Errors of a store. A caller can tell "does not exist" from "could not be read".
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum StoreError {
     /// This engine does not do that.
     #[error("this store cannot {what}")]
     Unsupported { what: &'static str },
-    /// The caller passed what the store cannot hold.
+    /// The caller passed a value that the store cannot hold.
     #[error("invalid value for the store: {detail}")]
     Invalid { detail: String },
 }

@@ -1,7 +1,7 @@
 //! O23: the change feed, one for each kind of thing.
 //!
-//! In: where a reader stands. Out: ids of what was committed since, and where it stands then. Places are opaque: an
-//! engine may count, or keep a place for each of its shards.
+//! In: a reader's cursor. Out: ids of what was committed since, and the cursor behind them. Cursors are opaque: an
+//! engine may count, or keep a position for each of its shards.
 
 use std::{fmt, time::Duration};
 
@@ -23,7 +23,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// Every kind.
+    /// Every kind, in no particular order.
     pub const ALL: [Self; 4] = [Self::Policy, Self::Action, Self::Agent, Self::Token];
 }
 
@@ -38,12 +38,12 @@ impl fmt::Display for ChangeKind {
     }
 }
 
-/// What a look at a feed brought.
+/// The answer to one read of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     /// Which things changed, in the order of their commits; one that changed twice is named twice.
     pub ids: Vec<String>,
-    /// Where the reader stands now, also if nothing changed.
+    /// The cursor for the next read, also if nothing changed.
     pub next: Cursor,
 }
 
@@ -59,6 +59,6 @@ pub trait Feed: Send + Sync + 'static {
     /// [`Feed::last_change`], reads everything of this kind again, and goes on from there.
     async fn changes(&self, kind: ChangeKind, after: &Cursor, limit: u32, wait: Duration) -> Result<Changes>;
 
-    /// O23: behind the newest committed change of this kind, where a new reader starts.
+    /// O23: the cursor after the newest committed change of this kind, from which a new reader starts.
     async fn last_change(&self, kind: ChangeKind) -> Result<Cursor>;
 }

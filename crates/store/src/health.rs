@@ -1,4 +1,4 @@
-//! What an engine tells about itself.
+//! Health, sizes and metrics that an engine reports about itself.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use prometheus_client::{
 /// Whether the engine takes reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// Reads work.
+    /// Whether reads succeed.
     pub readable: bool,
-    /// Writes work (not so on a full disk).
+    /// `false` on a full disk, for example.
     pub writable: bool,
-    /// Why not, in one line.
+    /// Why reads or writes do not work, in one line.
     pub reason: Option<String>,
 }
 
-/// Sizes.
+/// Sizes of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Bytes on disk.
@@ -63,7 +63,7 @@ impl StoreMetrics {
         metrics
     }
 
-    /// Metrics that nobody scrapes, for command-line use and tests.
+    /// Metrics outside any registry, for command-line use and tests.
     #[must_use]
     pub fn unregistered() -> Self {
         let bounds = [

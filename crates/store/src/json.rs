@@ -1,4 +1,4 @@
-//! JSON kept as the text it arrived as: numbers beyond 2^53 and key order survive (S24).
+//! JSON kept as the text in which it arrived: numbers beyond 2^53 and the order of keys are preserved (S24).
 
 use std::{fmt, sync::Arc};
 
@@ -26,7 +26,7 @@ impl RawJson {
         serde_json::value::to_raw_value(value).map(|raw| Self(raw.into()))
     }
 
-    /// The text.
+    /// The text, byte for byte as it was parsed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
@@ -42,7 +42,7 @@ impl RawJson {
 }
 
 impl PartialEq for RawJson {
-    /// Equal text. Structural equality is a question of the domain.
+    /// Compares the text. Structural equality is left to the domain.
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }

@@ -1,13 +1,13 @@
-//! Enrollment tokens and API keys: issued, verified and ended by the store.
+//! Enrollment tokens and API keys: issued, verified and revoked by the store.
 //!
-//! In: who a key is for, or a presented key. Out: the presented form once, later only its owner and state. What an
-//! engine keeps of a secret (a salted hash, a key of its own security index) never crosses this line.
+//! In: the owner of a key, or a presented key. Out: the presented form once, later only its owner and state. What an
+//! engine keeps of a secret (a salted hash, a key of its own security index) never leaves it.
 
 use async_trait::async_trait;
 
 use crate::{AgentId, ApiKey, KeyId, Page, PageRequest, PolicyId, RawJson, Result, Timestamp, TokenId};
 
-/// Whom a key belongs to: what it opens.
+/// The owner of a key, which decides what the key opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyOwner {
     /// An enrollment token: it admits agents.
@@ -18,10 +18,10 @@ pub enum KeyOwner {
     Operator,
 }
 
-/// What a key is for, in words that the engine keeps with it (data.md 1.7).
+/// Name and metadata that are stored with a key (data.md 1.7).
 #[derive(Clone, Debug)]
 pub struct KeyPurpose {
-    /// Name of the key.
+    /// Shown to operators in lists and exports.
     pub name: String,
     /// Metadata, kept for export.
     pub metadata: Option<RawJson>,
@@ -30,41 +30,41 @@ pub struct KeyPurpose {
 /// What the store knows about a presented key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// The secret fits and the key is good.
+    /// The secret is right and the key is active.
     Active(KeyOwner),
-    /// The key was invalidated. An engine that no longer has its secret may say so for any secret.
+    /// The key was invalidated. An engine that no longer has its secret may answer this for any secret.
     Revoked(KeyOwner),
-    /// No such id, or another secret; which of the two is not told.
+    /// The id is unknown or the secret is wrong; callers cannot tell which.
     Unknown,
 }
 
 /// An enrollment token to be made.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// Record id.
+    /// Id of the record, not of its key.
     pub id: TokenId,
-    /// Of its key.
+    /// Name and metadata of its key.
     pub purpose: KeyPurpose,
-    /// Name that operators see.
+    /// Name shown to operators.
     pub name: String,
     /// Policy that agents enrol into. It must exist.
     pub policy: PolicyId,
     /// Spaces copied to the enrolled agents.
     pub namespaces: Vec<String>,
-    /// When the token ends, if it does.
+    /// When the token expires; `None`: never.
     pub expires_at: Option<Timestamp>,
-    /// When it was made.
+    /// Time of creation.
     pub at: Timestamp,
 }
 
 /// The record of an enrollment token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrollmentToken {
-    /// Record id.
+    /// Id of the record, not of its key.
     pub id: TokenId,
     /// Public half of its key.
     pub key: KeyId,
-    /// Name that operators see.
+    /// Name shown to operators.
     pub name: String,
     /// Policy that agents enrol into.
     pub policy: PolicyId,
@@ -72,23 +72,23 @@ pub struct EnrollmentToken {
     pub namespaces: Vec<String>,
     /// `false` once revoked.
     pub active: bool,
-    /// When the token ends, if it does.
+    /// When the token expires; `None`: never.
     pub expires_at: Option<Timestamp>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
 }
 
-/// Tokens and keys. An agent's access key is issued by [`crate::Agents::enroll`], in its unit.
+/// Tokens and keys. An agent's access key is issued by [`crate::Agents::enroll`], in the same unit as the agent.
 #[async_trait]
 pub trait Keys: Send + Sync + 'static {
-    /// O3: whose key this is and whether it is still good. A revocation counts within a second on every replica, on
+    /// O3: the owner of this key and whether it is still active. A revocation counts within a second on every replica, on
     /// a transactional engine at once. The secret is compared in constant time.
     async fn verify(&self, presented: &ApiKey) -> Result<Verification>;
 
-    /// O17: makes a key; its presented form is known only now. One document: whole or absent.
+    /// O17: issues a key. Only this answer has its presented form. One document: whole or absent.
     async fn issue(&self, owner: KeyOwner, purpose: KeyPurpose, at: Timestamp) -> Result<ApiKey>;
 
-    /// O17: takes over a key whose secret is given from outside (a file of the data directory).
+    /// O17: stores a key whose secret comes from outside (a file of the data directory).
     ///
     /// # Errors
     /// [`crate::Conflict::IdTaken`] if the id is known, whatever the secret; [`crate::StoreError::Unsupported`] on an
@@ -101,17 +101,17 @@ pub trait Keys: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<()>;
 
-    /// O17: the keys admit nobody any more; unknown ids are skipped. Each key by itself, repeats are harmless.
+    /// O17: revokes the keys; unknown ids are skipped. Each key by itself; idempotent.
     async fn invalidate_keys(&self, ids: &[KeyId], at: Timestamp) -> Result<()>;
 
-    /// O16: makes an enrollment token with its key, whose presented form is known only now. Transactional: one
+    /// O16: creates an enrollment token with its key. Only this answer has the key's presented form. Transactional: one
     /// durable unit. Document: key, then record; a key without a record admits nobody.
     ///
     /// # Errors
     /// [`crate::StoreError::NotFound`] if there is no such policy, [`crate::Conflict::TokenExists`].
     async fn create_token(&self, token: NewToken) -> Result<(EnrollmentToken, ApiKey)>;
 
-    /// O16: the same with a key whose secret is given from outside (a preset, the first start).
+    /// O16: like [`Keys::create_token`], with a key whose secret comes from outside (a preset, the first start).
     ///
     /// # Errors
     /// As for [`Keys::create_token`] and [`Keys::adopt_key`]; [`crate::Conflict::TokenExists`] also if the key's id
@@ -127,7 +127,7 @@ pub trait Keys: Send + Sync + 'static {
     /// O16: tokens, newest first.
     async fn tokens(&self, page: PageRequest) -> Result<Page<EnrollmentToken>>;
 
-    /// O16: the token stays on record but admits nobody any more. Repeats are harmless. Transactional: record and
-    /// key in one unit. Document: the key first, so that a cut leaves a token that admits nobody; a repeat ends it.
+    /// O16: revokes the token, which stays on record but admits no more agents. Idempotent. Transactional: record and
+    /// key in one unit. Document: the key first, so that a crash leaves a token that admits no agent; a repeat completes it.
     async fn revoke_token(&self, id: &TokenId, at: Timestamp) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! What the domain asks of a store, independent of the engine behind it.
+//! The interface between the domain and a store, independent of the engine behind it.
 //!
 //! ```text
 //! domain (crate `fleet`) ──► dyn Store ──► crate `store-sqlite`      conformance ──► every engine
@@ -24,6 +24,7 @@ mod health;
 mod ids;
 mod json;
 mod keys;
+mod opaque;
 mod page;
 mod place;
 mod policies;
@@ -57,13 +58,13 @@ pub use policy::{NewRevision, PolicyRevision, PolicySummary};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
 
-/// Every answer of a store.
+/// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Everything that the domain asks of a store, concern by concern.
+/// Everything that the domain needs of a store, one trait for each concern.
 ///
-/// Every method did its unit, as far as its documentation says for the engine's class, or none of it. "There is none"
-/// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not look" is
+/// A method that fails has done nothing, as far as its documentation says so for the engine's class. "Does not exist"
+/// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
 pub trait Store: Agents + Actions + Policies + Keys + Feed + Engine {}
 

@@ -14,19 +14,19 @@ pub struct PageRequest {
 /// Where a page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageStart {
-    /// Behind so many items. Serves only the first [`PageRequest::WINDOW`] items of a list, whose pages may shift
+    /// After this many items. Reaches only the first [`PageRequest::WINDOW`] items of a list, and pages may shift
     /// while the list changes.
     Offset(u64),
-    /// Behind the page whose [`Page::next`] this is, in a list that is filtered and sorted as that one was. Serves any
-    /// list to its end, and each page costs the same.
+    /// After the page whose [`Page::next`] this is, with the same filter and order. Reaches the end of any
+    /// list, and each page costs the same.
     After(PagePosition),
 }
 
 impl PageRequest {
-    /// Items that an offset can reach, the limit included, and items of one page: what every engine can serve.
+    /// Largest sum of offset and limit, and largest page: what every engine can serve.
     pub const WINDOW: u32 = 10_000;
 
-    /// The beginning of a list.
+    /// The first `limit` items of a list.
     #[must_use]
     pub const fn first(limit: u32) -> Self {
         Self {
@@ -35,10 +35,10 @@ impl PageRequest {
         }
     }
 
-    /// Refuses what not every engine could serve.
+    /// Refuses a request that some engine could not serve.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`]: it reaches behind the window.
+    /// [`StoreError::Invalid`]: it reaches beyond the window.
     pub fn check(&self) -> Result<()> {
         let ends = match self.from {
             PageStart::Offset(offset) => offset.saturating_add(self.limit.into()),
@@ -49,7 +49,7 @@ impl PageRequest {
         }
         Err(StoreError::Invalid {
             detail: format!(
-                "a page ends at item {} at most: go on behind the page before",
+                "a page cannot reach beyond item {}: continue from the previous page's position",
                 Self::WINDOW
             ),
         })
@@ -70,14 +70,14 @@ pub struct Page<T> {
 /// How many items a list has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Total {
-    /// So many.
+    /// The exact number.
     Exact(u64),
-    /// So many or more: the engine stops counting there.
+    /// At least this number: the engine stops counting there.
     AtLeast(u64),
 }
 
 impl Total {
-    /// The number.
+    /// The number, exact or not.
     #[must_use]
     pub const fn count(self) -> u64 {
         match self {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::{NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary, Result, Timestamp};
 
-/// Policies.
+/// Policies and their revisions.
 #[async_trait]
 pub trait Policies: Send + Sync + 'static {
     /// O14: appends a revision if the newest one is still `expected_previous` (`None`: the policy is new), and
@@ -32,7 +32,7 @@ pub trait Policies: Send + Sync + 'static {
     async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>>;
 
     /// Deletes the policy with its history and revokes its enrollment tokens. Transactional: one durable unit.
-    /// Document: tokens first, then the policy; a repeat ends what a cut left, and an agent that enrolled within the
+    /// Document: tokens first, then the policy; a repeat completes what a crash left, and an agent that enrolled within the
     /// last second may be missed.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct PolicyRevision {
     pub created_at: Timestamp,
 }
 
-/// The newest revision of a policy and who runs it.
+/// The newest revision of a policy and the number of its agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySummary {
     /// The newest revision.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Agent, PolicyId, Timestamp};
 
-/// Computed state of an agent: the first that fits (data.md 6.1).
+/// Computed status of an agent: the first that applies (data.md 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentStatus {
@@ -17,28 +17,28 @@ pub enum AgentStatus {
     Unenrolled,
     /// No check-in for the policy's `inactivity_timeout`.
     Inactive,
-    /// Reported as uninstalled.
+    /// The audit endpoint reported it as uninstalled.
     Uninstalled,
-    /// Reported as orphaned.
+    /// The audit endpoint reported it as orphaned.
     Orphaned,
     /// No check-in (else enrolment) for 5 minutes.
     Offline,
     /// No confirmed revision yet, or an upgrade runs.
     Updating,
-    /// Never checked in.
+    /// No check-in yet.
     Enrolling,
-    /// Asked to unenrol.
+    /// An operator asked it to unenrol.
     Unenrolling,
-    /// Reported `error`.
+    /// The last check-in reported `error`.
     Error,
-    /// Reported `degraded`.
+    /// The last check-in reported `degraded`.
     Degraded,
-    /// Otherwise.
+    /// None of the others applies.
     Online,
 }
 
 impl AgentStatus {
-    /// All states, in the order of evaluation.
+    /// All statuses, in the order of evaluation.
     pub const ALL: [Self; 11] = [
         Self::Unenrolled,
         Self::Inactive,
@@ -113,14 +113,14 @@ impl fmt::Display for AgentStatus {
     }
 }
 
-/// How many agents have each state. Absent: none.
+/// The number of agents with each status; a status without agents is absent.
 pub type StatusCounts = std::collections::BTreeMap<AgentStatus, u64>;
 
 /// The inactivity timeout that counts for agents of the policy: its newest revision's, else that of its base
-/// (`base#suffix`), if they have one. `of` answers for one policy.
+/// (`base#suffix`), if they have one. `of` returns the timeout of one policy.
 pub fn inactivity_timeout(policy: &PolicyId, of: impl Fn(&PolicyId) -> Option<Duration>) -> Option<Duration> {
     of(policy).or_else(|| policy.base().and_then(|base| of(&base)))
 }
 
-/// An agent that was not heard of for longer is offline.
+/// An agent without a check-in for longer is offline.
 pub const OFFLINE_AFTER: Duration = Duration::from_secs(5 * 60);

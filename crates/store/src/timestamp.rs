@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The clock of this machine. Only the outermost layer asks it; everything inside is given the time.
+    /// The clock of this machine. Only the outermost layer reads it; everything below takes the time as an argument.
     #[must_use]
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -92,7 +92,7 @@ impl Timestamp {
         )
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// Time from `earlier` to this moment; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -8,7 +8,7 @@ use crate::{
     ChangeKind, Conflict, Inserted, PageRequest, PageStart, StoreError,
 };
 
-/// S8, M1, M2: whoever sees an action sees every earlier one, and places outlive deletion and restart.
+/// S8, M1, M2: a reader that sees an action sees every earlier one, and positions survive deletion and restart.
 pub async fn s08_parallel_appends_leave_no_hole(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
@@ -18,7 +18,7 @@ pub async fn s08_parallel_appends_leave_no_hole(bench: &mut impl Bench) {
             tokio::spawn(async move { store.append_actions(vec![action(&format!("d{n}"), &["a"])]).await })
         })
         .collect();
-    // A reader beside the writers: what it saw once, up to its last, never gets an earlier neighbour.
+    // A concurrent reader: no action may appear later between those that it has already seen.
     let agent = AgentId::from("a");
     let behind = async |token: Option<&ActionDocId>| {
         store
@@ -42,7 +42,7 @@ pub async fn s08_parallel_appends_leave_no_hole(bench: &mut impl Bench) {
         assert_eq!(written, [Action::from(action(&format!("d{n}"), &["a"]))]);
     }
 
-    // Never used again: not after deletion, not after a restart.
+    // A position is never reused: not after deletion, not after a restart.
     let last = behind(seen.last()).await.position;
     assert!(last.is_some());
     assert_eq!(store.delete_expired_actions(at(10_000), 1000).await.unwrap(), 100);
@@ -92,7 +92,7 @@ pub async fn s09_subscribe_append_query_delivers_once(bench: &mut impl Bench) {
     assert_eq!(delivered, expected);
 }
 
-/// S10, M4: a deleted document names nothing; the agent's own position still cuts the queue.
+/// S10, M4: the token of a deleted document has no effect; the agent's stored position still counts.
 pub async fn s10_a_deleted_position_leaves_the_agents_own(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
@@ -178,7 +178,7 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     assert_total(store.results(&id, all()).await.unwrap().total, 2);
 }
 
-/// M7, AC-41: an answer that is no end is replaced by one that is, once; what turns out otherwise replaces any.
+/// M7, AC-41: an answer that is not final is replaced by a final one, once; a corrected result replaces any.
 pub async fn s11b_an_answer_that_is_no_end_is_replaced_by_one_that_is(bench: &mut impl Bench) {
     let store = bench.store();
     enrolled(&*store, "a").await;
@@ -263,7 +263,7 @@ pub async fn s20_expired_actions_go_in_batches(bench: &mut impl Bench) {
         let pending = store.pending_actions(&agent, None, None, now, 100).await.unwrap();
         pending.actions
     };
-    // Expired ones are not delivered even before they are removed; without an end none ever is.
+    // Expired actions are not delivered even before they are removed; one without an expiration never is.
     let fresh = waiting(at(101)).await;
     assert_eq!(fresh.len(), 5);
     assert_eq!(waiting(at(50)).await.len(), 25);

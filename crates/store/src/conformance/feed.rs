@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Bench, samples::*};
 use crate::{AgentId, ChangeKind, Cursor, PolicyId, Store, StoreError, TokenId};
 
-/// S19: read in small steps while others write, over a restart: every change once, in order.
+/// S19: read in small steps during writes and over a restart: every change once, in order.
 pub async fn s19_the_feed_misses_and_doubles_nothing_over_a_reconnect(bench: &mut impl Bench) {
     let mut read: Vec<String> = Vec::new();
     let mut place = bench.store().last_change(ChangeKind::Agent).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn s19_the_feed_misses_and_doubles_nothing_over_a_reconnect(bench: &mu
         }
         read.extend(changes.ids);
     }
-    // A reader at the place from which a new one would start sees nothing either.
+    // A reader at the cursor of a new reader sees nothing either.
     let newest = store.last_change(ChangeKind::Agent).await.unwrap();
     assert_eq!(after(&*store, ChangeKind::Agent, &newest).await, no_ids());
     read.sort();

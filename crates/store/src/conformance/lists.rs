@@ -51,7 +51,7 @@ pub async fn s17_with(bench: &mut impl Bench, agents: usize) {
             for StatusReport { agent, status } in &page.items {
                 assert_eq!(*status, expected_status(agent, now), "{agent:?}");
             }
-            // The page behind it, however far that is.
+            // The next page, at any distance.
             assert_eq!(page.next.is_some(), page.items.len() == 20);
             let Some(position) = page.next else { continue };
             let next = store.agents(&query, behind(position, 20), now).await.unwrap();
@@ -86,7 +86,7 @@ async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, 
             }
         });
         store.record_checkins(changed.collect()).await.unwrap();
-        // One that comes before the position shifts nothing.
+        // An agent before the position shifts nothing.
         enrolled(store, &format!("a-new-{round}")).await;
         seen.extend(page.items.into_iter().map(|report| report.agent.id));
         next = page.next.map(|position| behind(position, 997));
@@ -96,7 +96,7 @@ async fn pages_are_stable_while_agents_change(store: &dyn Store, agents: usize, 
     assert!(seen.is_sorted_by(|one, next| one < next));
 }
 
-/// O22: an offset reaches as far as every engine can serve, a position only its own list.
+/// O22: an offset beyond the window and a position of another list are refused.
 pub async fn o22_pages_end_where_it_is_said(bench: &mut impl Bench) {
     let store = bench.store();
     policy(&*store, "p").await;
@@ -271,7 +271,7 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
             .push(started.elapsed());
     }
     let all = AgentQuery::default();
-    // The farthest place that an offset reaches, and then on from page to page.
+    // The last page that an offset reaches, and then on from page to page.
     let mut deep = PageRequest::first(PageRequest::WINDOW);
     for _ in 0..3 {
         let page = store.agents(&all, deep, now).await.unwrap();
@@ -285,7 +285,7 @@ pub async fn s28_with(bench: &mut impl Bench, agents: usize, slack: u32) {
         let page = store.agents(&all, PageRequest::first(20), now).await.unwrap();
         assert_eq!(page.items.len(), 20);
         taken.entry("page").or_default().push(started.elapsed());
-        // Behind any agent: a page deep inside costs what the first one does.
+        // After a random agent: a page deep inside the list costs as much as the first.
         let started = Instant::now();
         let page = store.agents(&all, behind(deep.clone(), 20), now).await.unwrap();
         assert_eq!(page.items.len(), 20);

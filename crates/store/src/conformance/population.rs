@@ -40,7 +40,7 @@ pub(super) async fn settle(store: &dyn Store, agents: usize, timeouts: [Option<u
     now
 }
 
-/// Everything else that can happen to agents.
+/// Gives the agents every other state: unenrolled, audited, upgrading, degraded …
 async fn vary(store: &dyn Store, part: &[usize], now: Timestamp) {
     let mut changes: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
     for n in part {
@@ -93,7 +93,7 @@ async fn vary(store: &dyn Store, part: &[usize], now: Timestamp) {
     }
 }
 
-/// All of them at once, so that they share commits.
+/// Runs the futures concurrently, so that they share commits.
 async fn futures_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures
         .into_iter()

@@ -1,4 +1,4 @@
-//! Things to store, each as short as the case at hand allows.
+//! Sample documents and short forms of the calls that many cases make.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn json(text: &str) -> RawJson {
     RawJson::parse(text.to_owned()).expect("the sample is JSON")
 }
 
-/// As much as one page may hold.
+/// The largest first page.
 #[must_use]
 pub const fn all() -> PageRequest {
     PageRequest::first(PageRequest::WINDOW)
@@ -49,7 +49,7 @@ pub const fn behind(position: PagePosition, limit: u32) -> PageRequest {
     }
 }
 
-/// Whether this is the number of a list: exact, or what an engine counts at least.
+/// Asserts the length of a list: the exact number, or a lower bound that an engine may give.
 pub fn assert_total(total: Total, expected: u64) {
     match total {
         Total::Exact(count) => assert_eq!(count, expected),
@@ -230,7 +230,7 @@ pub async fn agent(store: &dyn Store, id: &str) -> Agent {
         .expect("the agent exists")
 }
 
-/// The documents that wait.
+/// Ids of the waiting documents.
 #[must_use]
 pub fn docs(pending: &Pending) -> Vec<&str> {
     let docs = pending.actions.iter().map(|one| one.action.doc.as_str());

@@ -55,7 +55,7 @@ fn time(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW + millis)
 }
 
-/// Anywhere, but mostly within a few milliseconds of where a limit or a span of the engine's own may lie.
+/// A random moment, mostly within a few milliseconds of a limit of the definition or a boundary of the engine.
 fn moment() -> impl Strategy<Value = i64> {
     let limits = vec![0, 60_000, 120_000, 300_000, 3_600_000, 600_000];
     prop_oneof![

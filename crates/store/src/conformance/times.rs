@@ -22,7 +22,7 @@ pub async fn s25_a_clock_going_backwards_breaks_no_order(bench: &mut impl Bench)
         let mut one = action(&doc, &["a0"]);
         one.at = at(seconds);
         store.append_actions(vec![one]).await.unwrap();
-        // Behind everything before, though its clock says otherwise.
+        // After everything before, although its clock is behind.
         let pending = store
             .pending_actions(&first, None, position.as_ref(), at(seconds), 10)
             .await
