@@ -51,13 +51,13 @@ use crate::{
 pub struct AdminOptions {
     /// Requests in flight; `None`: any number.
     pub max_connections: Option<u32>,
-    /// Bytes of a request's body.
+    /// Largest body of a request, bytes.
     pub body_bytes: usize,
-    /// Time for a request's body, from its head.
+    /// Time in which a request's body must arrive, counted from the end of its head.
     pub body_timeout: Duration,
     /// `server.address` in the log.
     pub address: String,
-    /// Told by `GET /api/status`.
+    /// Name, version and id that `GET /api/status` shows.
     pub identity: Identity,
 }
 
@@ -139,8 +139,8 @@ impl AdminApi {
         self.routes().into_iter().map(|route| route.path).collect()
     }
 
-    /// A word that stands where other routes have an id comes before them and takes its own methods only, so that what
-    /// has this word as its id is reached with the others.
+    /// A fixed word in the place of an id is registered before the routes with ids and for its own methods only, so that
+    /// something whose id is this word is still reached by the other methods.
     fn routes(&self) -> Vec<Paths<'_>> {
         let at = |path| Paths {
             state: &self.state,
@@ -390,7 +390,8 @@ fn id_of(request: &HttpRequest) -> String {
 }
 
 fn ok<T: Serialize>(body: &T) -> Result<HttpResponse, ApiError> {
-    let body = serde_json::to_vec(body).map_err(|_| ApiError::Broken("an answer is no JSON".into()))?;
+    let body = serde_json::to_vec(body)
+        .map_err(|_| ApiError::Broken("an answer cannot be written as JSON".into()))?;
     Ok(HttpResponse::Ok()
         .content_type("application/json; charset=utf-8")
         .body(body))
@@ -414,7 +415,7 @@ struct Many<T> {
     next_search_after: Option<String>,
 }
 
-/// What a write did.
+/// The answer to a write that returns no item.
 #[derive(Serialize)]
 struct Done {
     action: &'static str,

@@ -1,4 +1,4 @@
-//! What no single key can know: keys that need or contradict each other.
+//! Checks across keys: keys that require or contradict each other.
 
 use tls_reload::{SettingsError, VerificationMode};
 
@@ -8,7 +8,7 @@ use crate::{
     sections::ssl::{PathOrPem, Ssl},
 };
 
-/// Adds what is wrong and what is only unwise.
+/// Adds errors and warnings to `report`.
 pub(crate) fn check(config: &Config, report: &mut Report) {
     match config.server().tls() {
         Some(ssl) => check_ssl(ssl, "inputs.0.server.ssl", report),
@@ -74,11 +74,14 @@ fn check_ssl(ssl: &Ssl, path: &str, report: &mut Report) {
     }
 }
 
-/// A path may hold both; PEM that stands in the configuration can be looked at now.
+/// A file may hold both, which is seen only when it is read; inline PEM can be checked here.
 fn check_key(certificate: Option<&PathOrPem>, key: Option<&PathOrPem>, path: &str, report: &mut Report) {
     if let (Some(PathOrPem::Pem(pem)), None) = (certificate, key)
         && !pem.expose().contains("PRIVATE KEY")
     {
-        report.missing(format!("{path}.key"), "the PEM of certificate holds no key");
+        report.missing(
+            format!("{path}.key"),
+            "the PEM of certificate does not contain a key",
+        );
     }
 }

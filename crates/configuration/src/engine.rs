@@ -1,4 +1,4 @@
-//! How any configuration is read: declarations ([`section`]), one tree of what files and flags say ([`layers`]),
+//! The general machinery: declarations of keys ([`section`]), one tree of what files and flags set ([`layers`]),
 //! references in it ([`substitute`]), and typed sections from it ([`reader`]). It knows no key of this server.
 
 pub(crate) mod layers;

@@ -1,5 +1,5 @@
 //! Keys of the original that have no effect in this version: names and types, so that its files load, slips in them
-//! are found, and a note says what does nothing. With its feature a key leaves this list for a section.
+//! are found, and a note names keys without effect. A key moves from this list to a section with its feature.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     sections::ssl::PathOrPem,
 };
 
-/// What a key may hold.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) shape: Shape,
@@ -183,17 +183,17 @@ fn sections() -> impl Iterator<Item = (String, &'static [(&'static str, Kind)])>
         .chain(buckets)
 }
 
-/// Every path.
+/// Every key by its dotted path.
 pub(crate) fn keys() -> impl Iterator<Item = (String, Kind)> {
     sections().flat_map(|(section, keys)| keys.iter().map(move |(name, kind)| (join(&section, name), *kind)))
 }
 
-/// For the reference: each section and the names in it.
+/// Each section with the names in it, for the reference.
 pub(crate) fn by_section() -> impl Iterator<Item = (String, Vec<&'static str>)> {
     sections().map(|(section, keys)| (section, keys.iter().map(|(name, _)| *name).collect()))
 }
 
-/// Checks what is set, and names it.
+/// Checks the keys that are set, and returns their paths.
 pub(crate) fn check(root: &Value, report: &mut Report) -> Vec<String> {
     let mut set = Vec::new();
     for (path, kind) in keys() {

@@ -1,15 +1,15 @@
 //! The configuration: from files, flags and the environment to one typed tree.
 //!
 //! ```text
-//! file ── notation::yaml ─┐                     ┌─ places of all that was said ──► errors name file and line
+//! file ── notation::yaml ─┐                     ┌─ places of all values ─────────► errors name file and line
 //! -E, overlay ────────────┴─ layers (declared?) ┴─ `config` merges ─ substitute ─ reader ─ typed sections
 //!                                                                                    │
 //!                                     inert (names and types), consistency, limits ──┴─ Config, notices
 //! ```
 //!
 //! Each key is declared once: in its section (`sections`, `limits`), or as a name and a type while it has no effect
-//! (`inert`). Nothing stops at the first problem: [`load`] returns all of them. Nothing here listens, opens a store or
-//! writes a log line; what the values mean for the rooms of the server is decided where they are put together.
+//! (`inert`). [`load`] reports all problems, not only the first. Nothing here listens, opens a store or
+//! writes a log line; the binary translates the values for the other crates.
 
 mod consistency;
 mod engine;
@@ -81,7 +81,7 @@ impl Config {
         &self.inputs.0.server
     }
 
-    /// As YAML, secrets redacted.
+    /// The effective configuration as YAML, secrets redacted.
     pub fn to_yaml(&self) -> String {
         engine::show::yaml(self)
     }
@@ -106,17 +106,17 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// A sub-command's own defaults, below the files.
     pub overlay: Overlay,
-    /// The machine.
+    /// Environment and memory of the machine.
     pub surroundings: Surroundings,
 }
 
 /// Looks up an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What the machine says; tests say something else.
+/// Facts about the machine, replaced in tests.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Environment variables.
+    /// Looks up environment variables.
     pub environment: Environment,
     /// Memory that this process may use.
     pub memory_mib: Option<u64>,
@@ -139,7 +139,7 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-/// Reads everything and checks it.
+/// Reads all sources and checks the result.
 ///
 /// # Errors
 /// All problems, each with its place, in the order of the files and flags.

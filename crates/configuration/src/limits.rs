@@ -1,5 +1,5 @@
-//! `inputs.0.server.limits.*`: what is served at once. One table holds each limit's built-in numbers and presets; what
-//! the operator leaves at 0 is filled from it, and [`Bucket::numbers`] is what listeners and routes are given.
+//! `inputs.0.server.limits.*`: how much is served at once. One table holds each limit's built-in numbers and presets;
+//! values of 0 are filled from it, and listeners and routes are given [`Bucket::numbers`].
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::engine::{
     section::{Declared, Section, Visit},
 };
 
-/// A limit that counts.
+/// A limit that has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// How fast waiting agents are told of actions.
@@ -30,9 +30,9 @@ pub enum Limit {
 struct Row {
     name: &'static str,
     about: &'static str,
-    /// What only paces the server itself has no requests and no bodies.
+    /// Whether it only paces the server's own work, so that it has no caps on requests or bodies.
     is_pace: bool,
-    /// Without a preset. Bodies are the same in all.
+    /// Numbers without a preset. Body limits are the same in all presets.
     built_in: Numbers,
     /// Largest body on the wire, and after decompression; 0: any.
     bodies: (i64, i64),
@@ -113,7 +113,7 @@ const LATER: [&str; 8] = [
     "audit_unenroll_limit",
 ];
 
-/// The buckets that have keys without effect, and how many of their keys have one.
+/// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
     let paces = TABLE.iter().filter(|row| row.is_pace).map(|row| (row.name, 2));
     paces.chain(LATER.iter().map(|name| (*name, 0)))
@@ -147,43 +147,47 @@ impl Default for Limits {
 
 impl Section for Limits {
     fn walk<V: Visit>(&mut self, visit: &mut V) {
-        let key = |name, about, unit| Declared {
-            name,
-            about,
-            unit,
-            only: None,
-        };
+        let max_agents =
+            "Chooses the preset: 0 by memory, -1 the built-in values, else by the number of agents.";
         visit.key(
-            &key(
-                "max_agents",
-                "Chooses the preset: 0 by memory, -1 the built-in values, else by the number of agents.",
-                Some("agents"),
-            ),
+            &key("max_agents", max_agents, Some("agents")),
             &mut self.max_agents,
-            &|_| Ok(()),
+            &any,
         );
+        let header = "Largest request head; 0: 8192.";
         visit.key(
-            &key("max_header_byte_size", "Largest request head; 0: 8192.", None),
+            &key("max_header_byte_size", header, None),
             &mut self.max_header_byte_size,
             &|size| match size.0 {
                 0 | 1024..=1_048_576 => Ok(()),
                 _ => Err("0 or from 1024 to 1048576 bytes".to_owned()),
             },
         );
+        let max = "Requests in flight on one listener (deprecated). More are answered 429, connections above 1.1 times\n\
+                   this number are closed; 0: from the preset, negative: any number.";
         visit.key(
-            &key(
-                "max_connections",
-                "Requests in flight on one listener (deprecated). More are answered 429, connections above 1.1 times\n\
-                 this number are closed; 0: from the preset, negative: any number.",
-                Some("connections"),
-            ),
+            &key("max_connections", max, Some("connections")),
             &mut self.max_connections,
-            &|_| Ok(()),
+            &any,
         );
         for (row, bucket) in TABLE.iter().zip(&mut self.buckets) {
             visit.part(&key(row.name, row.about, None), bucket);
         }
     }
+}
+
+const fn key(name: &'static str, about: &'static str, unit: Option<&'static str>) -> Declared {
+    Declared {
+        name,
+        about,
+        unit,
+        only: None,
+    }
+}
+
+/// The check of a key that takes every value of its type.
+fn any<T>(_: &T) -> Result<(), String> {
+    Ok(())
 }
 
 /// A token bucket, a cap on requests in flight, and body limits.
@@ -199,39 +203,27 @@ pub(crate) struct Bucket {
 
 impl Section for Bucket {
     fn walk<V: Visit>(&mut self, visit: &mut V) {
-        let key = |name, about, unit| Declared {
-            name,
-            about,
-            unit,
-            only: None,
-        };
         let interval = "Time in which one token comes back; 0: from the preset, negative: no bucket.";
-        visit.key(&key("interval", interval, None), &mut self.interval, &|_| Ok(()));
+        visit.key(&key("interval", interval, None), &mut self.interval, &any);
         let burst = "Tokens at most; 0: from the preset.";
-        visit.key(&key("burst", burst, Some("requests")), &mut self.burst, &|_| {
-            Ok(())
-        });
+        visit.key(&key("burst", burst, Some("requests")), &mut self.burst, &any);
         if self.is_pace {
             return;
         }
         let max = "Requests in flight; 0: from the preset, negative: none is served.";
-        visit.key(&key("max", max, Some("requests")), &mut self.max, &|_| Ok(()));
+        visit.key(&key("max", max, Some("requests")), &mut self.max, &any);
         let body = "Largest body on the wire; 0: from the preset, negative: any.";
-        visit.key(
-            &key("max_body_byte_size", body, None),
-            &mut self.body,
-            &|_| Ok(()),
-        );
+        visit.key(&key("max_body_byte_size", body, None), &mut self.body, &any);
         let body = "Largest body after decompression; 0: from the preset, negative: any.";
         visit.key(
             &key("max_body_decompressed", body, None),
             &mut self.decompressed,
-            &|_| Ok(()),
+            &any,
         );
     }
 }
 
-/// What a bucket comes to.
+/// The effective numbers of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// Time in which one token comes back; `None`: no token bucket.
@@ -247,7 +239,7 @@ pub struct Effective {
 }
 
 impl Bucket {
-    /// What it comes to.
+    /// The effective numbers, from values that are no longer 0.
     pub(crate) fn numbers(&self) -> Effective {
         let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
         Effective {
@@ -286,7 +278,7 @@ fn preset(max_agents: i64, memory_mib: Option<u64>) -> Option<usize> {
 }
 
 impl Limits {
-    /// Fills what is 0.
+    /// Fills values of 0 from the preset.
     pub(crate) fn apply_preset(&mut self, memory_mib: Option<u64>, notices: &mut Vec<Notice>) {
         let preset = preset(self.max_agents, memory_mib);
         let recommended = preset.and_then(|preset| RECOMMENDED_MIB.get(preset).copied());
@@ -315,7 +307,7 @@ impl Limits {
         }
     }
 
-    /// What a limit comes to.
+    /// The effective numbers of a limit.
     pub fn of(&self, limit: Limit) -> Effective {
         self.buckets[limit as usize].numbers()
     }

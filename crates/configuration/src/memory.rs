@@ -7,7 +7,7 @@ use std::{
 
 const MIB: u64 = 1 << 20;
 
-/// Available memory in MiB; `None` if the system does not say. `root` is `/` except in tests.
+/// Available memory in MiB; `None` if the system does not report it. `root` is `/` except in tests.
 pub(crate) fn available_mib(root: &Path) -> Option<u64> {
     let host = host_bytes(root);
     let group = group_bytes(root);
@@ -19,7 +19,7 @@ pub(crate) fn available_mib(root: &Path) -> Option<u64> {
 }
 
 fn host_bytes(root: &Path) -> Option<u64> {
-    // A unit with `ProcSubset=pid` has no meminfo; the call says the same, but knows no other root.
+    // A unit with `ProcSubset=pid` has no meminfo; the system call returns the same, but only for the real root.
     meminfo_bytes(root).or_else(|| (root == Path::new("/")).then(machine_bytes))
 }
 
@@ -61,7 +61,7 @@ fn tightest(top: &Path, path: &str, file: &str) -> Option<u64> {
     let mut group: PathBuf = top.join(path);
     let mut least = None;
     loop {
-        // `max` and what else is no number is no limit.
+        // `max`, or anything else that is not a number, means no limit.
         let limit = fs::read_to_string(group.join(file))
             .ok()
             .and_then(|text| text.trim().parse::<u64>().ok());

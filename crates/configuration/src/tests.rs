@@ -1,4 +1,4 @@
-//! Loading, as the command line does it. The environment and the memory are the test's own.
+//! Loading as the command line does it, with the test's own environment and memory.
 
 mod errors;
 mod layering;
@@ -186,7 +186,7 @@ fn t80_secrets_are_redacted() {
         !shown.contains("hush-") && shown.contains("[redacted]@es:9200"),
         "{shown}"
     );
-    // A URL is a text to the program; nothing prints the whole configuration but `config show`.
+    // `Debug` does not redact URLs; only `config show` prints the whole configuration.
     let debug = format!("{config:?} {notices:?}");
     for secret in (1..=8).map(|number| format!("hush-{number}")) {
         assert!(!debug.contains(&secret), "{debug}");
@@ -195,7 +195,7 @@ fn t80_secrets_are_redacted() {
         shown.contains("key: \"[redacted]\"") && debug.contains("[redacted]"),
         "{shown}"
     );
-    // A key with text before it, or the rest of one, is no path.
+    // A key with text before it, or the rest of one, is not taken for a path.
     for key in [
         "Bag Attributes\n        -----BEGIN PRIVATE KEY-----\n        hush-8",
         "hush-8\n        hush-9",

@@ -16,7 +16,7 @@ use crate::{
 #[expect(missing_docs, reason = "the members of agents.md 8.7")]
 pub struct AckEvent {
     pub action_id: String,
-    /// Who says so; may be empty.
+    /// Id of the agent that sends it; may be empty.
     pub agent_id: String,
     pub timestamp: Option<String>,
     /// Present (even empty): it failed.
@@ -31,7 +31,7 @@ pub struct AckEvent {
     pub completed_at: Option<String>,
 }
 
-/// What came of one event.
+/// The outcome of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
     /// Stored.
@@ -104,7 +104,7 @@ async fn confirm(
     }
     let existing = revisions.iter().copied().filter(|revision| *revision <= newest);
     match existing.max() {
-        // What is stored was lost with a restore.
+        // The stored revision is from before a restore.
         Some(revision) if stored > newest => {
             fleet
                 .store
@@ -122,8 +122,8 @@ async fn confirm(
     Ok(())
 }
 
-/// The policy's newest revision, looked up in the store if one above the known is in question: another server may have
-/// made it. Of a policy that does not exist, whatever is said is taken.
+/// The policy's newest revision, read from the store if `asked` is above the known one: another server may have
+/// created it. For a policy that does not exist, `asked` is accepted.
 async fn newest(fleet: &Fleet, policy: &PolicyId, asked: i64) -> Result<i64, FleetError> {
     if let Ok(Some(known)) = fleet.actors.policy_monitor.latest(policy).await
         && asked <= known.revision
@@ -175,7 +175,7 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
             }
         }
         Effect::EndsAgent => {
-            // The agent is gone whatever happens to the result: its keys must not outlive it.
+            // The agent is unenrolled even if the result could not be stored: its keys must not outlive it.
             if let Err(error) = inserted {
                 log::warn!("fleet.agent.id":% = agent.id, "error.message":% = error; "result of an unenrolment not stored");
             }

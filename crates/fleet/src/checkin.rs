@@ -1,7 +1,7 @@
 //! Check-in: record what the agent says, then answer at once or wait for a change (agents.md 5.2).
 //!
-//! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Whoever
-//! drops the wait (its client is gone) unsubscribes at once.
+//! In: an authenticated agent and its request. Out: a reply, or a [`Waiting`] that holds neither. Dropping the
+//! wait (when the client is gone) unsubscribes at once.
 
 mod bounds;
 mod upgrade;
@@ -49,7 +49,7 @@ pub struct CheckinRequest {
     pub policy_revision_idx: Option<i64>,
 }
 
-/// What came of the beginning of a check-in.
+/// The outcome of [`begin`].
 pub enum Begun {
     /// Something is due.
     Reply(CheckinReply),
@@ -57,14 +57,14 @@ pub enum Begun {
     Wait(Waiting),
 }
 
-/// An answer to a check-in. The api writes it.
+/// A reply to a check-in, which the api renders.
 #[derive(Debug)]
 pub enum CheckinReply {
-    /// Nothing happened: time is up, or the server stops.
+    /// Nothing is due: the poll's time is up, or the server stops.
     Empty,
-    /// What is due of the agent's actions.
+    /// The agent's due actions.
     Actions {
-        /// Who gets them.
+        /// The agent that they are for.
         agent: AgentId,
         /// Confirms, at the next check-in, all up to the last of the list.
         ack_token: ActionDocId,
@@ -73,14 +73,14 @@ pub enum CheckinReply {
     },
     /// The newest revision of the agent's policy.
     Policy {
-        /// Who gets it.
+        /// The agent that it is for.
         agent: AgentId,
-        /// The revision.
+        /// The rendered revision.
         policy: Arc<RenderedPolicy>,
     },
 }
 
-/// A poll that waits.
+/// A poll that waits for a change.
 pub struct Waiting {
     fleet: Arc<Fleet>,
     subscription: Subscription,
@@ -88,18 +88,18 @@ pub struct Waiting {
     position: Option<Position>,
     policy: PolicyId,
     revision: i64,
-    /// The pair that the agent reported, if it did.
+    /// Policy and revision that the agent reported, if it did.
     reported: Option<(PolicyId, i64)>,
     deadline: Instant,
-    /// The newest revision was delivered a moment ago and is offered again only then.
+    /// When to offer the newest revision again, if it was delivered a moment ago.
     offer_again: Option<Instant>,
 }
 
 /// Stores what the check-in says and looks for what is due. `spent` is the time since the request began.
 ///
 /// # Errors
-/// A request that breaks the contract: nothing is stored then. Or the store's fault: what was stored before it stays,
-/// and the agent says everything again.
+/// A request that breaks the contract, of which nothing is stored; or a store error: what was stored before it stays,
+/// and the agent repeats the rest.
 pub async fn begin(
     fleet: &Arc<Fleet>,
     agent: Agent,
@@ -203,7 +203,7 @@ pub async fn begin(
     if let Some(reply) = waiting.list(due.actions, now).await? {
         return Ok(Begun::Reply(reply));
     }
-    // Looked up again: a revision that came between the first look and the subscription woke nobody (M3).
+    // Looked up again: a revision between the first look-up and the subscription did not wake this poll (M3).
     if let Some(policy) = fleet.actors.policy_monitor.latest(&waiting.policy).await?
         && let Some(reply) = waiting.offer(policy, true)
     {
@@ -221,8 +221,8 @@ impl Waiting {
     /// Waits for the first of: actions, a newer policy, the deadline, the server's stop.
     ///
     /// # Errors
-    /// [`FleetError::AgentInactive`] if the agent was unenrolled meanwhile. A fault of the store is no reason
-    /// to send the agent away for minutes: the poll goes on, and what was due is found at the next check-in.
+    /// [`FleetError::AgentInactive`] if the agent was unenrolled meanwhile. A store error does not end the poll, since
+    /// the agent would stay away for minutes: what was due is found at the next check-in.
     pub async fn answer(mut self) -> Result<CheckinReply, FleetError> {
         // What happens after the wait is boxed: its state is not carried through the wait.
         loop {
@@ -260,7 +260,7 @@ impl Waiting {
         }
     }
 
-    /// The agent's record changed: it may be unenrolled or assigned elsewhere. Answers whether it is the latter.
+    /// Reads the agent's record again after a change; returns whether another policy is assigned.
     async fn reread(&mut self) -> Result<bool, FleetError> {
         match self.fleet.store.agent(&self.agent).await {
             Ok(Some(agent)) if agent.is_active => {
@@ -293,7 +293,7 @@ impl Waiting {
         }
     }
 
-    /// The policy, if the agent lacks it and did not get it a moment ago.
+    /// The reply with the policy, if the agent lacks it and did not get it a moment ago.
     fn offer(&mut self, policy: Arc<RenderedPolicy>, is_new: bool) -> Option<CheckinReply> {
         if policy.revision <= self.revision {
             return None;
@@ -346,14 +346,14 @@ impl Waiting {
         let Some(delivery) = Delivery::of(pending) else {
             return Ok(None);
         };
-        // Agents never acknowledge one: it is done when it is on its way (agents.md 8.5).
+        // Agents never acknowledge a CANCEL: it is complete once it is delivered (agents.md 8.5).
         for (cancel, namespaces) in cancels {
             if delivery.actions.iter().any(|delivered| delivered.id == cancel) {
                 self.conclude(cancel, namespaces, ActionOutcome::Succeeded, None, now)
                     .await?;
             }
         }
-        // The token moves past them, so they must not vanish: they fail visibly (agents.md 6.4).
+        // The token moves past them, so they are recorded as failed (agents.md 6.4).
         for refused in delivery.refused {
             self.refuse(refused, now).await?;
         }
@@ -373,7 +373,7 @@ impl Waiting {
         } = refused;
         log::warn!(
             "fleet.agent.id":% = self.agent, "fleet.action.id":% = action;
-            "action not sent, agents could not read it: {reason}"
+            "action not sent, since agents could not read it: {reason}"
         );
         let error = Some(format!("not sent: {reason}"));
         self.conclude(action, namespaces, ActionOutcome::Failed, error, now)
@@ -404,11 +404,11 @@ impl Waiting {
     }
 
     fn goes_on(&self, error: &FleetError) {
-        log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in goes on after a fault");
+        log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in continues after an error");
     }
 }
 
-/// What is new in metadata and components. To find out, both sides are read: where no event loop waits, if they are large.
+/// The changes in metadata and components. Both sides are parsed to compare them, off the event loop if they are large.
 async fn changes(
     agent: &Agent,
     local_metadata: Option<RawJson>,
@@ -437,7 +437,7 @@ async fn is_first_since_start(fleet: &Fleet, agent: &Agent) -> Result<bool, Flee
     if has_been_here {
         return Ok(false);
     }
-    // The store may not know of its last check-in yet.
+    // Its last check-in may not be in the store yet.
     let pending = fleet
         .actors
         .checkin_writer
@@ -459,7 +459,7 @@ fn subscribed_revision(
     newest: Option<&Arc<RenderedPolicy>>,
 ) -> i64 {
     match reported {
-        // Above the newest after a restore: it counts for nothing.
+        // Above the newest after a restore: it is ignored.
         None => match agent.policy_revision {
             Some(revision) if newest.is_none_or(|newest| revision <= newest.revision) => revision,
             _ => 0,
@@ -470,14 +470,14 @@ fn subscribed_revision(
     }
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 fn chance() -> Result<f64, FleetError> {
     let mut bytes = [0; 4];
     random(&mut bytes)?;
     Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
-/// For the writer to take a record, however short the poll.
+/// Time for the writer to take a record, however short the poll.
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
-/// In one answer; the rest follows at the next check-in.
+/// Most actions in one answer; the rest follows at the next check-in.
 const MAX_ACTIONS: u32 = 100;

@@ -58,7 +58,7 @@ impl Deliveries {
         }
     }
 
-    /// So many actions are on their way.
+    /// Counts actions that were handed to an agent.
     pub(crate) fn delivered_actions(&self, count: usize) {
         self.actions.inc_by(count as u64);
     }
@@ -74,12 +74,12 @@ impl Deliveries {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let last = recent.get(agent)?;
         let again = last.again_at();
-        // Who reports nothing says that it has nothing.
+        // An agent that reports nothing states that it has no policy.
         let is_repeat = reported.is_some() && last.is_of(policy, reported);
         (is_repeat && now < again).then_some(again)
     }
 
-    /// The policy is on its way.
+    /// Records that the policy was handed to the agent.
     pub(crate) fn delivered(
         &self,
         agent: &AgentId,

@@ -1,4 +1,4 @@
-//! What can go wrong in the domain, named for the cause. Which HTTP status that is, only the api knows.
+//! Errors of the domain, named for the cause. Only the api maps them to HTTP statuses.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "fields are named for what they hold")]
 pub enum FleetError {
-    /// No such key, or another secret.
+    /// The key's id is unknown or its secret is wrong.
     #[error("the API key is not known")]
     UnknownKey,
     /// The key was invalidated.
     #[error("the API key is revoked")]
     KeyRevoked,
-    /// A good key, but no such agent.
+    /// The key is valid, but there is no such agent.
     #[error("agent {agent} does not exist")]
     UnknownAgent { agent: AgentId },
-    /// A good key of somebody else.
+    /// The key is valid, but belongs to something else.
     #[error("the API key does not belong to agent {agent}")]
     WrongIdentity { agent: AgentId },
     /// The agent was unenrolled.
     #[error("agent {agent} is inactive")]
     AgentInactive { agent: AgentId },
-    /// A good key that admits no agents.
+    /// The key is valid, but is not an enrollment token's.
     #[error("the API key is not an enrollment token")]
     NotAnEnrollmentToken,
-    /// A good key that opens no admin API.
+    /// The key is valid, but not an operator's.
     #[error("the API key is not an operator's")]
     NotAnOperatorKey,
     /// The enrolment names no known kind of agent.
@@ -51,21 +51,21 @@ pub enum FleetError {
     )]
     InvalidId {
         what: &'static str,
-        /// What is wrong in it.
+        /// The id and what is wrong in it.
         found: String,
-        /// What it may have beside letters and digits.
+        /// The characters that it may have besides letters and digits.
         marks: &'static str,
     },
-    /// An id or a word is longer than any is.
+    /// An id or a word is longer than any agent sends.
     #[error("{what} has more than {most} bytes")]
     TooLong { what: &'static str, most: usize },
-    /// An agent's metadata are no object, or cannot be read.
+    /// An agent's metadata is not an object, or cannot be read.
     #[error("local metadata must be an object: {reason}")]
     InvalidMetadata { reason: String },
-    /// `components` is no list of components.
+    /// `components` is not a list of components.
     #[error("components must be a list of objects: {reason}")]
     InvalidComponents {
-        /// The parser's word.
+        /// The parser's error.
         reason: String,
     },
     /// `upgrade_details` break a rule of agents.md 5.5.
@@ -95,7 +95,7 @@ pub enum FleetError {
     /// No such action.
     #[error("action {action} does not exist")]
     UnknownAction { action: ActionId },
-    /// As many of this kind are under way as may be.
+    /// The limit of concurrent operations of this kind is reached.
     #[error("too many {what} at once")]
     TooMany {
         what: &'static str,
@@ -104,13 +104,13 @@ pub enum FleetError {
     /// A queue is full.
     #[error("{what} is busy")]
     Busy {
-        /// Whose queue.
+        /// The part whose queue is full.
         what: &'static str,
         /// When to try again.
         retry_after: Duration,
     },
-    /// A long-lived part of the server panicked before it answered; it is started again.
-    #[error("{what} was interrupted by a fault of its own")]
+    /// An actor panicked before it answered; it is restarted.
+    #[error("{what} failed and is restarted")]
     Interrupted { what: &'static str },
     /// The server stops.
     #[error("the server is stopping")]
@@ -118,7 +118,7 @@ pub enum FleetError {
     /// The operating system has no random numbers.
     #[error("no random numbers: {reason}")]
     NoRandomness {
-        /// The operating system's word.
+        /// The operating system's error.
         reason: String,
     },
     /// The store's fault.

@@ -1,4 +1,4 @@
-//! Long work, on a thread that may block.
+//! Runs long work on a thread that may block.
 
 use crate::FleetError;
 
@@ -17,7 +17,7 @@ pub(crate) async fn off_the_loop<T: Send + 'static>(
         })
 }
 
-/// Runs work over so many bytes: in place if they are few, for moving it costs more then.
+/// Runs work over `bytes` bytes: in place if they are few, since moving it to a thread would cost more.
 ///
 /// # Errors
 /// Those of [`off_the_loop`].

@@ -1,4 +1,4 @@
-//! Policies as operators keep them: settings in, a full policy revision out (data.md 8.1 and 9.3).
+//! Policies for operators: settings in, a full policy revision out (data.md 8.1 and 9.3).
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     ApiKey, Fleet, FleetError, Settings, ids, namespace, off_the_loop::off_the_loop, rendered_policy, tokens,
 };
 
-/// What an operator decides about a policy. Members that are not known here are kept and shown again.
+/// An operator's settings of a policy. Unknown members are kept and shown again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicySettings {
-    /// Name that people see.
+    /// Display name.
     pub name: String,
     /// Namespace of its data streams.
     pub namespace: String,
-    /// For people.
+    /// Free text for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// `logs`, `metrics`, `traces`: what the agent reports of itself. Absent or empty: nothing.
@@ -29,18 +29,18 @@ pub struct PolicySettings {
     /// Seconds without a check-in until an agent counts as inactive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactivity_timeout: Option<u64>,
-    /// Laid over the full policy: objects merge, everything else replaces, `null` removes.
+    /// Merged into the full policy: objects merge, other values replace, `null` removes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Map<String, Value>>,
-    /// A full policy that stands in place of the made one.
+    /// A full policy that replaces the generated one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_policy: Option<Map<String, Value>>,
-    /// Everything else.
+    /// Members that are not known here.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
-/// Makes a policy with revision 1 and one enrollment token, whose text is known only now.
+/// Creates a policy with revision 1 and one enrollment token. Only this answer has the token's text.
 ///
 /// # Errors
 /// [`FleetError::PolicyExists`], [`FleetError::InvalidPolicy`], [`FleetError::InvalidId`], or the store's fault.
@@ -76,7 +76,7 @@ async fn create_first(
         })
 }
 
-/// Lays the given members over the policy's settings; always revision + 1, also without a visible change.
+/// Replaces the given members of the policy's settings; always makes a new revision, also without a visible change.
 ///
 /// # Errors
 /// [`FleetError::UnknownPolicy`], [`FleetError::InvalidPolicy`], or the store's fault.
@@ -88,7 +88,7 @@ pub async fn update(
 ) -> Result<PolicyRevision, FleetError> {
     let changes = Arc::new(changes);
     let _in_turn = fleet.policy_changes.lock().await;
-    // Another server's operator may be quicker: then this change is laid over that one's.
+    // Another server may have changed the policy meanwhile: then this change is applied to that revision.
     for _ in 0..UPDATE_ATTEMPTS {
         let current = get(fleet, id).await?;
         let (previous, changes) = (current.revision, Arc::clone(&changes));
@@ -180,7 +180,7 @@ pub async fn bootstrap(
     let default = PolicyId::from(DEFAULT_POLICY);
     let policy = if any(fleet).await? {
         let has_tokens = !tokens::list(fleet, PageRequest::first(1)).await?.items.is_empty();
-        // A first start that ended between policy and token is made whole.
+        // Completes a first start that ended between policy and token.
         match fleet.store.policy(&default).await? {
             Some(policy) if !has_tokens => policy,
             _ => return Ok(None),
@@ -205,17 +205,17 @@ async fn append(
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
     let (policy, defaults) = (id.clone(), Arc::clone(&fleet.settings));
-    // A policy may have megabytes, and is read, merged and checked here.
+    // A policy may have megabytes, and is parsed, merged and checked here.
     let revision =
         off_the_loop(move || new_revision(&defaults, policy, previous, &settings()?, now)).await??;
     let stored = fleet.store.append_policy_revision(previous, revision).await?;
     log::info!(
         "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
-        "policy revision made"
+        "policy revision created"
     );
-    // Whoever checks in next gets it, without waiting for the feed; polls that wait are woken by the monitor.
+    // The next check-in gets it without waiting for the feed; the monitor wakes waiting polls.
     if let Err(error) = fleet.actors.policy_monitor.revised(&stored).await {
-        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "new revision is offered only once the feed tells of it");
+        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "the new revision is offered only once the change feed reports it");
     }
     fleet.actors.health_monitor.recount();
     Ok(stored)
@@ -237,7 +237,7 @@ fn new_revision(
     let invalid = |error: serde_json::Error| refused(error.to_string());
     namespace::check(&settings.namespace).map_err(|reason| refused(format!("namespace {reason}")))?;
     let full = full(defaults, &id, previous.unwrap_or(0) + 1, settings);
-    // What no agent could run is refused before it is stored.
+    // A policy that no agent could run is refused before it is stored.
     rendered_policy::check(&full).map_err(refused)?;
     namespace::check_policy(&full).map_err(refused)?;
     Ok(NewRevision {
@@ -253,7 +253,7 @@ fn new_revision(
     })
 }
 
-/// The full policy: made, or given; then the overrides.
+/// The full policy: generated or given, with the overrides applied.
 fn full(defaults: &Settings, id: &PolicyId, revision: i64, settings: &PolicySettings) -> Map<String, Value> {
     let mut full = settings
         .full_policy

@@ -2,7 +2,7 @@
 
 use crate::FleetError;
 
-/// Fills `bytes`.
+/// Fills `bytes` from the operating system's generator.
 pub(crate) fn random(bytes: &mut [u8]) -> Result<(), FleetError> {
     getrandom::fill(bytes).map_err(|error| FleetError::NoRandomness {
         reason: error.to_string(),

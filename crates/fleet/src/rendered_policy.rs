@@ -54,7 +54,7 @@ impl RenderedPolicy {
             policy: stored.policy.clone(),
             revision: stored.revision,
             at: stored.at,
-            // Kept for as long as the revision is the newest: without the vector's spare room.
+            // Kept as long as the revision is the newest, so without the vector's spare capacity.
             json: json.into_boxed_slice().into(),
         }))
     }
@@ -97,7 +97,7 @@ pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives a remote output the form that agents know.
+/// Converts a remote output to the form that agents understand.
 fn as_agents_know_it(output: &mut Value) {
     if output["type"] == REMOTE
         && let Value::Object(output) = output

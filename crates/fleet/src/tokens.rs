@@ -1,4 +1,4 @@
-//! Enrollment tokens as operators hand them out. Their text is known at creation alone.
+//! Enrollment tokens for operators. Their text is available only at creation.
 
 use serde_json::json;
 use store::{
@@ -99,7 +99,7 @@ fn refused(error: StoreError, policy: &PolicyId) -> FleetError {
 fn made(token: &EnrollmentToken) {
     log::info!(
         "event.action" = "token-create", "fleet.policy.id":% = token.policy,
-        "fleet.enroll.apikey.id":% = token.key; "enrollment token made"
+        "fleet.enroll.apikey.id":% = token.key; "enrollment token created"
     );
 }
 
@@ -123,7 +123,7 @@ pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<EnrollmentTok
     Ok(fleet.store.tokens(page).await?)
 }
 
-/// The token admits nobody any more; agents that it admitted stay.
+/// Revokes the token; agents that it admitted stay enrolled.
 ///
 /// # Errors
 /// [`FleetError::UnknownToken`], or the store's fault.

@@ -1,4 +1,4 @@
-//! The service around an application that every request of every protocol passes.
+//! The service around an application that every request passes, whatever its protocol.
 //!
 //! It counts the request as active until its response has left, answers 431 to a head above the limit, and turns a
 //! panic of a handler into an empty 500 (agents.md 1.11) while the connection and the worker go on. The application's
@@ -50,7 +50,7 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    /// Answers a request.
+    /// Hands the request to the application, or refuses a head above the limit.
     pub(crate) fn answer(&self, request: Request) -> Answer<S::Future, B> {
         let active = ActiveRequest::begin(Rc::clone(&self.counters));
         if head_bytes(request.head()) > self.max_header_bytes {
@@ -76,7 +76,7 @@ pin_project! {
     pub(crate) struct Answer<F, B> {
         #[pin]
         answer: Option<F>,
-        // What is said when there is no answer.
+        // The status if the handler gives no response.
         refusal: StatusCode,
         active: Option<ActiveRequest>,
         body: PhantomData<B>,

@@ -73,7 +73,7 @@ pub enum BindError {
     UnknownHost {
         /// `HOST:PORT` as configured.
         address: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
     /// The host resolves to no address at all.
@@ -87,7 +87,7 @@ pub enum BindError {
         "cannot listen on {address}: the port is in use; stop the program that uses it or choose another port"
     )]
     PortInUse {
-        /// `HOST:PORT` as configured, or the one address of it that is taken.
+        /// `HOST:PORT` as configured, or the address that is in use.
         address: String,
     },
     /// The process may not use the port.
@@ -106,12 +106,12 @@ pub enum BindError {
         /// `HOST:PORT` as configured.
         address: String,
     },
-    /// Anything else the operating system refuses.
+    /// The operating system refuses it for another reason.
     #[error("cannot listen on {address}: {source}")]
     Refused {
         /// `HOST:PORT` as configured.
         address: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -184,7 +184,7 @@ fn bind_once(
     let mut port = endpoint.port;
     let mut sockets = Vec::with_capacity(addresses.len());
     let mut lacking = None;
-    // With both families asked for by name, `::` must not take the IPv4 side as well.
+    // If the name stands for both families, `::` must not bind the IPv4 side as well.
     let only_v6 = addresses.iter().any(SocketAddr::is_ipv4);
     for address in addresses {
         let mut address = *address;
@@ -227,7 +227,7 @@ fn bind_once(
 
 fn listen(address: SocketAddr, backlog: u32, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server must not wait for connections of its predecessor that linger in the kernel.
+    // A restarted server must not wait for its predecessor's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;

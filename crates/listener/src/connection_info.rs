@@ -1,4 +1,4 @@
-//! What is known of the connection that a request came on: the peer and the TLS session.
+//! Facts about the connection of a request: the peer and the TLS session.
 
 use std::net::SocketAddr;
 
@@ -38,12 +38,12 @@ impl ConnectionInfo {
     }
 }
 
-/// An address, for people.
+/// The address as text for log lines.
 pub(crate) fn peer_name(peer: Option<SocketAddr>) -> String {
     peer.map_or_else(|| "a peer without an address".to_owned(), |peer| peer.to_string())
 }
 
-/// What the handshake found.
+/// Facts about a finished TLS handshake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TlsFacts {
     pub(crate) version: ProtocolVersion,

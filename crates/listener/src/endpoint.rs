@@ -1,4 +1,4 @@
-//! What one listener is told: where it listens, which certificates it shows, what it allows.
+//! The settings of one listener: address, certificates, limits and time-outs.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ pub struct Endpoint {
     pub port: u16,
     /// Source of the TLS generation for each new connection; `None` serves plain HTTP/1.1.
     pub tls: Option<Resolver>,
-    /// Where ended handshakes are counted.
+    /// Counters of finished and failed handshakes.
     pub handshakes: Option<HandshakeMetrics>,
-    /// How much one listener and one connection may use.
+    /// Caps of the listener and of each connection.
     pub limits: Limits,
     /// How long each phase of a connection may take.
     pub timeouts: Timeouts,
@@ -43,29 +43,29 @@ impl Endpoint {
         self
     }
 
-    /// Counts its TLS handshakes.
+    /// Sets the counters of its TLS handshakes.
     pub fn with_handshake_metrics(mut self, metrics: HandshakeMetrics) -> Self {
         self.handshakes = Some(metrics);
         self
     }
 }
 
-/// Caps of one listener.
+/// Caps of one listener and its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Concurrent connections over all workers; `floor(max_connections × 1.1)` is enforced before TLS
-    /// (agents.md 1.3), what comes above is closed without a byte. 0: no cap.
+    /// (agents.md 1.3), further ones are closed without a byte. 0: no cap.
     pub max_connections: usize,
     /// Size of a request head in bytes, to which 4 KiB are added (agents.md 1.3); more answers 431.
     pub max_header_bytes: usize,
     /// Requests one HTTP/2 connection may have open at a time.
     pub streams_per_connection: u32,
-    /// Length of the kernel's queue of connections nobody has accepted yet.
+    /// Length of the kernel's queue of connections that are not accepted yet.
     pub backlog: u32,
 }
 
 impl Limits {
-    /// The number of connections that are really admitted, `None` for no cap.
+    /// The number of connections that is enforced; `None`: no cap.
     pub fn hard_cap(&self) -> Option<usize> {
         // In integers: `max × 1.1` in floating point would give 10 for 10 on some roundings.
         (self.max_connections > 0).then(|| self.max_connections.saturating_add(self.max_connections / 10))

@@ -73,16 +73,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FrameBudget<T> {
     }
 }
 
-/// Where the stream of frames stands, and what it has cost in the present window.
+/// The parser's state in the stream of frames, and the cost in the current window.
 struct Frames {
     /// Bytes to pass over: the preface at first, then the payload of the frame that was counted last.
     skip: usize,
     header: [u8; HEADER],
-    /// So much of the next frame's header has been read.
+    /// Bytes of the next frame's header that have been read.
     seen: usize,
     cost: usize,
     window_began: Instant,
-    /// Bytes written that have not made up for a frame yet.
+    /// Bytes written that have not offset a frame yet.
     written: usize,
 }
 
@@ -138,7 +138,7 @@ impl Frames {
         self.cost = (self.cost + 1).saturating_sub(worth);
     }
 
-    /// What a client fetches makes up for the frames with which it does.
+    /// Bytes of answers offset the frames by which the client requested them.
     fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
         self.cost = self.cost.saturating_sub(self.written / BYTES_OUT);
@@ -146,13 +146,13 @@ impl Frames {
     }
 }
 
-/// So many frames a client may send in a window without anything to show for them.
+/// Frames without payload that a client may send in one window.
 const FRAMES: usize = 1000;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A DATA frame of this size costs nothing, and a larger one makes up for others.
+/// A DATA frame of this size costs nothing, and a larger one offsets others.
 const BYTES_IN: usize = 256;
-/// So many bytes of answers make up for a frame: a request of two frames has an answer of more than twice as many.
+/// Bytes of answers that offset one frame: a request of two frames has an answer of more than twice as many.
 const BYTES_OUT: usize = 32;
 
 const PREFACE: usize = 24;

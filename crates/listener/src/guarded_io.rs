@@ -20,9 +20,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{endpoint::Timeouts, open_connections::Place};
 
-/// What a connection can be made of.
+/// A stream that HTTP can be spoken on: TCP, or TLS over it.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// The socket below.
+    /// The TCP socket below all layers.
     fn tcp(&self) -> &TcpStream;
 }
 
@@ -53,7 +53,7 @@ struct BlockedWrite {
 }
 
 impl<T: Socket> GuardedIo<T> {
-    /// The socket below.
+    /// The TCP socket below all layers.
     pub(crate) fn tcp(&self) -> &TcpStream {
         self.io.tcp()
     }
@@ -70,7 +70,7 @@ impl<T> GuardedIo<T> {
         }
     }
 
-    /// Called while the output is blocked: an error once the client had its time.
+    /// Called while the output is blocked: an error once the deadline has passed.
     fn poll_blocked(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
         let blocked = self.blocked_write.get_or_insert_with(|| BlockedWrite {
             deadline: Box::pin(sleep(limit)),
@@ -155,6 +155,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
     }
 }
 
-/// Bytes that must leave for a blocked client to get its full time again. A client that takes single bytes
+/// Bytes that a blocked client must take to get its full time again. A client that takes single bytes
 /// therefore cannot hold a response for ever.
 pub(crate) const WRITE_PROGRESS: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! From an accepted socket to a TLS stream: one generation, taken at ClientHello, and one deadline over it all.
 //!
-//! A worker computes one handshake at a time, and none while it waits for a client: a client that stops in the middle
-//! costs a socket and a timer, and nobody waits behind it. How many there are is capped with the connections.
+//! A worker computes one handshake at a time, and none while it waits for a client, so a client that stops in the middle
+//! costs a socket and a timer and delays no other client. Their number is capped with the connections.
 
 use std::{io, time::Duration};
 
@@ -38,7 +38,7 @@ pub(crate) enum HandshakeError {
 }
 
 impl Handshaker {
-    /// The deadline runs from now; its end closes the socket.
+    /// Completes the handshake within the deadline, which runs from this call; a late client's socket is closed.
     pub(crate) async fn shake(
         &self,
         io: TcpStream,

@@ -51,7 +51,7 @@ use wire::{RequestBody, Wire};
 pub(crate) struct Http1Rules {
     pub(crate) codec: ServiceConfig,
     pub(crate) timeouts: Timeouts,
-    /// A head that is longer than this is not waited for.
+    /// Largest request head, bytes; a longer one is refused before it is complete.
     pub(crate) max_header_bytes: usize,
     pub(crate) shutdown: Shutdown,
 }
@@ -122,14 +122,14 @@ struct Http1<T> {
     rules: Rc<Http1Rules>,
 }
 
-/// What a client did instead of nothing.
+/// What a wait for the next request came to.
 enum Next {
     Request(Request),
-    /// It is idle, it has closed, or the server stops.
+    /// The client is idle or has closed, or the server stops.
     End,
-    /// What it sent is answered here, and ends the connection.
+    /// The request is refused here with a status, which ends the connection.
     Refused(StatusCode, Http1Error),
-    /// Nothing can be answered any more.
+    /// The connection is broken; nothing can be answered.
     Failed(Http1Error),
 }
 
@@ -156,7 +156,7 @@ impl<T: Socket> Http1<T> {
         }
     }
 
-    /// Waits for the first byte of a later request.
+    /// Waits for the first byte of a later request; `false` if none will come.
     async fn begins(&self) -> bool {
         tokio::select! {
             biased;
@@ -166,7 +166,7 @@ impl<T: Socket> Http1<T> {
         }
     }
 
-    /// Resolves some time after a drain has begun, if the client has not said a word by then.
+    /// Resolves some time after a drain has begun, if the client has sent nothing by then.
     async fn is_silent_at_the_end(&self) {
         self.rules.shutdown.last_call().await;
         if self.wire.borrow().has_input() {
@@ -247,7 +247,7 @@ impl<T: Socket> Http1<T> {
         loop {
             let piece = poll_fn(|cx| match body.as_mut().poll_next(cx) {
                 Poll::Ready(piece) => Poll::Ready(Piece::of(piece)),
-                // What is there already must not wait for what is not.
+                // Bytes that are ready must not wait for later ones.
                 Poll::Pending if !out.is_empty() => Poll::Ready(Piece::Later),
                 Poll::Pending => self.wire.borrow_mut().poll_gone(cx).map(|()| Piece::Gone),
             });
@@ -270,7 +270,7 @@ impl<T: Socket> Http1<T> {
         }
     }
 
-    /// Takes what the handler left of its request; whether that was all of it.
+    /// Reads and drops what the handler left of its request; returns whether the request's end was reached.
     async fn discard(&self) -> bool {
         let reading = async {
             let mut left = DISCARD;
@@ -289,7 +289,7 @@ impl<T: Socket> Http1<T> {
         timeout(self.rules.timeouts.read_header, reading).await == Ok(true)
     }
 
-    /// Answers what never reached the application.
+    /// Writes an empty response for a request that did not reach the application.
     async fn refuse(&self, status: StatusCode) -> io::Result<()> {
         let mut response = Response::with_body(status, ());
         response.head_mut().set_connection_type(ConnectionType::Close);
@@ -300,8 +300,8 @@ impl<T: Socket> Http1<T> {
         self.close(true).await
     }
 
-    /// Closes our side. A client that is still sending is listened to for a moment: a socket that is closed over unread
-    /// bytes is reset, and the client would lose the answer.
+    /// Closes the connection. If the client is still sending, reads on for a moment: closing a socket with unread
+    /// bytes resets it, and the client would lose the answer.
     async fn close(&self, is_sending: bool) -> io::Result<()> {
         poll_fn(|cx| self.with_io(|io| io.poll_shutdown(cx))).await?;
         if is_sending {
@@ -310,7 +310,7 @@ impl<T: Socket> Http1<T> {
                     self.wire.borrow_mut().forget_input();
                 }
             };
-            // It is no fault if the client goes on: it has been told.
+            // A client that goes on sending is not an error: it has its answer.
             let _told = timeout(LINGER, reading).await;
         }
         Ok(())
@@ -341,7 +341,7 @@ impl<T: Socket> Http1<T> {
     }
 }
 
-/// What a response's body gives next.
+/// The next part of a response's body.
 enum Piece {
     Bytes(Bytes),
     Later,
@@ -370,8 +370,8 @@ fn refusal(error: &ParseError) -> StatusCode {
 /// A response is encoded and written in pieces of this size, whatever the size of its chunks.
 const PIECE: usize = 16 * 1024;
 
-/// So much of a request that its handler did not read is taken behind the answer, to keep the connection.
+/// Bytes of an unread request that are read and dropped after the answer, to keep the connection.
 const DISCARD: u64 = 64 * 1024;
 
-/// How long a client that is still sending is listened to after the last answer.
+/// How long to read from a client that is still sending after the last answer.
 const LINGER: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! HTTP/2 connections (chosen by ALPN), driven here and not by actix-http.
 //!
-//! actix-http spawns each stream's handler and forgets it: a client that goes away or resets the stream leaves
+//! actix-http detaches each stream's handler: a client that goes away or resets the stream leaves
 //! its long poll behind, the number of streams is unlimited and a request head may have 16 MiB. Here handlers
-//! live inside the connection, a reset drops the one, the end of the connection all of them, and the limits are
+//! live inside the connection: a reset drops one, the end of the connection drops all, and the limits are
 //! those of HTTP/1.1. A drain sends GOAWAY and lets open streams finish.
 
 use std::{
@@ -82,7 +82,7 @@ where
     let mut streams = FuturesUnordered::new();
     let mut draining = pin!(shutdown.notified());
     let mut closes = false;
-    // A client that does not confirm the end must not hold it.
+    // A client that does not confirm the end must not delay it.
     let mut farewell = pin!(sleep(LAST_CALL));
     let mut tick = pin!(sleep(timeouts.idle));
     loop {
@@ -122,7 +122,7 @@ where
     }
 }
 
-/// Notices a peer that is gone while its streams wait, and one that has nothing to ask.
+/// Detects a peer that is gone while its streams wait, and one that is idle.
 struct Pulse {
     ping: Option<PingPong>,
     is_asked: bool,
@@ -156,7 +156,7 @@ impl Pulse {
         Ok(())
     }
 
-    /// Resolves when the ping that is out has come back.
+    /// Resolves when the pending ping is answered.
     async fn answered(&mut self) {
         match &mut self.ping {
             Some(ping) if self.is_asked => {
@@ -206,8 +206,8 @@ async fn answer<S, B>(
     };
     match send(response, respond, is_head, write_deadline).await {
         Ok(()) => {
-            // Dropping a body that still arrives resets the stream, and some clients forget the answer over that.
-            // It is no fault if it does not end in time.
+            // Dropping a body that still arrives resets the stream, and some clients then discard the answer.
+            // A body that does not end in time is not an error.
             let _ = timeout(DISCARD_TIME, body.discard()).await;
         }
         Err(error) => log::debug!("HTTP/2 response to {}: {error}", peer_name(info.peer())),
@@ -237,7 +237,7 @@ fn into_request(request: http::Request<RecvStream>, info: ConnectionInfo) -> (Re
     (request, body)
 }
 
-/// A request's body; what was taken of it is given back to the client's window.
+/// A request's body; bytes that were read are released to the client's flow-control window.
 #[derive(Clone)]
 struct RequestBody {
     body: Rc<RefCell<RecvStream>>,
@@ -254,7 +254,7 @@ impl RequestBody {
         Poll::Ready(Some(released.map(|()| chunk)))
     }
 
-    /// Takes what the handler left, to its end or up to a limit.
+    /// Reads and drops what the handler left, to its end or up to a limit.
     async fn discard(&self) {
         let mut left = DISCARD;
         while let Some(Ok(chunk)) = poll_fn(|cx| self.poll(cx)).await
@@ -355,8 +355,8 @@ async fn send_chunk(
     Ok(())
 }
 
-/// How long a client may take for [`WRITE_PROGRESS`] bytes of a response: one that opens its window byte by byte does
-/// not hold the response for ever.
+/// How long a client may take for [`WRITE_PROGRESS`] bytes of a response: one that opens its window byte by byte cannot
+/// hold the response for ever.
 struct Patience {
     limit: Duration,
     deadline: Option<Instant>,
@@ -406,7 +406,7 @@ fn into_head(response: &Response<()>, size: BodySize) -> http::Response<()> {
     head
 }
 
-/// Headers that speak of an HTTP/1.1 connection; RFC 9113 8.2.2 forbids them.
+/// Headers that are specific to an HTTP/1.1 connection; RFC 9113 8.2.2 forbids them.
 fn is_connection_header(name: &header::HeaderName) -> bool {
     matches!(
         *name,
@@ -419,6 +419,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 
-/// So much of a body that nobody wanted is taken behind its answer, for so long.
+/// Bytes of an unread body that are read and dropped after the answer, and for how long.
 const DISCARD: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Accepts connections for the server's HTTP faces, and knows no route.
+//! Accepts connections for the server's HTTP interfaces, and knows no route.
 //!
 //! In: an [`Endpoint`] (host, port, TLS source, limits, time-outs) and an actix-web `App` factory for each
 //! listener. Out: requests in the `App`, connections that end, numbers in `/metrics`.
@@ -16,7 +16,7 @@
 //! - a hard cap of connections per listener over all workers, before TLS;
 //! - a client that goes away drops its handler at once, on HTTP/1.1 and HTTP/2 (also by a stream reset), whatever it
 //!   had sent before;
-//! - a client that sends more than is read, or reads less than is sent, waits, and costs no more than a head's room;
+//! - a client that sends more than is read, or reads less than is sent, has to wait, and costs at most one head's memory;
 //! - deadlines for request heads on every request, for clients that stop reading, for idle connections;
 //! - 431 for a request head above `max_header_bytes` + 4 KiB, also before it is complete, or of more than 96 headers
 //!   (on HTTP/2 the connection's header list limit does it);

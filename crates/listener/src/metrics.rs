@@ -1,4 +1,4 @@
-//! What the listeners show in `/metrics`, by listener name.
+//! The listeners' metrics, labelled by listener name.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,

@@ -47,7 +47,7 @@ pub(crate) struct ListenerConnections {
     counters: ConnectionCounters,
 }
 
-/// What the metrics see of one listener's connections.
+/// The metrics of one listener's connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectionCounters {
     pub(crate) opened: Counter,
@@ -79,7 +79,7 @@ impl ListenerConnections {
         &self.counters
     }
 
-    /// A place for one more connection, or `None` above the cap (agents.md 1.3, GEN-24).
+    /// Takes a place for one more connection; `None` above the cap (agents.md 1.3, GEN-24).
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::AcqRel);
         if self.cap.is_some_and(|cap| before >= cap) {

@@ -1,7 +1,7 @@
 //! Listening sockets that another process opened for this one: the service manager, or the server that this one
 //! replaces. They stay open while processes come and go, so connections queue in the kernel meanwhile.
 //!
-//! In: sockets with names. Out: each to the endpoint whose address is its own. One that fits none is an error.
+//! In: sockets with names. Out: each at the endpoint with its address. A socket without an endpoint is an error.
 
 use std::{
     fmt::Write as _,
@@ -29,12 +29,12 @@ struct Passed {
 /// Why passed sockets cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
-    /// The socket does not listen, or says no address.
+    /// The socket does not listen, or has no address.
     #[error("the socket \"{name}\" that was passed to this process cannot be used: {source}")]
     Unusable {
         /// Its name.
         name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// No listener of the configuration has this address.
@@ -99,10 +99,10 @@ impl PassedSockets {
         Ok(Self { sockets })
     }
 
-    /// Whether every socket has found its endpoint.
+    /// Checks that every socket was taken by an endpoint.
     ///
     /// # Errors
-    /// The first that has not.
+    /// Names the first socket that was not.
     pub fn all_taken<'a>(&self, endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<(), PassError> {
         let Some(left) = self.sockets.first() else {
             return Ok(());

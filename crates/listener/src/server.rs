@@ -53,7 +53,7 @@ pub enum StartError {
     Listener {
         /// The endpoint's name.
         name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The workers did not come up.
@@ -72,7 +72,7 @@ impl ServerBuilder {
             .disable_signals()
             // The caps are ours, per listener; a worker that stops accepting would stop all its listeners.
             .max_concurrent_connections(usize::MAX)
-            // The grace is given to `drain`, which ends the workers itself.
+            // `drain` applies the grace and ends the workers itself.
             .shutdown_timeout(NEVER);
         Self {
             server,
@@ -90,7 +90,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Hears of the drain; for what waits on behalf of clients.
+    /// A handle that is notified of the drain, for handlers that wait.
     pub fn shutdown(&self) -> Shutdown {
         self.shutdown.clone()
     }
@@ -213,7 +213,7 @@ impl ServerHandle {
         &self.running.listening
     }
 
-    /// Hears of the drain.
+    /// A handle that is notified of the drain.
     pub fn shutdown(&self) -> Shutdown {
         self.running.shutdown.clone()
     }
@@ -231,8 +231,8 @@ impl ServerHandle {
             running.server.pause().await;
         }
         running.sender.drain();
-        // A worker that is stopped resets what was accepted for it and what it has not taken yet. actix-server does not
-        // tell when all is taken; it is a turn of each worker's event loop.
+        // A stopped worker resets connections that were accepted for it but not taken yet. actix-server does not
+        // report when all are taken; it takes one turn of each worker's event loop.
         sleep(HANDED_TO_WORKERS.min(grace)).await;
         // Not awaited: it would wait for the workers' own look at their connections, once a second.
         let mut stopping = pin!(running.server.stop(true));
@@ -259,11 +259,11 @@ impl ServerHandle {
     }
 }
 
-/// For connections that were accepted when the drain began, and that no worker has taken yet.
+/// Wait for connections that were accepted when the drain began, but not yet taken by a worker.
 const HANDED_TO_WORKERS: Duration = Duration::from_millis(100);
 
-/// In seconds; the workers never decide themselves that a drain took too long.
+/// Seconds; effectively disables the workers' own limit for a drain.
 const NEVER: u64 = 60 * 60 * 24 * 365;
 
-/// What actix-server allows.
+/// Largest number that actix-server allows.
 const MAX_WORKERS: usize = 512;

@@ -36,7 +36,7 @@ use crate::{
     unstable,
 };
 
-/// What all workers know of a listener.
+/// The part of a listener that all its workers share.
 #[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) endpoint: Arc<Endpoint>,
@@ -94,7 +94,7 @@ where
     })
 }
 
-/// Serves accepted sockets. Always ready: what is too much is closed, never left waiting (and a worker that is
+/// Serves accepted sockets. Always ready: connections above the cap are closed, never left waiting (a worker that is
 /// not ready would stop all its listeners).
 pub(crate) struct ConnectionService<S, B> {
     worker: Rc<Worker<S, B>>,

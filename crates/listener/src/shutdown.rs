@@ -1,17 +1,17 @@
-//! The word that serving ends, for everything that waits: long polls, idle connections, HTTP/2.
+//! The notification that a drain has begun, for everything that waits: long polls, idle connections, HTTP/2.
 
 use std::time::Duration;
 
 use tokio::{sync::watch, time::sleep};
 
-/// Tells that the server has begun to drain. Cheap to clone; every clone hears it, also one made later.
+/// Notifies that the server has begun to drain. Cheap to clone; every clone is notified, also one made later.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     phase: watch::Receiver<bool>,
 }
 
 impl Shutdown {
-    /// Whether the server drains already.
+    /// Whether the drain has begun.
     pub fn is_draining(&self) -> bool {
         *self.phase.borrow()
     }
@@ -20,7 +20,7 @@ impl Shutdown {
     pub async fn notified(&self) {
         let mut phase = self.phase.clone();
         if phase.wait_for(|draining| *draining).await.is_err() {
-            // The server is gone without a drain: whoever listens is being dropped with it.
+            // The server is gone without a drain; the waiting task is being dropped with it.
             std::future::pending::<()>().await;
         }
     }
@@ -34,7 +34,7 @@ impl Shutdown {
     }
 }
 
-/// The one that says so; belongs to the server.
+/// The sending half, which belongs to the server.
 #[derive(Debug)]
 pub(crate) struct ShutdownSender {
     phase: watch::Sender<bool>,

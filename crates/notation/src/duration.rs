@@ -1,4 +1,4 @@
-//! Durations as agents write them: `1h30m`, `0.5ms`, `-2m`, `0`. The configuration also takes days and bare seconds.
+//! Durations in the agents' grammar: `1h30m`, `0.5ms`, `-2m`, `0`. The configuration also takes days and bare seconds.
 
 /// Nanoseconds of each unit.
 const UNITS: [(&str, i128); 8] = [
@@ -69,7 +69,7 @@ fn is_of_number(c: char) -> bool {
     c.is_ascii_digit() || c == '.'
 }
 
-/// `12.5` of a unit; what is smaller than a nanosecond is cut.
+/// `12.5` of a unit in nanoseconds; fractions of a nanosecond are cut off.
 fn scaled(number: &str, unit: i128) -> Option<i128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {

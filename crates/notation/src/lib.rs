@@ -1,4 +1,4 @@
-//! The notations that operators and agents write, read in one place for all: YAML to a tree with lines ([`yaml`]),
+//! Parsers of the notations that operators and agents write: YAML to a tree with lines ([`yaml`]),
 //! durations ([`duration`]) and sizes ([`size`]).
 //!
 //! Text goes in, plain values come out. Nothing here knows a configuration key, a policy or a request, opens a file

@@ -1,25 +1,25 @@
 //! YAML 1.2 to a tree in which each value knows its line, and such a tree to JSON text.
 //!
-//! Anchors, aliases and merge keys are resolved. What an alias stands for is counted before it is copied, and depth
+//! Anchors, aliases and merge keys are resolved. The nodes behind an alias are counted before they are copied, and depth
 //! is limited, so a small text never becomes a large tree. Numbers keep their digits.
 
 use std::{collections::HashMap, ops::Sub};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, StrInput, Tag};
 
-/// Values in a document, copies of what is anchored included.
+/// Most values in a document, copies made by aliases included.
 const MAX_NODES: usize = 200_000;
-/// Bytes of text in a document, copies included.
+/// Most bytes of text in a document, copies included.
 const MAX_BYTES: usize = 16 << 20;
-/// Levels of nesting.
+/// Most levels of nesting.
 const MAX_DEPTH: usize = 64;
 
-/// A value and where it stands.
+/// A value and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// From 1. A member of a mapping stands where its key does: that is the line people look for.
+    /// From 1. For a member of a mapping, the line of its key.
     pub line: usize,
-    /// What stands there.
+    /// The value at this place.
     pub value: Value,
 }
 
@@ -28,9 +28,9 @@ pub struct Node {
 pub enum Value {
     /// Nothing: ``, `~` or `null`.
     Null,
-    /// What is written bare: text, a number or a boolean, decided by who reads it.
+    /// An unquoted scalar: text, a number or a boolean, as its reader decides.
     Plain(String),
-    /// What is quoted, or a block: text.
+    /// A quoted or block scalar, which is always text.
     Text(String),
     /// A sequence.
     List(Vec<Node>),
@@ -41,20 +41,20 @@ pub enum Value {
 /// Why a text is not usable YAML.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is not YAML, or not what is supported of it.
+    /// It is not YAML, or uses an unsupported part of it.
     #[error("line {line}: {reason}")]
     Unusable {
         /// From 1.
         line: usize,
-        /// Why.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// One mapping names a key two times.
-    #[error("line {line}: key {key} stands twice, first in line {first}")]
+    /// A mapping has a key twice.
+    #[error("line {line}: duplicate key {key}, first in line {first}")]
     Twice {
-        /// Of the second.
+        /// Line of the second.
         line: usize,
-        /// The key with those around it, joined by dots.
+        /// Path of the key, joined by dots.
         key: String,
         /// Line of the first.
         first: usize,
@@ -112,12 +112,12 @@ struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Anchored>,
     spent: Weight,
-    /// Names and numbers of the collections that are open.
+    /// Path of the open collections: names and item numbers.
     path: Vec<String>,
     line: usize,
 }
 
-/// What an alias stands for.
+/// The value behind an alias.
 struct Anchored {
     node: Node,
     weight: Weight,
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         let (anchor, value) = match event {
             Event::Alias(anchor) => {
                 let Some(anchored) = self.anchors.get(&anchor) else {
-                    return Err(unusable(line, "an alias stands inside the value that it names"));
+                    return Err(unusable(line, "an alias is inside the value that it refers to"));
                 };
                 if level + anchored.depth > MAX_DEPTH {
                     return Err(too_deep(line));
@@ -269,7 +269,7 @@ impl<'a> Reader<'a> {
                 members.push((name, node));
             }
         }
-        // What stands in the mapping itself wins over what is merged; earlier merges win over later ones.
+        // The mapping's own keys win over merged ones; earlier merges win over later ones.
         for (name, node) in merged {
             if !lines.contains_key(&name) {
                 lines.insert(name.clone(), node.line);
@@ -295,11 +295,11 @@ fn merge(line: usize, from: Node, into: &mut Vec<(String, Node)>) -> Result<(), 
             for item in items {
                 match item.value {
                     Value::Map(members) => into.extend(members),
-                    _ => return Err(unusable(line, "<< takes mappings only")),
+                    _ => return Err(unusable(line, "<< accepts only mappings")),
                 }
             }
         }
-        _ => return Err(unusable(line, "<< takes mappings only")),
+        _ => return Err(unusable(line, "<< accepts only mappings")),
     }
     Ok(())
 }
@@ -333,7 +333,7 @@ impl Node {
     /// The tree as JSON text; plain values by the core schema of YAML 1.2.
     ///
     /// # Errors
-    /// Infinity, or what is not a number: JSON has neither.
+    /// The tree holds infinity or NaN, which JSON lacks.
     pub fn to_json(&self) -> Result<String, Error> {
         let mut json = String::new();
         self.write_json(&mut json)?;
@@ -346,7 +346,7 @@ impl Node {
             Value::Text(text) => out.push_str(&quoted(text)),
             Value::Plain(text) => {
                 let json = plain(text)
-                    .ok_or_else(|| unusable(self.line, format!("{text} has no counterpart in JSON")))?;
+                    .ok_or_else(|| unusable(self.line, format!("{text} cannot be written in JSON")))?;
                 out.push_str(&json);
             }
             Value::List(items) => {
@@ -370,12 +370,12 @@ impl Node {
     }
 }
 
-/// Text in double quotes, as JSON and YAML both read it.
+/// Text in double quotes, valid in JSON and YAML.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The core schema; `None`: infinity or not a number.
+/// A plain scalar as JSON, by the core schema; `None`: infinity or NaN.
 fn plain(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if matches!(lower.trim_start_matches(['-', '+']), ".inf" | ".nan") {

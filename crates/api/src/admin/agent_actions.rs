@@ -1,4 +1,4 @@
-//! Actions for an agent, and what became of them.
+//! Actions for an agent, and their results.
 
 use std::sync::Arc;
 
@@ -58,10 +58,10 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     let Wanted { action } = state.json(&mut call, "action").await?;
     let (now, kind) = (Timestamp::now(), ActionKind::parse(&action.kind)?);
     if kind == ActionKind::PolicyReassign {
-        // Agents only acknowledge it: which policy they get is in their record.
+        // Agents only acknowledge such an action: their policy is decided by their record.
         return Err(ApiError::Invalid(
             format!(
-                "a POLICY_REASSIGN action moves no agent: use POST /api/fleet/agents/{}/reassign with {{\"policy_id\": …}}",
+                "a POLICY_REASSIGN action does not move an agent: use POST /api/fleet/agents/{}/reassign with {{\"policy_id\": …}}",
                 call.id
             )
             .into(),

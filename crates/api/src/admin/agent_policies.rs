@@ -15,13 +15,13 @@ use serde_json::{Map, Value, json};
 use super::{AdminState, One, ok, query::Query};
 use crate::{call::Call, error::ApiError, json::off_the_loop_if_large};
 
-/// Named in errors.
+/// Name of the body in errors.
 const WHAT: &str = "agent policy";
 
-/// A byte of YAML takes as long to read as so many of JSON.
+/// Reading a byte of YAML takes as long as reading this many bytes of JSON.
 const YAML_COST: usize = 16;
 
-/// Members that answers add to the settings: a policy that was read can be sent back as it is.
+/// Members that answers add to the settings. They are accepted, so that a policy that was read can be sent back.
 const READ_ONLY: [&str; 7] = [
     "revision",
     "status",
@@ -32,7 +32,7 @@ const READ_ONLY: [&str; 7] = [
     "version",
 ];
 
-/// Members that mean something here.
+/// Members that have an effect.
 const SETTINGS: [&str; 8] = [
     "id",
     "name",
@@ -50,7 +50,7 @@ struct Created {
     enrollment_api_key: FirstToken,
 }
 
-/// The token that the policy was made with; its text is not told again.
+/// The token that was created with the policy. Only this answer has its text.
 #[derive(Serialize)]
 struct FirstToken {
     api_key: String,
@@ -108,7 +108,7 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     })
 }
 
-/// Settings that hold a full policy.
+/// The settings that represent a full policy.
 fn full_members(name: Option<String>, full: Map<String, Value>) -> Map<String, Value> {
     let mut members = Map::new();
     if let Some(name) = name {
@@ -133,7 +133,7 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
         &["page", "perPage", "searchAfter", "full", "noAgentCount"],
     )?;
     let (paging, counts) = (parameters.page()?, !parameters.flag("noAgentCount")?);
-    // All settings are shown in any case.
+    // Accepted without effect: all settings are always shown.
     parameters.flag("full")?;
     let page = policies::list(&state.fleet, paging.request()).await?;
     ok(&paging.envelope(page, |summary| summary_item(&summary, counts)))
@@ -217,7 +217,7 @@ async fn settings(
     }
     if let Some(name) = without_effect(&members) {
         return Err(ApiError::Invalid(
-            format!("{name} has no effect on this server: leave it out, and write what agents shall get into overrides")
+            format!("{name} has no effect on this server: leave it out, and put what agents must receive into overrides")
                 .into(),
         ));
     }
@@ -229,7 +229,7 @@ async fn settings(
     Ok((id, members))
 }
 
-/// A member of Kibana's, or a misspelt one, that asks for something. One that asks for nothing is kept.
+/// The first member that has no effect here (one of Kibana's, or a misspelt one) and is not empty. Empty ones are kept.
 fn without_effect(members: &Map<String, Value>) -> Option<&str> {
     let asks = |value: &Value| match value {
         Value::Null => false,
@@ -247,7 +247,7 @@ fn without_effect(members: &Map<String, Value>) -> Option<&str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// What the operator wrote, with what the server knows.
+/// The operator's settings and the members that the server adds.
 fn item(revision: &PolicyRevision) -> Map<String, Value> {
     // Settings are what this server stored; if they cannot be read, the policy is still shown.
     let mut item: Map<String, Value> = revision.settings.read().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! From the parameters of a list of agents to the question put to the domain.
+//! From the parameters of a list of agents to the query for the domain.
 
 use fleet::{AgentQuery, AgentSort, PolicyId, SortOrder};
 
 use super::{kuery, query::Query};
 use crate::error::ApiError;
 
-/// Which agents and in which order, from parameters and kuery.
+/// Filters and order, from the parameters and their kuery.
 pub(super) fn filter(parameters: &Query) -> Result<AgentQuery, ApiError> {
     let mut query = AgentQuery {
         shows_inactive: parameters.flag("showInactive")?,

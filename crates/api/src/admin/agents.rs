@@ -33,7 +33,7 @@ const LIST: &[&str] = &[
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let parameters = Query::read(&call.query, LIST)?;
     parameters.must_be_off("showUpgradeable", "compare the agents' versions")?;
-    parameters.must_be_off("withMetrics", "agents' metrics are in Elasticsearch")?;
+    parameters.must_be_off("withMetrics", "metrics of agents are in Elasticsearch")?;
     let (paging, query, now) = (parameters.page()?, filter(&parameters)?, Timestamp::now());
     let page = agents::list(&state.fleet, &query, paging.request(), now).await?;
     let list = paging.envelope(page, AgentItem::from);
@@ -41,7 +41,8 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
         return ok(&list);
     }
     let counts = agents::counts(&state.fleet, &query, now).await?;
-    let mut body = serde_json::to_value(&list).map_err(|_| ApiError::Broken("a list is no JSON".into()))?;
+    let mut body = serde_json::to_value(&list)
+        .map_err(|_| ApiError::Broken("a list cannot be written as JSON".into()))?;
     if let Value::Object(members) = &mut body {
         members.insert("statusSummary".to_owned(), Value::Object(summary(&counts)));
     }
@@ -69,7 +70,7 @@ pub(super) async fn unenroll(state: Arc<AdminState>, mut call: Call) -> Result<H
     Query::none(&call.query)?;
     let wanted: Unenroll = state.json(&mut call, "unenroll").await?;
     let (agent, now) = (AgentId::from(call.id.as_str()), Timestamp::now());
-    // As in Kibana, to revoke the agent's keys is to unenrol it without asking it.
+    // As in Kibana, `revoke` unenrols the agent at once, without sending it an action.
     if wanted.force || wanted.revoke {
         agents::force_unenroll(&state.fleet, &agent, now).await?;
     } else {
@@ -113,7 +114,7 @@ enum Targets {
     Kuery(String),
 }
 
-/// How many agents have the policy now. Ours: Kibana answers the id of an action that it runs in the background.
+/// Number of agents that were assigned. Kibana answers the id of a background action instead.
 #[derive(Serialize)]
 struct Reassigned {
     agents: u64,

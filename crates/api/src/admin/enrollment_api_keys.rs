@@ -1,5 +1,5 @@
-//! Enrollment tokens. Only a salted hash of a token is stored, so its text (`api_key`) is told once: when it is
-//! made. Lists and later reads leave it out.
+//! Enrollment tokens. Only a salted hash of a token is stored, so its text (`api_key`) is shown once: when it is
+//! created. Lists and later reads leave it out.
 
 use std::sync::Arc;
 

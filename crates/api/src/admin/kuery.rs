@@ -1,5 +1,5 @@
 //! The part of Kibana's query language that lists of agents understand: `field:value` with `and`, `or` and
-//! brackets, where alternatives are of one field. What it does not understand it refuses in a sentence.
+//! brackets, where alternatives are of one field. Everything else is refused with a sentence that says why.
 
 use fleet::{AgentQuery, AgentStatus, PolicyId};
 
@@ -8,12 +8,12 @@ use fleet::{AgentQuery, AgentStatus, PolicyId};
 #[error("kuery: {0}")]
 pub(super) struct KueryError(String);
 
-/// Longer queries are refused.
+/// Longest query, bytes.
 const MAX_BYTES: usize = 8 * 1024;
-/// Deeper brackets are refused.
+/// Deepest nesting of brackets.
 const MAX_DEPTH: usize = 20;
 
-/// Narrows `query` by the words of `text`.
+/// Adds the conditions of `text` to `query`.
 ///
 /// # Errors
 /// See [`KueryError`].
@@ -124,17 +124,17 @@ impl Reader<'_> {
         self.words.get(self.place)
     }
 
-    /// What stands where `and`, `or` or the end is expected.
+    /// The error for a word where `and`, `or` or the end is expected.
     fn left_over(&self, word: &Word) -> KueryError {
         KueryError(match word {
             Word::Close => "a bracket is closed that was not opened".to_owned(),
             Word::Open => "a bracket is opened where and or or is expected".to_owned(),
-            Word::Text { text, .. } => format!("{text} stands where and or or is expected"),
+            Word::Text { text, .. } => format!("{text} is where and or or is expected"),
             Word::Colon => match self.words.get(self.place.saturating_sub(1)) {
                 Some(Word::Text { text, .. }) => {
                     format!("a second : after {text}: put a value that has one into quotes, field:\"a:b\"")
                 }
-                _ => "a : stands where and or or is expected".to_owned(),
+                _ => "a : is where and or or is expected".to_owned(),
             },
         })
     }
@@ -151,7 +151,7 @@ impl Reader<'_> {
         is_next
     }
 
-    /// `a or b`; `or` binds weaker than `and`. Inside `field:( … )` the values stand without their field.
+    /// `a or b`; `or` binds weaker than `and`. Inside `field:( … )` the values are written without their field.
     fn any(&mut self, depth: usize, field: Option<&str>) -> Result<Tree, KueryError> {
         let mut parts = vec![self.all(depth, field)?];
         while self.takes_keyword("or") {
@@ -192,7 +192,9 @@ impl Reader<'_> {
             });
         }
         if !self.takes(&Word::Colon) {
-            return Err(KueryError(format!("{text} stands alone: expected field:value")));
+            return Err(KueryError(format!(
+                "{text} is not a condition: expected field:value"
+            )));
         }
         if self.peek() == Some(&Word::Open) {
             return self.one(depth, Some(&text));
@@ -346,7 +348,7 @@ mod tests {
             ),
             ("policy_id:p*", "wildcards are not supported"),
             ("status:fine", "status fine is not known"),
-            ("online", "stands alone"),
+            ("online", "is not a condition"),
             ("status:", "expected field:value"),
             ("(status:online", "a bracket is not closed"),
             ("status:online)", "a bracket is closed that was not opened"),
@@ -354,12 +356,9 @@ mod tests {
                 "policy_id:a:b",
                 "a second : after a: put a value that has one into quotes",
             ),
-            (
-                "status:online healthy",
-                "healthy stands where and or or is expected",
-            ),
+            ("status:online healthy", "healthy is where and or or is expected"),
             ("status:online (tags:a)", "a bracket is opened where"),
-            ("(status:online):x", "a : stands where"),
+            ("(status:online):x", "a : is where"),
             ("last_checkin > now-1h", "> is not supported"),
             ("tags:\"x", "a quote is not closed"),
             ("tags:a or tags:b", "or between tags"),

@@ -1,4 +1,4 @@
-//! When something ends or begins, as operators write it: a time, or Kibana's duration from now.
+//! A moment as operators write it: a time, or Kibana's duration from now.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use fleet::Timestamp;
 
 use crate::error::ApiError;
 
-/// The time that is meant, if one is.
+/// The time that `text` states; `None` for an absent text. `name` is the parameter's, for the error.
 pub(super) fn moment(text: Option<&str>, name: &str, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
     text.map(|text| {
         Timestamp::parse(text)
@@ -40,7 +40,7 @@ fn duration(text: &str) -> Option<Duration> {
         "nanos" => Some(Duration::from_nanos(number)),
         _ => None,
     };
-    // A thousand years are a misprint, and more would not fit into a time.
+    // More than a thousand years is a typing error, and would overflow a timestamp.
     length.filter(|length| *length <= Duration::from_secs(1000 * 366 * 24 * 3600))
 }
 

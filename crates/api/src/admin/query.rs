@@ -1,4 +1,4 @@
-//! Query parameters: known names only, so that a misspelt filter never shows more than was asked for.
+//! Query parameters: unknown names are refused, so that a misspelt filter does not show everything.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -11,7 +11,7 @@ use crate::error::ApiError;
 #[derive(Debug)]
 pub(super) struct Query(HashMap<String, String>);
 
-/// Items of a page if nobody asks otherwise.
+/// Items of a page without `perPage`.
 const PER_PAGE: u32 = 20;
 
 impl Query {
@@ -40,12 +40,12 @@ impl Query {
         Ok(Self(map))
     }
 
-    /// Refuses any parameter.
+    /// Refuses every parameter: for routes that take none.
     pub(super) fn none(text: &str) -> Result<(), ApiError> {
         Self::read(text, &[]).map(drop)
     }
 
-    /// Refuses a parameter of Kibana's that would be without effect here if it is on.
+    /// Refuses a parameter of Kibana's that is on and has no effect here.
     pub(super) fn must_be_off(&self, name: &str, instead: &str) -> Result<(), ApiError> {
         if self.flag(name)? {
             let reason = format!("{name} is not supported: {instead}");
@@ -54,7 +54,7 @@ impl Query {
         Ok(())
     }
 
-    /// A parameter with text in it.
+    /// The text of a parameter; `None` if it is absent or empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -62,7 +62,7 @@ impl Query {
             .filter(|text| !text.is_empty())
     }
 
-    /// A parameter that is on or off.
+    /// A boolean parameter; absent counts as false, empty as true.
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.0.get(name).map(String::as_str) {
             None | Some("false") => Ok(false),
@@ -85,7 +85,7 @@ impl Query {
         }
     }
 
-    /// The wanted page: counted, or behind the page that `searchAfter` comes from.
+    /// The requested page: by number, or the one after the page that `searchAfter` came with.
     pub(super) fn page(&self) -> Result<Paging, ApiError> {
         let paging = Paging {
             page: self.number("page", 1, u32::MAX)?,
@@ -112,14 +112,14 @@ impl Query {
     }
 }
 
-/// Which page, as Kibana counts.
+/// A page as Kibana counts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paging {
     /// From 1.
     page: u32,
     /// Items of a page.
     per_page: u32,
-    /// Behind which page, if it is not counted.
+    /// Position to continue from, in place of a page number.
     after: Option<PagePosition>,
 }
 
@@ -128,7 +128,7 @@ impl Paging {
         u64::from(self.page.saturating_sub(1)) * u64::from(self.per_page)
     }
 
-    /// As the store counts.
+    /// The same page as the store counts it: an offset or a position.
     pub(super) fn request(&self) -> PageRequest {
         PageRequest {
             from: match &self.after {

@@ -1,4 +1,4 @@
-//! `GET /api/tls`, `POST /api/tls/reload`: what the listeners serve, through a face that the binary implements.
+//! `GET /api/tls`, `POST /api/tls/reload`: what the listeners serve, through a trait that the binary implements.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{AdminState, ok, query::Query};
 use crate::{call::Call, error::ApiError};
 
-/// What operators see of the certificates and ask of them.
+/// The operators' view of the certificates.
 #[async_trait]
 pub trait TlsAdmin: Send + Sync {
     /// The served set, its state, the last attempts: public facts only.
     fn state(&self) -> Value;
 
-    /// Reads the files again now and answers how that ended: outcome and fingerprint. If what is on disk was
-    /// refused, the last good set is served on and the outcome says why.
+    /// Reads the files again now and returns the outcome and the fingerprint. If the files on disk were
+    /// refused, the last good set stays in service and the outcome says why.
     async fn reload(&self) -> Value;
 }
 

@@ -1,7 +1,7 @@
 //! A sub-command's overlay ← files ← flags, as one tree.
 //!
-//! Each source is read once into a tree of [`config::Value`], in which dotted keys are nested and nothing is that was
-//! not declared; the `config` crate merges the trees. Scalars stay text: the type of a key decides what `0600` means.
+//! Each source is read once into a tree of [`config::Value`], in which dotted keys are nested and every key is
+//! declared; the `config` crate merges the trees. Scalars stay text: the type of a key decides what `0600` means.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -25,7 +25,7 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Nothing yet; `name` stands in error texts.
+    /// An empty overlay; `name` is shown in error texts.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -33,18 +33,10 @@ impl Overlay {
         }
     }
 
-    /// Sets a dotted key. The text is taken as it stands: no substitution.
+    /// Sets a dotted key. The text is taken literally, without substitution.
     #[must_use]
     pub fn set(mut self, key: &str, text: impl Into<String>) -> Self {
         self.values.push((key.to_owned(), literal(&text.into())));
-        self
-    }
-
-    /// Sets a dotted key that holds a list.
-    #[must_use]
-    pub fn set_list(mut self, key: &str, items: &[String]) -> Self {
-        let value = yaml::Value::List(items.iter().map(|item| literal(item)).collect());
-        self.values.push((key.to_owned(), Node { line: 0, value }));
         self
     }
 }
@@ -80,7 +72,7 @@ impl Source for Said {
     }
 }
 
-/// What the source that is being read has said so far.
+/// What the source that is being read has set so far.
 struct Layer {
     start: Place,
     values: HashMap<String, Place>,
@@ -150,7 +142,7 @@ impl<'a> Layers<'a> {
         let Some(path) = dotted(key).filter(|path| !path.contains([' ', '='])) else {
             return self.report.add(start, Problem::BadKey { key: shown });
         };
-        // `key=` says nothing.
+        // `key=` sets nothing.
         if value.trim().is_empty() {
             return;
         }
@@ -184,7 +176,7 @@ impl<'a> Layers<'a> {
     /// Puts `node` below `section`, under a name that may be dotted. As deep as the declarations, not as the name.
     fn put(&mut self, layer: &mut Layer, section: &str, name: &str, node: Node) {
         let place = layer.place(node.line);
-        // A name such as `.hidden` or `a..b` is no path: it is refused under its own name.
+        // A name such as `.hidden` or `a..b` is not a path: it is refused under its own name.
         let normal = dotted(name);
         let (first, rest) = match normal.as_deref().and_then(|normal| normal.split_once('.')) {
             Some((first, rest)) => (first, Some(rest)),
@@ -210,7 +202,7 @@ impl<'a> Layers<'a> {
             Some(_) => match rest {
                 None if node.value == yaml::Value::Null => {}
                 None => self.value(layer, path.clone(), path, value(node).kind, place),
-                // An item of a list or map of the operator's.
+                // An item of a list, or a name in a map that belongs to the operator.
                 Some(rest) => {
                     if let Some(first) = layer.values.get(&path) {
                         return self.twice(place, path, first.clone());
@@ -240,7 +232,7 @@ impl<'a> Layers<'a> {
                 self.refuse(place, &path, "a fleet-server input must be defined");
             }
             (yaml::Value::List(items), Presence::One | Presence::List) => {
-                // It takes the place of a list below; the one input is added to.
+                // A list replaces one of a lower layer; the single input is merged instead.
                 if presence == Presence::List {
                     self.said.push(Said(path.clone(), ValueKind::Nil));
                     self.said.push(Said(path.clone(), ValueKind::Table(Map::new())));
@@ -272,7 +264,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// `said` at `path`; `key` is what must not be said twice.
+    /// Stores `said` at `path`; a second value for `key` in the same source is an error.
     fn value(&mut self, layer: &mut Layer, key: String, path: String, said: ValueKind, place: Place) {
         match layer.values.get(&key).or(layer.sections.get(&key)) {
             Some(first) => self.twice(place, key, first.clone()),
@@ -312,7 +304,7 @@ impl<'a> Layers<'a> {
     /// All layers as one tree.
     ///
     /// # Errors
-    /// What `config` has to say; it has nothing to refuse in values under declared paths.
+    /// Errors of `config`; none are known for values under declared paths.
     pub(crate) fn merge(self) -> Result<Value, config::ConfigError> {
         let builder = self
             .said
@@ -324,7 +316,7 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// A file of nothing but slips gets hints for the first of them: each one is looked for among all keys.
+/// Most hints for misspelt keys: each is compared with every known key, and a file may hold nothing else.
 const MAX_HINTS: usize = 100;
 
 /// `a[0].b` as `a.0.b`; `None` for what has an empty part.
@@ -350,9 +342,9 @@ pub(crate) fn written(text: &str, shape: Option<Shape>, maps: bool) -> Result<ya
     if is_quoted || (wants_list && trimmed.starts_with('[')) || (maps && trimmed.starts_with('{')) {
         return match yaml::read(trimmed.as_bytes()) {
             Ok(node) => Ok(node.value),
-            // A line of a flag is nobody's.
+            // A flag has no lines.
             Err(yaml::Error::Unusable { reason, .. }) => Err(reason),
-            Err(yaml::Error::Twice { key, .. }) => Err(format!("{key} stands twice")),
+            Err(yaml::Error::Twice { key, .. }) => Err(format!("duplicate key {key}")),
         };
     }
     if shape == Some(Shape::List) && trimmed.contains(',') && !trimmed.contains("-----BEGIN") {
@@ -365,7 +357,7 @@ pub(crate) fn written(text: &str, shape: Option<Shape>, maps: bool) -> Result<ya
     Ok(yaml::Value::Text(text.to_owned()))
 }
 
-/// As `config` holds it: every scalar is text.
+/// The node as `config` holds it: every scalar is text.
 pub(crate) fn value(node: Node) -> Value {
     let kind = match node.value {
         yaml::Value::Null => ValueKind::Nil,
@@ -381,7 +373,7 @@ pub(crate) fn value(node: Node) -> Value {
     Value::new(None, kind)
 }
 
-/// As error texts call it.
+/// The name of the value's kind in error texts.
 fn name(value: &yaml::Value) -> &'static str {
     match value {
         yaml::Value::Null => "nothing",

@@ -1,8 +1,8 @@
-//! Where a value was said: a line of a file, a flag, or nowhere but in the program.
+//! Where a value was set: a line of a file, a flag, or the program itself.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-/// Where a value stands. Places are ordered as they are read: sources in turn, files line by line.
+/// The source of a value. Ordered as sources are read: one after the other, files line by line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     source: usize,
@@ -17,7 +17,7 @@ impl Place {
         Self { source, line, name }
     }
 
-    /// The program itself.
+    /// The place of built-in values.
     pub(crate) fn built_in() -> Self {
         Self::new(0, "built-in default", 0)
     }
@@ -37,7 +37,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Where each key and section was said last, by dotted path: what somebody said, and no built-in default.
+/// Where each key and section was set last, by dotted path; built-in defaults are not included.
 #[derive(Debug, Default)]
 pub(crate) struct Places(BTreeMap<String, Place>);
 
@@ -50,7 +50,7 @@ impl Places {
         self.0.contains_key(path)
     }
 
-    /// Of the key itself, else of what stands beside it, else of the section around it.
+    /// The place of the key itself, else of its neighbour, else of its section.
     pub(crate) fn of(&self, path: &str) -> Place {
         let mut around = path;
         let mut found = self.0.get(path);

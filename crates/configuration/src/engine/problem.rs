@@ -1,10 +1,10 @@
-//! What can be wrong with a configuration: what is allowed, and a hint. The place stands beside it.
+//! Errors and notices about a configuration, each with what is allowed and a hint. The place is kept beside them.
 
 use std::fmt;
 
 use super::place::{Place, Places};
 
-/// One thing that is wrong.
+/// One error in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// A file cannot be read.
@@ -13,16 +13,16 @@ pub(crate) enum Problem {
     /// Not YAML.
     #[error("this is not valid YAML: {reason}")]
     Syntax { reason: String },
-    /// The whole file is something else than keys and values.
+    /// The file is not a mapping of keys to values.
     #[error("a configuration is a list of `key: value` lines, not {found}")]
     NotAMap { found: &'static str },
-    /// One key, two values.
+    /// A key is set twice in one source.
     #[error("{key} is set twice, first at {first}")]
     Duplicate { key: String, first: Place },
-    /// A `-E` that has no usable key.
+    /// A `-E` without a usable key.
     #[error("`{key}` is not a configuration key")]
     BadKey { key: String },
-    /// A key that nobody declared.
+    /// A key that is not declared.
     #[error("unknown key {key}")]
     UnknownKey { key: String, nearest: Option<String> },
     /// The value does not fit the key. `found` is never a secret.
@@ -38,13 +38,13 @@ pub(crate) enum Problem {
     /// A key without which a section makes no sense.
     #[error("{key} is missing: {why}")]
     Missing { key: String, why: &'static str },
-    /// `${NAME}` that stands for nothing.
+    /// A reference `${NAME}` to something that is not set.
     #[error("{key}: ${{{name}}} is neither a configuration key nor a set environment variable")]
     Unresolved { key: String, name: String },
 }
 
 impl Problem {
-    /// What to do about it, where that is not in the text already.
+    /// The remedy, unless the text already says it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => {
@@ -94,7 +94,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// What is found while a configuration is read: nothing stops at the first problem.
+/// Collects the findings while a configuration is read: reading does not stop at the first problem.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) places: Places,
@@ -132,17 +132,17 @@ impl Report {
     }
 }
 
-/// What somebody should know about a configuration that is accepted.
+/// A warning or a note about a configuration that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are what the texts say")]
 pub enum Notice {
-    /// Keys that are checked and then not used.
+    /// Keys that are checked but have no effect.
     #[error("has no effect in this version: {}", .0.join(", "))]
     NoEffect(Vec<String>),
-    /// A key that has a better successor.
+    /// A key that another one replaces.
     #[error("{key} is deprecated: {instead}")]
     Deprecated { key: String, instead: &'static str },
-    /// The chosen preset wants more memory than there is.
+    /// The chosen preset needs more memory than is available.
     #[error(
         "the limits for {max_agents} agents are made for {recommended_mib} MiB of memory, but there are \
          {available_mib} MiB: lower inputs.0.server.limits.max_agents or give more memory"
@@ -155,7 +155,7 @@ pub enum Notice {
     /// The agents' listener speaks plain HTTP.
     #[error("agents are served over plain HTTP, their keys can be read on the way: set inputs.0.server.ssl")]
     PlainHttp,
-    /// A setting that weakens something.
+    /// A setting that weakens security.
     #[error("{key}: {consequence}")]
     Weak { key: String, consequence: &'static str },
 }

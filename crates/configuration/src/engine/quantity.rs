@@ -39,7 +39,7 @@ setting!(
     |interval| Shown::Bare(format(interval.0))
 );
 
-/// A duration that people count in days: `30d`, also `36h`.
+/// A duration that is usually given in days: `30d`, also `36h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Days(pub Duration);
 
@@ -64,8 +64,8 @@ setting!(
     }
 );
 
-/// How long an expired action is kept, in the original's own grammar: `<int><y|M|w|d|h|H|m|s>`. What does not fit
-/// is 30 days, as there.
+/// How long an expired action is kept, in the original's grammar: `<int><y|M|w|d|h|H|m|s>`. Any other text
+/// counts as 30 days, as there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     text: String,
@@ -74,7 +74,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Reads it.
+    /// Parses the text; never fails.
     pub fn new(text: &str) -> Self {
         let seconds = text.char_indices().last().and_then(|(end, unit)| {
             let count: u64 = text.get(..end)?.parse().ok()?;

@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The values of the sections that stand in `value`.
+    /// The sections in `value`, each with its path.
     fn sections(&mut self, presence: Presence, value: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
         let numbered = |items: Vec<&'a Value>| {
             let items = items.into_iter().enumerate();

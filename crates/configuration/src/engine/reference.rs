@@ -9,7 +9,7 @@ use super::{
 use crate::{Config, inert};
 
 /// The reference file: every key that has an effect, with what it does, its unit and its default; then the names of
-/// the others. What is unset by default, and sections that exist only if somebody writes them, stand behind a `#`
+/// the others. Keys that are unset by default, and optional sections, follow a `#`
 /// without a blank, so that taking it away sets them.
 pub fn yaml() -> String {
     let mut page = Page {

@@ -1,4 +1,4 @@
-//! Every key there is, collected from the declarations: what a path names, and which key was likely meant.
+//! Every key, collected from the declarations: what a path names, and which key a misspelt one probably means.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ pub(crate) enum Named {
     Section(Presence),
     Key {
         shape: Shape,
-        /// What counts when nobody says anything, if it is a single value.
+        /// The default, if it is a single value.
         default: Option<String>,
-        /// For what it counts, if not for all of its meaning.
+        /// The only effect that it has, if it has less than in the original.
         only: Option<&'static str>,
     },
     Inert(inert::Kind),
@@ -46,7 +46,7 @@ impl Schema {
         schema
     }
 
-    /// What stands at a concrete path.
+    /// The key or section at a concrete path.
     pub(crate) fn get(&self, path: &str) -> Option<&Named> {
         self.named.get(&pattern(path))
     }
@@ -65,7 +65,7 @@ impl Schema {
         }
     }
 
-    /// The keys that count for less than in the original.
+    /// The keys with less effect than in the original.
     pub(crate) fn partly(&self) -> impl Iterator<Item = (String, &'static str)> {
         self.named.iter().filter_map(|(path, named)| match named {
             Named::Key { only: Some(only), .. } => Some((path.replace('*', "0"), *only)),
@@ -82,14 +82,14 @@ impl Schema {
         keys.map(|(path, _)| path.as_str())
     }
 
-    /// The known key or section that was most likely meant; `None` rather than a wild guess.
+    /// The known key or section that was probably meant; `None` if nothing is close.
     pub(crate) fn nearest(&self, path: &str) -> Option<String> {
         let path = pattern(path);
         let (parent, name) = split(&path);
         let length = name.chars().count();
         let concrete = |known: &String| known.replace('*', "0");
         let away = |known: &str| strsim::damerau_levenshtein(split(known).1, name);
-        // A slip of the pen, where the key stands.
+        // A misspelling in the right section.
         let here = self.named.keys().filter(|known| split(known).0 == parent);
         let nearest = here
             .map(|known| (away(known), known))
@@ -175,7 +175,7 @@ mod tests {
     fn a_hint_is_a_near_key_or_none() {
         let schema = Schema::of::<Config>();
         for (unknown, hint) in [
-            // A slip, in the section itself.
+            // A misspelling in the right section.
             ("http.prot", Some("http.port")),
             ("inputs.0.server.ssl.keys", Some("inputs.0.server.ssl.key")),
             ("output.elasticsearch.host", Some("output.elasticsearch.hosts")),
@@ -189,7 +189,7 @@ mod tests {
             ("inputs.0.timeouts", Some("inputs.0.server.timeouts")),
             ("inputs.0.server.logging.level", None),
             ("inputs.0.server.bootstrap", Some("bootstrap")),
-            // Nothing near, or too much of it.
+            // Nothing close, or too many candidates.
             ("unknwn", None),
             ("zzz", None),
             ("inputs.0.server.unknwn", None),

@@ -1,4 +1,4 @@
-//! Text that never shows: not in logs, not in errors, not in `config show`.
+//! Secret text, which never appears in logs, errors or `config show`.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::setting::{Refusal, Setting, Shown};
 
-/// What stands in a secret's place.
+/// Shown in place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
 /// A secret text. It is wiped when dropped.
@@ -14,12 +14,12 @@ pub(crate) const REDACTED: &str = "[redacted]";
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// A secret.
+    /// Wraps a text that must not be shown.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself.
+    /// The text in clear, for its one consumer.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -45,7 +45,7 @@ impl Setting for Secret {
     }
 }
 
-/// The text with the user and password of every URL in it redacted; a host may name no scheme.
+/// The text with user and password of every URL in it redacted, also of a host without a scheme.
 pub(crate) fn without_userinfo(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,5 +1,5 @@
 //! One declaration per key: [`section!`] makes the struct, its `Default` and one walk over its keys. Whatever needs
-//! the keys (the reader, the schema, the reference, `config show`) is a [`Visit`] of that walk, so nothing drifts.
+//! the keys (the reader, the schema, the reference, `config show`) is a [`Visit`] of that walk, so they cannot diverge.
 //!
 //! ```text
 //! section! {
@@ -24,20 +24,20 @@
 
 use super::setting::Setting;
 
-/// What is declared of a key or a section besides its type.
+/// The declaration of a key or a section, apart from its type.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Declared {
     /// The last part of its path.
     pub name: &'static str,
-    /// What it does.
+    /// Its effect, from the doc comment.
     pub about: &'static str,
     /// The unit of a bare number, if the type does not say.
     pub unit: Option<&'static str>,
-    /// For which part of its meaning in the original it counts; `None`: for all of it.
+    /// The only effect that it has, if it has less than in the original.
     pub only: Option<&'static str>,
 }
 
-/// How often a section stands in its parent.
+/// How often a section occurs in its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// Once, with defaults.
@@ -46,17 +46,17 @@ pub(crate) enum Presence {
     One,
     /// Only if written.
     Optional,
-    /// Any number of times.
+    /// As a list of any length.
     List,
 }
 
 /// A struct made by [`section!`].
 pub(crate) trait Section: Default + Clone {
-    /// Shows each key and part to `visit`, in the order of the declaration.
+    /// Passes each key and part to `visit`, in the order of the declaration.
     fn walk<V: Visit>(&mut self, visit: &mut V);
 }
 
-/// What is done with each key and part.
+/// An operation over each key and part.
 pub(crate) trait Visit {
     /// A key, its value, and a check beyond its type: `Err` completes "KEY must be …".
     fn key<T: Setting>(
@@ -65,19 +65,19 @@ pub(crate) trait Visit {
         value: &mut T,
         check: &dyn Fn(&T) -> Result<(), String>,
     );
-    /// A part; the visitor walks its items.
+    /// A part, whose items the visitor walks.
     fn part<P: Part>(&mut self, declared: &Declared, part: &mut P);
 }
 
-/// A place in a struct that holds a section.
+/// A field that holds sections.
 pub(crate) trait Part {
-    /// What it holds.
+    /// The sections that it holds.
     type Item: Section;
-    /// How often.
+    /// How often the section occurs.
     const PRESENCE: Presence;
     /// Makes it hold `count` sections with their defaults; one that is always there stays as it is.
     fn resize(&mut self, count: usize);
-    /// What it holds.
+    /// The sections that it holds.
     fn items(&mut self) -> &mut [Self::Item];
 }
 

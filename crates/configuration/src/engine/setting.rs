@@ -6,14 +6,14 @@ use config::{Value, ValueKind};
 
 use super::secret::without_userinfo;
 
-/// Why a value does not fit.
+/// Why a value is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is not what [`Setting::allowed`] says.
     Unfit,
     /// Completes "KEY must be …".
     MustBe(String),
-    /// A sentence of its own.
+    /// A whole sentence.
     Because(String),
 }
 
@@ -24,9 +24,9 @@ pub(crate) enum Shown {
     Bare(String),
     /// Text, quoted where YAML needs it.
     Text(String),
-    /// A list.
+    /// Items in order.
     List(Vec<Self>),
-    /// Names with values.
+    /// Names with values, in order.
     Map(Vec<(String, Self)>),
 }
 
@@ -43,20 +43,20 @@ pub(crate) enum Shape {
 
 /// A type that a key can hold.
 pub(crate) trait Setting: Sized + Clone {
-    /// Its shape.
+    /// Decides how text from flags and variables is split.
     const SHAPE: Shape = Shape::Single;
     /// Whether error texts may show what was found.
     const IS_SECRET: bool = false;
-    /// Whether white space around text belongs to it.
+    /// Whether surrounding white space is part of the value.
     const KEEPS_SPACE: bool = false;
     /// The unit of a bare number, or nothing.
     const UNIT: &str = "";
 
     /// What is allowed, completing "must be …".
     fn allowed() -> String;
-    /// From text.
+    /// Parses one scalar.
     fn from_text(text: &str) -> Result<Self, Refusal>;
-    /// From a value of any shape.
+    /// Reads a value of any shape.
     fn from_value(value: &Value) -> Result<Self, Refusal> {
         match &value.kind {
             ValueKind::String(text) if Self::KEEPS_SPACE => Self::from_text(text),
@@ -90,7 +90,7 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
-/// What [`setting!`] takes from its reading function.
+/// The results that a reading function of [`setting!`] may have.
 pub(crate) trait Read<T> {
     fn end(self) -> Result<T, Refusal>;
 }
@@ -126,7 +126,7 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-/// What stands there, for an error text.
+/// The value as error texts quote it: cut, and hidden if it is a secret.
 pub(crate) fn found(value: &Value, is_secret: bool) -> String {
     match &value.kind {
         _ if is_secret => "something else".to_owned(),

@@ -21,18 +21,18 @@ const MAX_LENGTH: usize = 1 << 20;
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    /// As it stands.
+    /// Literal text.
     Text(String),
     /// `${…}`.
     Reference {
         /// The name, itself a text.
         name: Vec<Self>,
-        /// What stands after the colon.
+        /// The part after the colon.
         otherwise: Otherwise,
     },
 }
 
-/// What a reference says for the case that its name is (not) set.
+/// What a reference yields if its name is set or unset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Otherwise {
     /// `${name}`
@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<Vec<Piece>, &'static str> {
     parser.pieces(&[])
 }
 
-/// `text` so that substitution gives it back unchanged.
+/// Escapes `text` so that substitution gives it back unchanged.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('$', "$$")
 }
@@ -122,7 +122,7 @@ impl Parser<'_> {
     }
 }
 
-/// Why a reference stands for nothing.
+/// Why a reference cannot be resolved.
 enum Failure {
     Unresolved(String),
     Reason(String),
@@ -132,18 +132,18 @@ fn because<T>(reason: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Reason(reason.into()))
 }
 
-/// Everything a reference can see.
+/// What a reference can refer to.
 pub(crate) struct Substitution<'a> {
     /// The merged tree, as it was written.
     pub(crate) root: &'a Value,
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
     pub(crate) schema: &'a Schema,
-    /// How much was looked up.
+    /// Number of lookups so far, which is bounded.
     pub(crate) lookups: usize,
 }
 
 impl Substitution<'_> {
-    /// The tree with every reference replaced; what cannot be is reported and left out.
+    /// The tree with every reference replaced; unresolved ones are reported and left out.
     pub(crate) fn run(&mut self, report: &mut Report) -> Value {
         let replaced = each_text(self.root, "", &mut |text, path| {
             let failure = match self.text_at(text, path, &mut vec![path.to_owned()]) {
@@ -165,7 +165,7 @@ impl Substitution<'_> {
         }
     }
 
-    /// A text of the tree. What is nothing but a reference may become a list or a section.
+    /// Resolves a text of the tree. A text that is only a reference may become a list or a section.
     fn text_at(&mut self, text: &str, path: &str, active: &mut Vec<String>) -> Result<Value, Failure> {
         if !text.contains('$') {
             return Ok(Value::new(None, text));
@@ -185,7 +185,7 @@ impl Substitution<'_> {
                     match self.reference(name, otherwise, "", active)?.kind {
                         ValueKind::String(inner) => text.push_str(&inner),
                         ValueKind::Nil => {}
-                        _ => return because("a section or list cannot stand inside a text"),
+                        _ => return because("a section or list cannot be part of a text"),
                     }
                 }
             }
@@ -240,7 +240,7 @@ impl Substitution<'_> {
         }
     }
 
-    /// What somebody said of a name: the configuration, else the environment, where empty counts as unset.
+    /// The value of a name: from the configuration, else from the environment, where empty counts as unset.
     fn lookup(&mut self, name: &str, path: &str, active: &mut Vec<String>) -> Result<Option<Value>, Failure> {
         self.lookups += 1;
         if self.lookups > MAX_LOOKUPS {
@@ -263,7 +263,7 @@ impl Substitution<'_> {
     }
 }
 
-/// The value with every text in it replaced; `path` is where it stands.
+/// The value with every text in it replaced; `path` is its own path.
 fn each_text<E>(
     value: &Value,
     path: &str,

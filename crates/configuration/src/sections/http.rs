@@ -49,7 +49,7 @@ impl HttpHost {
         let port = port
             .map(|port| {
                 port.parse()
-                    .map_err(|_| refused("its port is no number from 0 to 65535"))
+                    .map_err(|_| refused("its port is not a number from 0 to 65535"))
             })
             .transpose()?;
         let is_bracketed = host.starts_with('[') && host.ends_with(']');
@@ -68,12 +68,12 @@ setting!(
     ALLOWED,
     |text| match text.split_once("://") {
         Some(("http", authority)) => Self::from_authority(authority.strip_suffix('/').unwrap_or(authority)),
-        // A socket file would need a listener of its own kind; nobody scrapes one (docs/OPERATIONS.md).
+        // A socket file would need another kind of listener, and scrapers do not use one (docs/OPERATIONS.md).
         Some(("unix", _)) => Err(refused("Unix sockets are not served")),
         Some(("npipe", _)) => Err(refused("Windows pipes are not served")),
         Some((scheme, _)) => Err(refused(&format!("{scheme}:// is not served here"))),
-        None if text.contains('/') => Err(refused("a path is no host")),
-        None if text.contains(':') && !is_ipv6(text) => Err(refused("a port belongs into http.port")),
+        None if text.contains('/') => Err(refused("a path is not a host")),
+        None if text.contains(':') && !is_ipv6(text) => Err(refused("set the port in http.port")),
         None => Ok(Self::new(text)),
     },
     |host| Shown::Text(match host.port {
@@ -129,10 +129,10 @@ mod tests {
             ("unix:///var/run/fleet.sock", "Unix sockets are not served"),
             ("npipe:///fleet", "Windows pipes are not served"),
             ("https://localhost", "https:// is not served here"),
-            ("localhost:5067", "a port belongs into http.port"),
-            ("/var/run/fleet.sock", "a path is no host"),
+            ("localhost:5067", "set the port in http.port"),
+            ("/var/run/fleet.sock", "a path is not a host"),
             ("http://", "it has no usable host"),
-            ("http://a:b", "its port is no number from 0 to 65535"),
+            ("http://a:b", "its port is not a number from 0 to 65535"),
             ("http://a/metrics", "it has no usable host"),
             ("http://user@a", "it has no usable host"),
         ] {

@@ -39,8 +39,8 @@ pub enum Protocol {
 choice!(Protocol, Http = "http", Https = "https");
 
 impl Elasticsearch {
-    /// The hosts as URLs: scheme, port and path filled in. Who says nothing of a cluster gets one on this machine
-    /// with TLS, as it comes out of its box; who writes anything gets what that means in the original.
+    /// The hosts as URLs: scheme, port and path filled in. Without any of the three keys the cluster is on this machine
+    /// with TLS, like a fresh installation; with any of them the result is that of the original.
     pub fn urls(&self) -> Vec<String> {
         match self.hosts.as_deref().unwrap_or_default() {
             [] if self.protocol.is_none() && self.path.is_none() => vec![self.url("https://localhost")],
@@ -62,7 +62,7 @@ impl Elasticsearch {
                 self.path.as_deref().unwrap_or_default().trim_start_matches('/'),
             ),
         };
-        // What stands after the last bracket of an IPv6 address may be a port.
+        // Text after the closing bracket of an IPv6 address may be a port.
         let has_port = authority
             .rsplit(']')
             .next()

@@ -114,12 +114,12 @@ fn zero_or_within(least: Duration, most: Duration) -> impl Fn(&Duration) -> Resu
     }
 }
 
-/// A file, or what would stand in it.
+/// A path, or the file's content inline.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PathOrPem {
     /// A file.
     Path(PathBuf),
-    /// Its content. It may be a private key.
+    /// Inline content, which may include a private key.
     Pem(Secret),
 }
 
@@ -149,7 +149,7 @@ impl Setting for PathOrPem {
     fn shown(&self) -> Option<Shown> {
         match self {
             Self::Path(path) => path.shown(),
-            // Anything but certificates alone may be (what is left of) a key.
+            // Anything other than certificates may be (part of) a key.
             Self::Pem(pem) => Some(Shown::Text(
                 if pem.expose().starts_with("-----BEGIN CERTIFICATE-----")
                     && !pem.expose().contains("PRIVATE KEY")

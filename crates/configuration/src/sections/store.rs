@@ -1,4 +1,4 @@
-//! `path.*` and `store.*`: where the server keeps what it knows.
+//! `path.*` and `store.*`: where the server keeps its data.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! From `ssl.*` to what `tls-reload` serves. Its words (suites, curves, versions) are read by itself, so that the
-//! configuration knows exactly what can be served.
+//! From `ssl.*` to the settings of `tls-reload`, which parses its own words (suites, curves, versions), so that the
+//! configuration accepts exactly what can be served.
 
 use std::str::FromStr as _;
 
@@ -14,11 +14,11 @@ use crate::engine::{
     setting::{Refusal, Shown, setting},
 };
 
-/// Agents speak HTTP/1.1 and offer nothing; others may take HTTP/2 (agents.md 1.3).
+/// Agents use HTTP/1.1 and offer no ALPN; other clients may choose HTTP/2 (agents.md 1.3).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Ssl {
-    /// What `tls-reload` serves. Whether the files are any good is seen when they are read.
+    /// The settings of `tls-reload`. The files are checked when they are read.
     pub fn settings(&self) -> Settings {
         let first = self.certificate.as_ref().map(|certificate| {
             pair(
@@ -99,7 +99,7 @@ impl PathOrPem {
     }
 }
 
-/// A word of `tls-reload`: it reads it and says why not; here it is only written back.
+/// Settings that `tls-reload` parses (with its own error text); only the way back to text is defined here.
 macro_rules! words {
     ($( $type:ty: $allowed:expr, $name:expr; )*) => { $(
         setting!(

@@ -10,10 +10,6 @@ fn flags_win_over_files_and_files_over_an_overlay() {
             .set("http.port", "1")
             .set("inputs.0.server.port", "2")
             .set("path.data", "/over$lay")
-            .set_list(
-                "bootstrap.fleet_hosts",
-                &["https://a".to_owned(), "https://b".to_owned()],
-            )
     };
     let config = given("http.port: 3\ninputs:\n- type: fleet-server\n  server.port: 4\n")
         .overlay(overlay())
@@ -22,7 +18,6 @@ fn flags_win_over_files_and_files_over_an_overlay() {
     assert!(config.http.enabled);
     assert_eq!((config.http.port, config.server().port), (3, 5));
     assert_eq!(config.path.data, PathBuf::from("/over$lay"));
-    assert_eq!(config.bootstrap.fleet_hosts, ["https://a", "https://b"]);
     let config = given("path.data: /file")
         .overlay(overlay())
         .data_dir("/flag")

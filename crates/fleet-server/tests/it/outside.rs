@@ -146,7 +146,7 @@ async fn t80_no_secret_in_any_log_line() {
     let first = agent.checkin().await.unwrap();
     agent.apply(&first).await.unwrap();
     scene.admin.touch_policy(scene.facts.policy_id()).await;
-    scene.server.wait_for_log("policy revision made");
+    scene.server.wait_for_log("policy revision created");
     let key = std::fs::read_to_string(scene.facts.get("key")).unwrap();
     let key_line = key.lines().nth(1).unwrap().to_owned();
     let secrets = [

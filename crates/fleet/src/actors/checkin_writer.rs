@@ -39,7 +39,7 @@ use super::{Handle, Parts, health_monitor::FaultReporter};
 use crate::{FleetError, waiters::Waiters};
 use records::Records;
 
-/// The face of the actor.
+/// The handle of the actor.
 pub(crate) struct Checkins {
     pub(super) actor: Handle<CheckinWriter>,
     mailbox: mpsc::Sender<CheckinRecord>,
@@ -73,7 +73,7 @@ impl Checkins {
             Ok(room) => room,
             Err(mpsc::error::TrySendError::Closed(())) => return Err(FleetError::ShuttingDown),
             Err(mpsc::error::TrySendError::Full(())) => {
-                // If it cannot be told now, it empties its mailbox at the next second.
+                // If this message does not get through, the mailbox is emptied at the next second.
                 self.actor.tell(Empty);
                 let room = timeout_at(deadline, self.mailbox.reserve()).await;
                 room.map_err(|_| busy())?.map_err(|_| FleetError::ShuttingDown)?
@@ -85,7 +85,7 @@ impl Checkins {
         Ok(())
     }
 
-    /// What the store does not know yet about these agents.
+    /// The records of these agents that are not in the store yet.
     ///
     /// # Errors
     /// Those of [`Handle::ask`].
@@ -94,8 +94,8 @@ impl Checkins {
         self.actor.ask(Pending(agents), deadline).await
     }
 
-    /// Has what is pending written, so that whoever reads the store next sees it. At most once a second, however many
-    /// ask; what cannot be written soon stays pending, and the reader sees what is stored.
+    /// Has pending records written, so that the next reader of the store sees them. At most once a second, however many
+    /// ask; records that cannot be written soon stay pending.
     pub(crate) async fn publish(&self) {
         let now = tokio::time::Instant::now();
         let is_due = {
@@ -122,17 +122,17 @@ impl Checkins {
 #[rtype(result = "()")]
 struct Empty;
 
-/// Asks what the store does not know yet about these agents.
+/// Asks for the records of these agents that are not in the store yet.
 #[derive(Message)]
 #[rtype(result = "Vec<CheckinRecord>")]
 struct Pending(Vec<AgentId>);
 
-/// Asks that what is pending be written; answered when it is, or could not be.
+/// Asks for pending records to be written; answered when they are, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Publish;
 
-/// The actor.
+/// Owns the records that are not in the store yet.
 pub(crate) struct CheckinWriter {
     exit: Exit,
     store: Arc<dyn Store>,
@@ -280,7 +280,7 @@ impl Handler<Stop> for CheckinWriter {
 }
 
 impl CheckinWriter {
-    /// Takes what is in the mailbox by now, and no more than it holds: who fills it meanwhile does not hold the actor.
+    /// Takes at most one mailbox of records, so that senders that fill it meanwhile cannot keep the actor here.
     fn empty_mailbox(&mut self) {
         let mailbox = Arc::clone(&self.mailbox);
         let mut mailbox = locked(&mailbox);
@@ -377,7 +377,7 @@ const fn busy() -> FleetError {
     }
 }
 
-/// A record that says only that the agent is there.
+/// A record that only renews the agent's last check-in.
 pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
     CheckinRecord {
         agent,
@@ -397,11 +397,11 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
 const NAME: &str = "checkin_writer";
 const MAILBOX: usize = 16_384;
 const EMPTY_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of records that may wait: minutes of a store that takes none.
+/// Most bytes of waiting records: minutes without a store.
 const MOST: usize = 256 * 1024 * 1024;
-/// Between two writes for readers.
+/// Least time between two writes for readers.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
-/// For an answer from memory.
+/// Limit for an answer from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For agents, when records wait in masses.
+/// `Retry-After` for agents when the bound is reached.
 const BUSY: Duration = Duration::from_secs(10);

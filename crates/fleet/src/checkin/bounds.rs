@@ -1,5 +1,5 @@
-//! How much of a check-in is kept. Below the limits of its body a check-in is never refused for its size: a message is cut,
-//! and what is over its bound leaves what is stored as it is. Only ids and words, which no agent has that long, are
+//! Bounds of what is stored of a check-in. Within the limit of its body a check-in is not refused for its size: a message is cut,
+//! and a larger field leaves the stored value as it is. Only ids and words, which no agent has that long, are
 //! refused.
 
 use std::{
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::CheckinRequest;
 use crate::FleetError;
 
-/// Counts what is over its bound, and says so, once an hour for an agent.
+/// Counts fields over their bound, and logs them once an hour for each agent.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     over: Family<FieldLabel, Counter>,
@@ -45,7 +45,7 @@ impl Bounds {
     /// Brings the request within its bounds.
     ///
     /// # Errors
-    /// [`FleetError::TooLong`]: an id or a word is.
+    /// [`FleetError::TooLong`]: an id or a word is too long.
     pub(super) fn apply(&self, agent: &Agent, request: &mut CheckinRequest) -> Result<(), FleetError> {
         for (what, text) in [
             ("status", &request.status),
@@ -72,7 +72,7 @@ impl Bounds {
             request.components = None;
             self.is_over(agent, "components", COMPONENTS);
         }
-        // Absence says something here: what is stored stands for what was sent.
+        // Absent details have a meaning, so a field that is too large is replaced by the stored one.
         if is_over(&request.upgrade_details, DETAILS) {
             request.upgrade_details.clone_from(&agent.upgrade_details);
             self.is_over(agent, "upgrade_details", DETAILS);
@@ -112,15 +112,15 @@ fn cut(message: &str) -> String {
     format!("{beginning}… (cut: {} more bytes)", rest.len())
 }
 
-/// Bytes of an id or a word.
+/// Most bytes of an id or a word.
 const WORD: usize = 1024;
 const MESSAGE: usize = 16 * 1024;
 const METADATA: usize = 512 * 1024;
 const COMPONENTS: usize = 1024 * 1024;
-/// Of an upgrade, and of what can be gone back to.
+/// Most bytes of upgrade details and of the rollback list.
 const DETAILS: usize = 64 * 1024;
 const EVERY: Duration = Duration::from_secs(3600);
-/// Agents that were told of; about 100 bytes each.
+/// Most agents whose last log line is remembered; about 100 bytes each.
 const MOST_TOLD: usize = 10_000;
 
 #[cfg(test)]

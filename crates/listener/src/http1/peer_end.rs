@@ -34,7 +34,7 @@ impl PeerEnd {
             match self.socket.ready(Interest::READABLE).now_or_never() {
                 Some(Ok(ready)) if !ready.is_read_closed() => {}
                 Some(_) => return Poll::Ready(()),
-                // The task has had its turn.
+                // The task's budget is used up; it is polled again.
                 None => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

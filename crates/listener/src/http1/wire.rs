@@ -1,8 +1,8 @@
 //! The bytes of one HTTP/1.1 connection: what has arrived and is not used yet, where the current request ends, and
 //! whether the client is still there. Sockets and actix-http's codec below, requests and bodies above.
 //!
-//! Reading stops at [`Wire::bound`]: a client that sends more than anybody takes waits, and keeps no more than that
-//! here. It is the connection that reads, never a body: a handler may poll its body from anywhere.
+//! Reading stops at [`Wire::bound`]: a client that sends more than the server reads has to wait, and occupies no more
+//! here. Only the connection reads, never a body: a handler may poll its body from another task.
 
 use std::{
     cell::RefCell,
@@ -48,13 +48,13 @@ pub(super) struct Wire<T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Body {
     Ended,
-    /// So many bytes, if their number was announced.
+    /// Bytes that are still to come; `None`: chunked, so their number is unknown.
     Left(Option<u64>),
     /// Its framing is wrong: where it ends is not known.
     Broken,
 }
 
-/// What was taken of a body that nobody wants.
+/// What was dropped of an unread body.
 pub(super) struct Skipped {
     pub(super) bytes: u64,
     pub(super) is_end: bool,
@@ -174,7 +174,7 @@ impl<T: Socket> Wire<T> {
         Some(Skipped { bytes, is_end })
     }
 
-    /// Whether the rest of the request is worth waiting for: at most `limit`, or of a length that nobody knows.
+    /// Whether the rest of the request is worth waiting for: at most `limit` bytes, or of unknown length.
     pub(super) fn rest_is_short(&mut self, limit: u64) -> bool {
         match (self.skip_body(), self.body) {
             (None, _) => false,
@@ -192,7 +192,7 @@ impl<T: Socket> Wire<T> {
         self.codec.encode(Message::Item((head, size)), out)
     }
 
-    /// `None` ends the body.
+    /// Encodes a piece of the response's body; `None` ends it.
     pub(super) fn encode_body(&mut self, piece: Option<Bytes>, out: &mut BytesMut) -> io::Result<()> {
         self.codec.encode(Message::Chunk(piece), out)
     }
@@ -226,7 +226,7 @@ impl<T: Socket> Wire<T> {
             None => match PeerEnd::of(self.io.tcp()) {
                 Ok(watched) => self.peer_end.insert(watched),
                 Err(error) => {
-                    // Mostly no file descriptor is left. A client that sends too much early is the first to go.
+                    // Usually no file descriptor is left. Closing clients that send too much early then costs least.
                     log::debug!("a connection with early bytes cannot be watched and is closed: {error}");
                     return Poll::Ready(());
                 }
@@ -235,7 +235,7 @@ impl<T: Socket> Wire<T> {
         watched.poll(cx)
     }
 
-    /// So much may wait here: a next request's head, or what a body's reader takes in one go.
+    /// Largest number of bytes that may wait here: a next request's head, or one read of a body.
     fn bound(&self) -> usize {
         match self.body {
             Body::Left(_) => self.max_header_bytes.max(BODY_AHEAD),
@@ -243,7 +243,7 @@ impl<T: Socket> Wire<T> {
         }
     }
 
-    /// An empty buffer still holds its room.
+    /// Frees the input buffer once it is empty.
     fn release_input(&mut self) {
         if self.input.is_empty() {
             self.input = BytesMut::new();
@@ -281,8 +281,8 @@ fn announced(request: &Request) -> Option<u64> {
     length.to_str().ok()?.trim().parse().ok()
 }
 
-/// Bytes taken from the socket in one go.
+/// Bytes of one read from the socket.
 const READ: usize = 8 * 1024;
 
-/// So much of a body is read before its handler asks for it.
+/// Bytes of a body that are read before its handler asks for them.
 const BODY_AHEAD: usize = 32 * 1024;

@@ -91,24 +91,21 @@ fn a_value_stands_in_the_line_of_its_key() {
 #[test]
 fn what_cannot_be_read_is_refused_with_its_line() {
     for (text, error) in [
-        ("a: .inf", "line 1: .inf has no counterpart in JSON"),
+        ("a: .inf", "line 1: .inf cannot be written in JSON"),
         (
             "a:\n  b: 1\n  c: 2\n  b: 3\n",
-            "line 4: key a.b stands twice, first in line 2",
+            "line 4: duplicate key a.b, first in line 2",
         ),
-        (
-            "- a: 1\n  a: 2\n",
-            "line 2: key 0.a stands twice, first in line 1",
-        ),
+        ("- a: 1\n  a: 2\n", "line 2: duplicate key 0.a, first in line 1"),
         (
             "? [x]\n: 1",
             "line 1: a key is a single word, not a list or a mapping",
         ),
         ("a: !secret x", "line 1: the tag !secret is not known"),
-        ("<<: 5", "line 1: << takes mappings only"),
+        ("<<: 5", "line 1: << accepts only mappings"),
         (
             "a: &x [*x]",
-            "line 1: an alias stands inside the value that it names",
+            "line 1: an alias is inside the value that it refers to",
         ),
         (
             "a: 1\n---\nb: 2\n",
