@@ -1,6 +1,9 @@
 //! Agent records: what enrolment makes, check-ins change and operators look at.
 
-#![expect(missing_docs, reason = "members without a comment are named as in data.md 1.1")]
+#![expect(
+    missing_docs,
+    reason = "members without a comment are named as in data.md 1.1"
+)]
 
 use serde::{Deserialize, Serialize};
 
