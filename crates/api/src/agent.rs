@@ -1,9 +1,10 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes that this version does not have yet (audit, artifacts, uploads, files, PGP, OpAMP)
+//! Routes that this version does not have yet (artifacts, uploads, files, PGP, OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
+mod audit;
 mod checkin;
 mod deflated;
 mod enroll;
@@ -161,6 +162,11 @@ impl AgentApi {
                     .route(serve(state, Method::POST, Binding::NONE, acks::serve))
                     .default_service(call::not_allowed("POST")),
             )
+            .service(
+                web::resource("/api/fleet/agents/{id}/audit/unenroll")
+                    .route(serve(state, Method::POST, Binding::NONE, audit::serve))
+                    .default_service(call::not_allowed("POST")),
+            )
             .default_service(web::to(call::not_found));
     }
 
@@ -267,7 +273,10 @@ where
             };
             Note::of(&mut response, |note| {
                 note.key = key;
-                note.standing = standing;
+                // What the handler knows better stays.
+                if note.standing == Standing::Stranger {
+                    note.standing = standing;
+                }
             });
             response
         }

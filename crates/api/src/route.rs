@@ -132,7 +132,10 @@ impl Route {
 
     /// Whether it is limited after its client has shown a good key, so that others cannot use up its limits.
     pub(crate) const fn knows_its_client(self) -> bool {
-        matches!(self, Self::Enroll | Self::Checkin | Self::Acks)
+        matches!(
+            self,
+            Self::Enroll | Self::Checkin | Self::Acks | Self::AuditUnenroll
+        )
     }
 
     /// Its place among [`Route::LIMITED`], if it has limits.

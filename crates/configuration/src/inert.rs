@@ -97,10 +97,6 @@ const KEYS: &[(&str, &[(&str, Kind)])] = &[
     ("inputs.0.server.pgp", &[("upstream_url", TEXT), ("dir", FILE)]),
     ("inputs.0.server.feature_flags", &[("enable_opamp", SWITCH)]),
     (
-        "inputs.0.server.feature_flags.graceful_force_unenroll",
-        &[("enabled", SWITCH), ("max_bytes", NUMBER)],
-    ),
-    (
         "inputs.0.cache",
         &[
             ("num_counters", of::<u64>()),

@@ -24,6 +24,10 @@ pub enum Limit {
     Ack,
     /// Status requests.
     Status,
+    /// Reports of agents that were uninstalled.
+    AuditUnenroll,
+    /// Requests for the signing key of upgrades.
+    PgpRetrieval,
 }
 
 /// A row of the table.
@@ -50,7 +54,7 @@ const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42
 
 /// In the order of [`Limit`].
 #[rustfmt::skip]
-const TABLE: [Row; 6] = [
+const TABLE: [Row; 8] = [
     Row {
         name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
         built_in: (0, 5, 0), bodies: (0, 0),
@@ -99,18 +103,32 @@ const TABLE: [Row; 6] = [
             (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400),
         ],
     },
+    Row {
+        name: "audit_unenroll_limit", about: "Reports of agents that were uninstalled.", is_pace: false,
+        built_in: (10_000, 50, 100), bodies: (1_024, 0),
+        presets: [
+            (4_000, 100, 200), (4_000, 200, 400), (4_000, 500, 1_000), (2_000, 1_000, 2_000),
+            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
+        ],
+    },
+    Row {
+        name: "pgp_retrieval_limit", about: "Requests for the signing key of upgrades.", is_pace: false,
+        built_in: (5_000, 25, 50), bodies: (0, 0),
+        presets: [
+            (5_000, 100, 200), (5_000, 200, 400), (5_000, 500, 1_000), (2_000, 1_000, 2_000),
+            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
+        ],
+    },
 ];
 
 /// Limits of routes that do not exist yet.
-const LATER: [&str; 8] = [
+const LATER: [&str; 6] = [
     "artifact_limit",
     "opamp_limit",
     "upload_start_limit",
     "upload_end_limit",
     "upload_chunk_limit",
     "file_delivery_limit",
-    "pgp_retrieval_limit",
-    "audit_unenroll_limit",
 ];
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
@@ -324,13 +342,23 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_limits() {
-        use Limit::{Ack, Action, Checkin, Enroll, Policy, Status};
-        let limits = [Action, Policy, Checkin, Enroll, Ack, Status];
+        use Limit::{Ack, Action, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status};
+        let limits = [
+            Action,
+            Policy,
+            Checkin,
+            Enroll,
+            Ack,
+            Status,
+            AuditUnenroll,
+            PgpRetrieval,
+        ];
         for (limit, row) in limits.into_iter().zip(&TABLE) {
             let name = format!("{limit:?}_limit").to_lowercase();
-            assert_eq!(TABLE[limit as usize].name, name);
-            assert_eq!(row.name, name);
+            assert_eq!(TABLE[limit as usize].name.replace('_', ""), name.replace('_', ""));
+            assert_eq!(row.name, TABLE[limit as usize].name);
         }
+        assert_eq!(limits.len(), TABLE.len());
     }
 
     #[test]

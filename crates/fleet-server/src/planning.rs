@@ -82,6 +82,7 @@ fn domain(config: &Config) -> fleet::Settings {
         policy_pace: pace(server.limits.of(Limit::Policy)),
         action_pace: pace(server.limits.of(Limit::Action)),
         ignores_reported_policy: server.feature_flags.ignore_checkin_policy_id,
+        farewells: usize_of(server.feature_flags.graceful_force_unenroll.agents()),
         replace_token: ReplaceTokenHashing {
             iterations: server.pdkdf2.iterations,
             key_length: usize_of(server.pdkdf2.key_length.into()),
@@ -116,7 +117,9 @@ fn agent_options(config: &Config) -> AgentOptions {
             .with(Route::Status, route(limits.of(Limit::Status)))
             .with(Route::Enroll, route(limits.of(Limit::Enroll)))
             .with(Route::Checkin, route(limits.of(Limit::Checkin)))
-            .with(Route::Acks, route(limits.of(Limit::Ack))),
+            .with(Route::Acks, route(limits.of(Limit::Ack)))
+            .with(Route::AuditUnenroll, route(limits.of(Limit::AuditUnenroll)))
+            .with(Route::PgpRetrieval, route(limits.of(Limit::PgpRetrieval))),
         compression: ResponseCompression {
             level: u32::try_from(server.compression_level).unwrap_or(DEFAULT_COMPRESSION),
             threshold: usize_of(server.compression_threshold),

@@ -44,6 +44,12 @@ pub enum FleetError {
     /// The check-in has no status.
     #[error("checkin status missing")]
     StatusMissing,
+    /// The report that an agent was uninstalled names no known reason, or no time.
+    #[error("audit/unenroll request invalid {what}")]
+    InvalidAudit { what: &'static str },
+    /// The agent is known to be orphaned: that stays until it checks in again.
+    #[error("agent {agent} is orphaned already")]
+    Orphaned { agent: AgentId },
     /// An id that cannot be used.
     #[error(
         "{what} {found}: it must be 1 to 256 letters, digits or any of {}",

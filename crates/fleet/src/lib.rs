@@ -16,6 +16,7 @@
 //! - pending check-ins (`CheckinWriter`): other servers' lists, counts and states are behind by at most one flush. Two
 //!   servers' records of one agent meet in the store: the newest time and the furthest position stay, and an ack token
 //!   names its place on whichever server it is presented.
+//! - `farewells`: which agents whose key is dead were told so a moment ago. Another server begins with the first step.
 //! - waiting polls, their pace and the rendered policies: each server follows the feed, wakes its own polls at its own
 //!   pace and renders for itself.
 //!
@@ -26,6 +27,7 @@ pub mod acks;
 pub mod actions;
 mod actors;
 pub mod agents;
+pub mod audit;
 pub mod auth;
 pub mod checkin;
 mod deliveries;
@@ -33,6 +35,7 @@ mod derivations;
 mod diff;
 pub mod enrollment;
 mod error;
+pub mod farewell;
 mod ids;
 mod namespace;
 mod off_the_loop;
@@ -68,6 +71,7 @@ pub use versions::{COMPATIBLE_VERSION, Version};
 use actors::Actors;
 use deliveries::Deliveries;
 use derivations::Derivations;
+use farewell::Farewells;
 use turns::Turns;
 use waiters::Waiters;
 
@@ -79,6 +83,7 @@ pub struct Fleet {
     deliveries: Deliveries,
     derivations: Derivations,
     bounds: checkin::Bounds,
+    farewells: Farewells,
     started_at: Timestamp,
     replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
@@ -98,6 +103,7 @@ impl Fleet {
         registry: &mut Registry,
     ) -> Result<Arc<Self>, FleetError> {
         let settings = Arc::new(settings);
+        let farewells = Farewells::new(settings.farewells);
         let waiters = Waiters::new(registry);
         let actors = Actors::start(&store, &settings, &waiters, registry);
         actors.health_monitor.look().await?;
@@ -108,6 +114,7 @@ impl Fleet {
             deliveries: Deliveries::register(registry),
             derivations: Derivations::register(registry),
             bounds: checkin::Bounds::register(registry),
+            farewells,
             started_at: Timestamp::now(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),

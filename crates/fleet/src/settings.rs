@@ -25,6 +25,8 @@ pub struct Settings {
     pub action_pace: Pace,
     /// Ignores the policy that agents report at check-in.
     pub ignores_reported_policy: bool,
+    /// How many agents at once are told in steps that their key is dead (agents.md 5.9); 0: none.
+    pub farewells: usize,
     /// How replace tokens are hashed.
     pub replace_token: ReplaceTokenHashing,
     /// Enrollment tokens from the configuration.
@@ -56,6 +58,7 @@ impl Default for Settings {
                 burst: 5,
             },
             ignores_reported_policy: false,
+            farewells: 0,
             replace_token: ReplaceTokenHashing::default(),
             static_tokens: Vec::new(),
             fleet_hosts: Vec::new(),

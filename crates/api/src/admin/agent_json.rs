@@ -43,6 +43,8 @@ pub(super) struct AgentItem {
     unenrolled_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_unenrolled_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_unenrolled_time: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +56,7 @@ struct Inner {
 impl From<StatusReport> for AgentItem {
     fn from(report: StatusReport) -> Self {
         let StatusReport { agent, status } = report;
+        let (audit_reason, audit_time) = agent.audit.map(|mark| (mark.reason, mark.time)).unzip();
         Self {
             agent: Inner {
                 id: agent.id.to_string(),
@@ -80,7 +83,8 @@ impl From<StatusReport> for AgentItem {
             upgraded_at: agent.upgraded_at,
             unenrollment_started_at: agent.unenrollment_started_at,
             unenrolled_at: agent.unenrolled_at,
-            audit_unenrolled_reason: agent.audit.map(|mark| mark.reason),
+            audit_unenrolled_reason: audit_reason,
+            audit_unenrolled_time: audit_time,
         }
     }
 }

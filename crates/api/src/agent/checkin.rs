@@ -12,6 +12,7 @@ use actix_web::{
 use fleet::{
     AgentId, Timestamp,
     checkin::{self, Begun, CheckinReply, CheckinRequest},
+    farewell::{self, Farewell},
 };
 use notation::duration;
 
@@ -22,6 +23,7 @@ use crate::{
     error::ApiError,
     json::{self as read, JsonError, Object},
     limits::Permit,
+    note::{Note, Standing},
     route::Route,
 };
 
@@ -35,7 +37,10 @@ pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResp
         .and_then(|value| value.to_str().ok())
         .is_some_and(accepts_gzip);
     // The route's place is held while the agent waits, its own only until then.
-    let (begun, _place) = Box::pin(begin(Arc::clone(&state), call)).await?;
+    let (begun, _place) = match Box::pin(begin(Arc::clone(&state), call)).await? {
+        Start::Known(begun, place) => (begun, place),
+        Start::Farewell(response) => return Ok(response),
+    };
     let reply = match begun {
         Begun::Reply(reply) => reply,
         Begun::Wait(waiting) => waiting.answer().await?,
@@ -43,9 +48,25 @@ pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResp
     Box::pin(answer(state, reply, accepts)).await
 }
 
-async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<(Begun, Option<Permit>), ApiError> {
-    let key = call.take_key()?;
-    let agent = fleet::auth::authenticate_agent(&state.fleet, &key, &AgentId::from(call.id.as_str())).await?;
+/// How a check-in starts.
+enum Start {
+    /// A known agent's.
+    Known(Begun, Option<Permit>),
+    /// The last words to an agent whose key is dead.
+    Farewell(HttpResponse),
+}
+
+async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<Start, ApiError> {
+    let (key, id) = (call.take_key()?, AgentId::from(call.id.as_str()));
+    let agent = match fleet::auth::authenticate_agent(&state.fleet, &key, &id).await {
+        Ok(agent) => agent,
+        Err(error) => {
+            return match farewell::instead_of(&state.fleet, &error, &id, &key.id) {
+                Some(farewell) => say_farewell(&id, farewell, &error.into()).map(Start::Farewell),
+                None => Err(error.into()),
+            };
+        }
+    };
     let (_own, place) = state
         .admission
         .admit_agent(Route::Checkin, &agent.id, call.started)
@@ -67,7 +88,16 @@ async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<(Begun, Option<
         Timestamp::now(),
     )
     .await?;
-    Ok((begun, place))
+    Ok(Start::Known(begun, place))
+}
+
+/// A success that counts as the failed attempt that it is.
+fn say_farewell(id: &AgentId, farewell: Farewell, instead_of: &ApiError) -> Result<HttpResponse, ApiError> {
+    let mut response = json(wire::farewell(id, farewell, Timestamp::now())?);
+    if instead_of.is_failed_attempt() {
+        Note::of(&mut response, |note| note.standing = Standing::Failed);
+    }
+    Ok(response)
 }
 
 /// The request and its `poll_timeout` as it was written.

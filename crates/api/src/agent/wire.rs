@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use actix_web::{http::StatusCode, web::Bytes};
 use fleet::{
     ActionId, AgentId, COMPATIBLE_VERSION, Health, RawJson, RenderedPolicy, Timestamp,
-    actions::DeliveredAction, checkin::CheckinReply, enrollment::Enrolled,
+    actions::DeliveredAction, checkin::CheckinReply, enrollment::Enrolled, farewell::Farewell,
 };
 use serde::Serialize;
 
@@ -138,6 +138,46 @@ fn policy_change(agent: &AgentId, policy: &RenderedPolicy) -> Result<Pieces, Api
         policy.json().clone(),
         Bytes::from_static(b"}}]}"),
     ]))
+}
+
+/// The last words to an agent whose key is dead (agents.md 5.9): they have no token, and nothing acknowledges them.
+pub(super) fn farewell(agent: &AgentId, farewell: Farewell, now: Timestamp) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        action: &'static str,
+        actions: [Last<'a>; 1],
+    }
+    #[derive(Serialize)]
+    struct Last<'a> {
+        agent_id: &'a AgentId,
+        created_at: String,
+        data: Option<Data>,
+        id: String,
+        input_type: &'static str,
+        #[serde(rename = "type")]
+        kind: &'static str,
+    }
+    #[derive(Serialize)]
+    struct Data {
+        policy: Empty,
+    }
+    #[derive(Serialize)]
+    struct Empty {}
+    let (kind, data) = match farewell {
+        Farewell::EmptyPolicy => ("POLICY_CHANGE", Some(Data { policy: Empty {} })),
+        Farewell::Unenroll => ("UNENROLL", None),
+    };
+    json(&Reply {
+        action: "checkin",
+        actions: [Last {
+            agent_id: agent,
+            created_at: now.to_seconds_text(),
+            data,
+            id: uuid::Uuid::new_v4().to_string(),
+            input_type: "",
+            kind,
+        }],
+    })
 }
 
 /// The answer to acknowledgements (agents.md 7.6): an item for each event, in their order.

@@ -369,7 +369,13 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         }
         FleetError::UnknownEnrollType { .. } => Row::bad_request("unknown enroll request type"),
         FleetError::StatusMissing => Row::bad_request("checkin status missing"),
-        FleetError::InvalidId { .. }
+        FleetError::Orphaned { .. } => Row::new(
+            S::CONFLICT,
+            "ErrAuditReasonConflict",
+            "agent document contains audit_unenroll_reason",
+        ),
+        FleetError::InvalidAudit { .. }
+        | FleetError::InvalidId { .. }
         | FleetError::TooLong { .. }
         | FleetError::InvalidMetadata { .. }
         | FleetError::InvalidComponents { .. }

@@ -24,7 +24,7 @@ async fn gen_01_an_unknown_path_is_404_text() {
         "/",
         "/api/fleet/uploads",
         "/v1/opamp",
-        "/api/fleet/agents/a/audit/unenroll",
+        "/api/fleet/agents/a/audit",
     ] {
         let answer = face.send(TestRequest::with_uri(path)).await;
         assert_eq!(

@@ -135,6 +135,10 @@ pub(crate) struct Enrolled {
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = OpenOptions::new(directory.path());
         let store: Arc<dyn store::Store> =
@@ -148,7 +152,7 @@ impl House {
                 key_length: 32,
                 salt_length: 16,
             },
-            ..Settings::default()
+            ..settings
         };
         let fleet = Fleet::start(Arc::clone(&store), settings, &mut registry)
             .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ssl::Ssl, tokens::StaticPolicyTokens};
 use crate::{
     engine::{
-        quantity::Retention,
+        quantity::{ByteSize, Retention},
         section::{at_least, between, section},
         setting::{Refusal, Shown, setting},
     },
@@ -108,6 +108,36 @@ section! {
         keys {
             /// Leave aside the policy id that agents report in check-ins.
             ignore_checkin_policy_id: bool = false;
+        }
+        sections {
+            /// Agents whose key is dead.
+            graceful_force_unenroll: GracefulForceUnenroll;
+        }
+    }
+}
+
+section! {
+    /// Agents whose key is dead.
+    pub struct GracefulForceUnenroll {
+        keys {
+            /// Tell them: at the first check-in to stop what they run, at the second to unenrol; then they are refused.
+            enabled: bool = false;
+            /// Memory for who was told; 250 bytes each.
+            max_bytes: ByteSize = ByteSize(50_000_000), check |size| match size.0 {
+                0 => Err("at least 1 byte".to_owned()),
+                _ => Ok(()),
+            };
+        }
+    }
+}
+
+impl GracefulForceUnenroll {
+    /// How many agents are remembered.
+    pub fn agents(&self) -> u64 {
+        if self.enabled {
+            (self.max_bytes.0 / 250).max(1)
+        } else {
+            0
         }
     }
 }
