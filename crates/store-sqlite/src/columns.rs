@@ -5,7 +5,10 @@ use rusqlite::{
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use store::{ActionDocId, ActionId, AgentId, EnrollmentId, KeyId, PolicyId, RawJson, Timestamp, TokenId};
+use store::{
+    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, KeyId, PolicyId, RawJson, Timestamp,
+    TokenId,
+};
 
 /// A value that can be written to a column. rusqlite's own trait cannot be implemented for another crate's types.
 pub(crate) trait ToColumn {
@@ -109,7 +112,8 @@ text_id!(
     ActionDocId,
     KeyId,
     TokenId,
-    EnrollmentId
+    EnrollmentId,
+    BlobId
 );
 
 impl ToColumn for Timestamp {
@@ -121,6 +125,18 @@ impl ToColumn for Timestamp {
 impl FromColumn for Timestamp {
     fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(Self::from_millis)
+    }
+}
+
+impl ToColumn for Digest {
+    fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.as_bytes().to_sql()
+    }
+}
+
+impl FromColumn for Digest {
+    fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 32]>::from_column(value).map(Self::from)
     }
 }
 

@@ -5,12 +5,14 @@
 //!              └─► bounded queue ──► reader threads: snapshots
 //! ```
 //!
-//! `DIR/fleet.db` is the file, `DIR/fleet.lock` the exclusive lock that names its holder. No call runs SQLite
+//! `DIR/fleet.db` is the file, `DIR/blobs` holds large bodies, `DIR/fleet.lock` is the exclusive lock that names its holder. No call runs SQLite
 //! on the caller's thread. Guarantees and their price: `docs/adr/0003-store.md`.
 
 mod actions;
 mod agent_list;
 mod agents;
+mod blob_files;
+mod blobs;
 mod checkins;
 mod columns;
 mod condition;
@@ -51,6 +53,7 @@ use tokio::sync::watch;
 pub use lock::holder_of;
 pub use open_error::OpenError;
 
+use blob_files::BlobFiles;
 use condition::Condition;
 use fault::Outcome;
 use feed::Heads;
@@ -90,7 +93,8 @@ impl OpenOptions {
 pub struct SqliteStore {
     path: PathBuf,
     is_new: bool,
-    queue: Queue,
+    queue: Arc<Queue>,
+    blob_files: BlobFiles,
     readers: Readers,
     condition: Arc<Condition>,
     metrics: StoreMetrics,
@@ -128,6 +132,10 @@ impl SqliteStore {
             path: path.clone(),
             detail: store::StoreError::from(failure).to_string(),
         })?;
+        let blob_files = BlobFiles::open(&options.directory)?;
+        let (blobs, blob_bytes) = blobs::recover(&writing, &blob_files, &path)?;
+        metrics.blobs.set(blobs::gauge(blobs));
+        metrics.blob_bytes.set(blobs::gauge(blob_bytes));
         let reading = (0..options.readers.max(1))
             .map(|_| connection::open_reader(&path))
             .collect::<std::result::Result<Vec<_>, _>>()?;
@@ -163,7 +171,8 @@ impl SqliteStore {
         Ok(Self {
             path,
             is_new,
-            queue,
+            queue: Arc::new(queue),
+            blob_files,
             readers,
             condition,
             metrics,

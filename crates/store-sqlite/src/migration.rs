@@ -19,7 +19,11 @@ use super::{
 pub(super) type Migration = &'static str;
 
 /// All steps of this program. Published ones never change.
-pub(super) const MIGRATIONS: &[Migration] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];
 
 /// Brings the file to the newest version of `migrations`.
 pub(super) fn migrate(

@@ -1,6 +1,7 @@
 //! The embedded engine under the conformance suite, and what is its own: one process (S26), sudden death (S21),
 //! faults of the disk (S22), versions of the file (S27), the writer's groups.
 
+mod blobs;
 mod child;
 mod damage;
 mod death;

@@ -15,6 +15,7 @@
 )]
 
 mod actions;
+mod blobs;
 mod checkins;
 mod enrollment;
 mod feed;
@@ -33,6 +34,7 @@ use async_trait::async_trait;
 use crate::Store;
 
 pub use actions::*;
+pub use blobs::*;
 pub use checkins::*;
 pub use enrollment::*;
 pub use feed::*;
@@ -94,6 +96,10 @@ macro_rules! conformance_suite {
             s12_a_revision_conflict_names_the_current
             s13_history_is_paged_newest_first
             s14_a_token_revoked_while_enrolling_admits_nobody
+            s15_a_body_put_twice_is_harmless_with_other_bytes_refused
+            s15b_a_body_that_is_not_as_announced_leaves_nothing
+            s15c_of_bodies_put_at_once_one_is_stored
+            s16_a_range_of_a_large_body_in_constant_memory
             s17_lists_with_each_filter_and_sort_are_stable
             s18_counts_agree_with_the_list
             s19_the_feed_misses_and_doubles_nothing_over_a_reconnect

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AgentId, EnrollmentId, PolicyId, TokenId};
+use crate::{AgentId, BodyFault, EnrollmentId, PolicyId, TokenId};
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,12 @@ pub enum StoreError {
     /// The engine is down, full or overloaded; nothing was written.
     #[error("the store is unavailable: {reason}")]
     Unavailable { reason: String, retry_after: Duration },
+    /// The disk has no room for a body; smaller writes may still go on.
+    #[error("there is no room for the body: {reason}")]
+    Full { reason: String },
+    /// A body that is not what it has to be.
+    #[error(transparent)]
+    Body(#[from] BodyFault),
     /// Stored data cannot be read.
     #[error("the store is damaged: {detail}")]
     Corrupt { detail: String },

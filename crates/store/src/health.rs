@@ -42,6 +42,10 @@ pub struct StoreMetrics {
     pub queue_length: Gauge,
     /// Seconds of one group commit.
     pub commit_duration: Histogram,
+    /// Stored bodies.
+    pub blobs: Gauge,
+    /// Bytes of stored bodies.
+    pub blob_bytes: Gauge,
 }
 
 impl StoreMetrics {
@@ -60,6 +64,17 @@ impl StoreMetrics {
             Unit::Seconds,
             metrics.commit_duration.clone(),
         );
+        registry.register(
+            "blobs",
+            "Stored files: chunks of uploads, artifacts, files for agents",
+            metrics.blobs.clone(),
+        );
+        registry.register_with_unit(
+            "blob_size",
+            "Size of all stored files",
+            Unit::Bytes,
+            metrics.blob_bytes.clone(),
+        );
         metrics
     }
 
@@ -73,6 +88,8 @@ impl StoreMetrics {
             up: Gauge::default(),
             queue_length: Gauge::default(),
             commit_duration: Histogram::new(bounds),
+            blobs: Gauge::default(),
+            blob_bytes: Gauge::default(),
         }
     }
 

@@ -17,6 +17,7 @@ mod api_key;
 mod blobs;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digest;
 mod engine;
 mod error;
 mod feed;
@@ -43,7 +44,8 @@ pub use agent::{
 };
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
-pub use blobs::{BlobStream, Blobs};
+pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
+pub use digest::{Digest, NotADigest};
 pub use engine::{Engine, EngineClass};
 pub use error::{Conflict, StoreError};
 pub use feed::{ChangeKind, Changes, Feed};
@@ -66,6 +68,6 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A method that fails has done nothing, as far as its documentation says so for the engine's class. "Does not exist"
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
-pub trait Store: Agents + Actions + Policies + Keys + Feed + Engine {}
+pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Engine {}
 
-impl<T: Agents + Actions + Policies + Keys + Feed + Engine> Store for T {}
+impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Engine> Store for T {}

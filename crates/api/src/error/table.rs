@@ -419,6 +419,13 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::NotFound { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         StoreError::Conflict(conflict) => Row::new(S::CONFLICT, "Conflict", conflict.to_string()),
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
+        StoreError::Full { .. } => Row::new(
+            S::INSUFFICIENT_STORAGE,
+            "ErrStorageFull",
+            "there is no room for this file",
+        )
+        .at(Level::Error),
+        StoreError::Body(fault) => Row::bad_request(fault),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(error),
         StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
