@@ -11,7 +11,12 @@ mod enroll;
 pub(crate) mod status;
 mod wire;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_service::ServiceFactory;
 use actix_web::{
@@ -24,7 +29,8 @@ use actix_web::{
     },
     web::{self, ServiceConfig},
 };
-use fleet::{COMPATIBLE_VERSION, Fleet, Version};
+use fleet::{COMPATIBLE_VERSION, Fleet, KeyId, Version};
+use futures_util::{FutureExt as _, future::Either};
 
 use deflated::DeflatedPolicies;
 
@@ -245,42 +251,62 @@ where
     Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
 {
     let state = Arc::clone(state);
+    // Combinators, not an async block: a block would keep room for the request, and for the handler's state twice, as
+    // long as an agent waits.
     call::route(method, move |call| {
-        let state = Arc::clone(&state);
-        let (id, key) = (call.request_id(), call.key_id());
-        async move {
-            let mut standing = Standing::Stranger;
-            let mut response = match binding.check(&call) {
-                Err(error) => error.to_response(Audience::Agent, &id),
-                Ok(()) => {
-                    let result = match call.negotiate(API_VERSION) {
-                        Ok(()) => {
-                            let result = handle(state, call).await;
-                            standing = match &result {
-                                Err(error) if error.is_failed_attempt() => Standing::Failed,
-                                Ok(_) if binding.is_open => Standing::Stranger,
-                                Ok(_) | Err(_) => Standing::Known,
-                            };
-                            result
-                        }
-                        Err(error) => Err(error),
-                    };
-                    let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Agent, &id));
-                    let version = HeaderValue::from_static(API_VERSION);
-                    response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
-                    response
-                }
-            };
-            Note::of(&mut response, |note| {
-                note.key = key;
-                // What the handler knows better stays.
-                if note.standing == Standing::Stranger {
-                    note.standing = standing;
-                }
-            });
-            response
+        let asked = Asked {
+            id: call.request_id(),
+            key: call.key_id(),
+            is_open: binding.is_open,
+        };
+        if let Err(error) = binding.check(&call) {
+            return Either::Left(ready(asked.unversioned(&error)));
+        }
+        match call.negotiate(API_VERSION) {
+            Err(error) => Either::Left(ready(asked.answered(Err(error), Standing::Stranger))),
+            Ok(()) => Either::Right(handle(Arc::clone(&state), call).map(move |result| {
+                let standing = match &result {
+                    Err(error) if error.is_failed_attempt() => Standing::Failed,
+                    Ok(_) if asked.is_open => Standing::Stranger,
+                    Ok(_) | Err(_) => Standing::Known,
+                };
+                asked.answered(result, standing)
+            })),
         }
     })
+}
+
+/// What the answer needs of its request.
+struct Asked {
+    id: String,
+    key: Option<KeyId>,
+    is_open: bool,
+}
+
+impl Asked {
+    fn answered(self, result: Result<HttpResponse, ApiError>, standing: Standing) -> HttpResponse {
+        let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Agent, &self.id));
+        let version = HeaderValue::from_static(API_VERSION);
+        response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
+        self.noted(response, standing)
+    }
+
+    /// A request that is malformed before its version is looked at.
+    fn unversioned(self, error: &ApiError) -> HttpResponse {
+        let response = error.to_response(Audience::Agent, &self.id);
+        self.noted(response, Standing::Stranger)
+    }
+
+    fn noted(self, mut response: HttpResponse, standing: Standing) -> HttpResponse {
+        Note::of(&mut response, |note| {
+            note.key = self.key;
+            // What the handler knows better stays.
+            if note.standing == Standing::Stranger {
+                note.standing = standing;
+            }
+        });
+        response
+    }
 }
 
 /// A successful JSON answer (agents.md 1.5).

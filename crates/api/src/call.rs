@@ -18,6 +18,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use fleet::{ApiKey, KeyId};
+use futures_util::FutureExt as _;
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -161,7 +162,8 @@ where
         .service(fn_service(move |mut request: ServiceRequest| {
             let answer = handle(Call::take(&mut request));
             let (bare, _) = request.into_parts();
-            async move { Ok::<_, actix_web::Error>(ServiceResponse::new(bare, answer.await)) }
+            // Not an async block: it would have room for the handler's state twice, as its capture and as what it awaits.
+            answer.map(|answer| Ok::<_, actix_web::Error>(ServiceResponse::new(bare, answer)))
         }))
 }
 

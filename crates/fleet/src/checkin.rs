@@ -54,7 +54,7 @@ pub enum Begun {
     /// Something is due.
     Reply(CheckinReply),
     /// Nothing is due.
-    Wait(Waiting),
+    Wait(Box<Waiting>),
 }
 
 /// A reply to a check-in, which the api renders.
@@ -189,7 +189,7 @@ pub async fn begin(
     let patience = deadline.max(Instant::now() + LEAST_PATIENCE);
     fleet.actors.checkin_writer.record(record, patience).await?;
 
-    let mut waiting = Waiting {
+    let mut waiting = Box::new(Waiting {
         fleet: Arc::clone(fleet),
         subscription,
         agent: agent.id,
@@ -199,7 +199,7 @@ pub async fn begin(
         reported,
         deadline,
         offer_again: None,
-    };
+    });
     if let Some(reply) = waiting.list(due.actions, now).await? {
         return Ok(Begun::Reply(reply));
     }
@@ -223,7 +223,7 @@ impl Waiting {
     /// # Errors
     /// [`FleetError::AgentInactive`] if the agent was unenrolled meanwhile. A store error does not end the poll, since
     /// the agent would stay away for minutes: what was due is found at the next check-in.
-    pub async fn answer(mut self) -> Result<CheckinReply, FleetError> {
+    pub async fn answer(mut self: Box<Self>) -> Result<CheckinReply, FleetError> {
         // What happens after the wait is boxed: its state is not carried through the wait.
         loop {
             let until = self.offer_again.map_or(self.deadline, |at| at.min(self.deadline));

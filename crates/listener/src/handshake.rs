@@ -38,11 +38,12 @@ pub(crate) enum HandshakeError {
 }
 
 impl Handshaker {
-    /// Completes the handshake within the deadline, which runs from this call; a late client's socket is closed.
+    /// Completes the handshake within the deadline, which runs from this call; a late client's socket is closed. The
+    /// stream is boxed: every future that handed on its kilobyte and a half would keep room for it.
     pub(crate) async fn shake(
         &self,
         io: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, TlsFacts), HandshakeError> {
+    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
         let begun = Instant::now();
         let outcome = tokio::select! {
             biased;
@@ -67,7 +68,7 @@ impl Handshaker {
         &self,
         io: TcpStream,
         deadline: Instant,
-    ) -> Result<(TlsStream<TcpStream>, TlsFacts), HandshakeError> {
+    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
         let hello = match timeout_at(deadline, hello).await {
             Err(_) => return Err(HandshakeError::Silent),
@@ -89,7 +90,7 @@ impl Handshaker {
             Ok(Err(error)) => Err(HandshakeError::Failed(error)),
             Ok(Ok(stream)) => {
                 let facts = facts(&stream);
-                Ok((stream, facts))
+                Ok((Box::new(stream), facts))
             }
         }
     }

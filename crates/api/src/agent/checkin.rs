@@ -3,7 +3,7 @@
 //! Everything up to the wait is one boxed future, gone before the wait begins: a waiting agent costs neither
 //! headers nor body nor the parsed request.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -30,22 +30,29 @@ use crate::{
 /// Named in errors.
 const WHAT: &str = "checkin";
 
-pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResponse, ApiError> {
+// Not an `async fn`: it would keep room for the request while the agent waits.
+pub(super) fn serve(
+    state: Arc<AgentState>,
+    call: Call,
+) -> impl Future<Output = Result<HttpResponse, ApiError>> + use<> {
     let accepts = call
         .headers
         .get(ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .is_some_and(accepts_gzip);
-    // The route's place is held while the agent waits, its own only until then.
-    let (begun, _place) = match Box::pin(begin(Arc::clone(&state), call)).await? {
-        Start::Known(begun, place) => (begun, place),
-        Start::Farewell(response) => return Ok(response),
-    };
-    let reply = match begun {
-        Begun::Reply(reply) => reply,
-        Begun::Wait(waiting) => waiting.answer().await?,
-    };
-    Box::pin(answer(state, reply, accepts)).await
+    let beginning = Box::pin(begin(Arc::clone(&state), call));
+    async move {
+        // The route's place is held while the agent waits, its own only until then.
+        let (begun, _place) = match beginning.await? {
+            Start::Known(begun, place) => (begun, place),
+            Start::Farewell(response) => return Ok(response),
+        };
+        let reply = match begun {
+            Begun::Reply(reply) => reply,
+            Begun::Wait(waiting) => waiting.answer().await?,
+        };
+        Box::pin(answer(state, reply, accepts)).await
+    }
 }
 
 /// How a check-in starts.

@@ -129,7 +129,7 @@ impl House {
     }
 
     /// A check-in that waits.
-    pub(crate) async fn poll(&self, id: &AgentId, request: CheckinRequest) -> Waiting {
+    pub(crate) async fn poll(&self, id: &AgentId, request: CheckinRequest) -> Box<Waiting> {
         match self.checkin(id, request).await.unwrap() {
             Begun::Wait(waiting) => waiting,
             Begun::Reply(reply) => panic!("answered: {}", shown(&reply)),
@@ -204,7 +204,7 @@ pub(crate) fn raw(value: &Value) -> RawJson {
     RawJson::from_value(value).unwrap()
 }
 
-pub(crate) async fn answered(waiting: Waiting) -> Value {
+pub(crate) async fn answered(waiting: Box<Waiting>) -> Value {
     let reply = actix_rt::time::timeout(LIMIT, waiting.answer())
         .await
         .expect("the poll is answered")
