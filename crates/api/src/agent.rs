@@ -1,6 +1,6 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes that this version does not have yet (artifacts, uploads, files, PGP, OpAMP)
+//! Routes that this version does not have yet (artifacts, uploads, files, OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
@@ -8,6 +8,7 @@ mod audit;
 mod checkin;
 mod deflated;
 mod enroll;
+mod signing_key;
 pub(crate) mod status;
 mod wire;
 
@@ -33,6 +34,7 @@ use fleet::{COMPATIBLE_VERSION, Fleet, KeyId, Version};
 use futures_util::{FutureExt as _, future::Either};
 
 use deflated::DeflatedPolicies;
+pub use signing_key::{SigningKey, SigningKeyError};
 
 use crate::{
     admission::Admission,
@@ -113,6 +115,7 @@ impl fmt::Debug for AgentApi {
 pub(crate) struct AgentState {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) options: AgentOptions,
+    signing_key: Arc<dyn SigningKey>,
     admission: Arc<Admission>,
     deflated: DeflatedPolicies,
 }
@@ -120,7 +123,12 @@ pub(crate) struct AgentState {
 impl AgentApi {
     /// The API of one listener, its limits unspent.
     #[must_use]
-    pub fn new(fleet: Arc<Fleet>, options: AgentOptions, metrics: HttpMetrics) -> Self {
+    pub fn new(
+        fleet: Arc<Fleet>,
+        signing_key: Arc<dyn SigningKey>,
+        options: AgentOptions,
+        metrics: HttpMetrics,
+    ) -> Self {
         let gate = Gate::new(
             Audience::Agent,
             options.limits.clone(),
@@ -130,6 +138,7 @@ impl AgentApi {
         Self {
             state: Arc::new(AgentState {
                 fleet,
+                signing_key,
                 options,
                 admission: gate.admission(),
                 deflated: DeflatedPolicies::default(),
@@ -172,6 +181,11 @@ impl AgentApi {
                 web::resource("/api/fleet/agents/{id}/audit/unenroll")
                     .route(serve(state, Method::POST, Binding::NONE, audit::serve))
                     .default_service(call::not_allowed("POST")),
+            )
+            .service(
+                web::resource("/api/agents/upgrades/{id}/pgp-public-key")
+                    .route(serve(state, Method::GET, Binding::OPEN, signing_key::serve))
+                    .default_service(call::not_allowed("GET, HEAD")),
             )
             .default_service(web::to(call::not_found));
     }

@@ -43,6 +43,8 @@ pub(crate) struct Call {
     pub id: String,
     pub query: String,
     pub started: Instant,
+    /// The connection is encrypted.
+    pub is_tls: bool,
     /// The presented key.
     pub key: Result<ApiKey, AuthorizationError>,
     held: Option<HeldBytes>,
@@ -54,6 +56,7 @@ impl Call {
         // The router decoded all but the characters that would change the path's shape.
         let id = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
         let query = request.query_string().to_owned();
+        let is_tls = request.app_config().secure();
         let payload = request.take_payload();
         let headers = std::mem::take(request.headers_mut());
         let key = auth::api_key(&headers);
@@ -63,6 +66,7 @@ impl Call {
             id,
             query,
             started: Instant::now(),
+            is_tls,
             key,
             held: None,
         }

@@ -19,6 +19,7 @@ use table::Form;
 pub(crate) use table::{CLIENT_GONE, FAILED, acknowledged, health, highest, readiness};
 
 use crate::{
+    agent::SigningKeyError,
     auth::AuthorizationError,
     body::BodyError,
     json::JsonError,
@@ -56,6 +57,10 @@ pub(crate) enum ApiError {
     Invalid(Cow<'static, str>),
     /// A limit of the listener.
     Refused(Refusal),
+    /// The route is for encrypted connections only.
+    TlsRequired,
+    /// There is no key to check upgrades with.
+    SigningKey(SigningKeyError),
     /// There is nothing of that name.
     NotFound { what: &'static str, id: String },
     /// The route exists, the method does not.

@@ -36,7 +36,7 @@ mod route;
 mod version;
 
 pub use admin::{AdminApi, AdminOptions, TlsAdmin};
-pub use agent::{AgentApi, AgentOptions, Identity};
+pub use agent::{AgentApi, AgentOptions, Identity, SigningKey, SigningKeyError};
 pub use compression::ResponseCompression;
 pub use gate::Gate;
 pub use limits::{Limits, RouteLimits};

@@ -94,7 +94,6 @@ const KEYS: &[(&str, &[(&str, Kind)])] = &[
             ("server_ca", FILE),
         ],
     ),
-    ("inputs.0.server.pgp", &[("upstream_url", TEXT), ("dir", FILE)]),
     ("inputs.0.server.feature_flags", &[("enable_opamp", SWITCH)]),
     (
         "inputs.0.cache",

@@ -86,6 +86,12 @@ impl Config {
         engine::show::yaml(self)
     }
 
+    /// Where the key of upgrades lies.
+    pub fn pgp_directory(&self) -> PathBuf {
+        let own = self.server().pgp.dir.clone();
+        own.unwrap_or_else(|| self.path.data.join("elastic-agent-upgrade-keys"))
+    }
+
     /// The admin key's file.
     pub fn admin_key_path(&self) -> PathBuf {
         self.admin

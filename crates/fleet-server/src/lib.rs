@@ -19,5 +19,6 @@ pub(crate) mod quickstart_facts;
 pub(crate) mod restart_outcome;
 pub(crate) mod server;
 pub(crate) mod signals;
+pub(crate) mod signing_key;
 pub(crate) mod succession;
 pub(crate) mod tls;

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub http: Option<(String, u16)>,
     /// What the first start makes.
     pub bootstrap: BootstrapPlan,
+    /// The key that agents check upgrades with.
+    pub signing_key: SigningKeyPlan,
     /// Settings of the domain. Without `fleet_hosts` the agents' listener's address is used.
     pub fleet: fleet::Settings,
     /// How long requests may take to finish after a stop was requested.
@@ -38,6 +40,15 @@ pub(crate) struct AgentsPlan {
     pub timeouts: listener::Timeouts,
     /// Limits, body time-outs and compression of the routes.
     pub options: api::AgentOptions,
+}
+
+/// The key that agents check upgrades with.
+#[derive(Clone)]
+pub(crate) struct SigningKeyPlan {
+    /// Directory of its file.
+    pub directory: PathBuf,
+    /// Where it is fetched from if there is no file.
+    pub upstream: String,
 }
 
 /// The admin listener.

@@ -9,7 +9,7 @@ use fleet::{Pace, ReplaceTokenHashing, StaticToken};
 
 use crate::{
     build,
-    plan::{AdminPlan, AgentsPlan, BootstrapPlan, Plan},
+    plan::{AdminPlan, AgentsPlan, BootstrapPlan, Plan, SigningKeyPlan},
 };
 
 /// Plans a server.
@@ -64,6 +64,10 @@ pub(crate) fn plan(config: &Config) -> Result<Plan> {
             admin_key: config.admin_key_path(),
             is_enabled: config.bootstrap.enabled,
             preset_token: config.bootstrap.enrollment_token_path.clone(),
+        },
+        signing_key: SigningKeyPlan {
+            directory: config.pgp_directory(),
+            upstream: server.pgp.upstream_url.clone(),
         },
         fleet: domain(config),
         drain: server.timeouts.drain,

@@ -26,6 +26,7 @@ use crate::{
     first_start::{self, FirstStart, Secrets},
     logging,
     plan::Plan,
+    signing_key::SigningKey,
     tls::{ListenerTls, TlsSets},
 };
 
@@ -243,13 +244,19 @@ impl Prepared {
 
         let http_metrics = HttpMetrics::register(&mut registry);
         let listener_metrics = ListenerMetrics::register(&mut registry);
+        let signing_key = Arc::new(SigningKey::new(&plan.signing_key));
         let mut builder = ServerBuilder::new(listener_metrics.clone());
         for bound in [Some(external), internal].into_iter().flatten() {
             let options = AgentOptions {
                 address: bound.display_address(),
                 ..plan.agents.options.clone()
             };
-            let api = AgentApi::new(Arc::clone(&fleet), options, http_metrics.clone());
+            let api = AgentApi::new(
+                Arc::clone(&fleet),
+                Arc::clone(&signing_key) as Arc<dyn api::SigningKey>,
+                options,
+                http_metrics.clone(),
+            );
             builder = builder.listen(bound, move || api.app())?;
         }
         if let Some(bound) = admin {

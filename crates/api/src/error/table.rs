@@ -10,6 +10,7 @@ use log::Level;
 
 use super::{ApiError, Audience};
 use crate::{
+    agent::SigningKeyError,
     auth::AuthorizationError,
     body::BodyError,
     limits::Refusal,
@@ -166,6 +167,12 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
         }
         ApiError::Invalid(reason) => Row::bad_request(reason),
         ApiError::Refused(refusal) => refusal_row(*refusal, is_agent),
+        ApiError::TlsRequired => Row::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "ErrTLSRequired",
+            "server must run with tls to use this endpoint",
+        ),
+        ApiError::SigningKey(error) => signing_key_row(error).detailed(error.to_string()),
         ApiError::NotFound { .. } if is_agent => Row::plain(
             StatusCode::NOT_FOUND,
             "NotFound",
@@ -185,6 +192,28 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
             format!("this path takes {allowed} only"),
         ),
         ApiError::Broken(reason) => internal_row().detailed(reason.clone()),
+    }
+}
+
+fn signing_key_row(error: &SigningKeyError) -> Row {
+    match error {
+        SigningKeyError::File { .. } => internal_row(),
+        SigningKeyError::Upstream { status, .. } => Row::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "ErrSigningKeyUpstream",
+            match status {
+                Some(status) => format!("upstream http server status error: {status}"),
+                None => "the upstream http server sent no key".to_owned(),
+            },
+        )
+        .at(Level::Warn),
+        SigningKeyError::Unreachable { retry_after, .. } => Row::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ErrSigningKeyUpstream",
+            "Fleet Server has no signing key and cannot reach where it could fetch one",
+        )
+        .at(Level::Warn)
+        .after(*retry_after),
     }
 }
 

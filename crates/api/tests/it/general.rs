@@ -326,3 +326,22 @@ async fn an_id_with_an_encoded_slash_is_one_segment() {
         200
     );
 }
+
+#[actix_rt::test]
+async fn pgp_01_the_signing_key_is_told_over_tls_only() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let ask =
+        |version: &str| TestRequest::with_uri(&format!("/api/agents/upgrades/{version}/pgp-public-key"));
+    let answer = face.send(ask("1.2.3")).await;
+    let message = answer.assert_error(501, "ErrTLSRequired");
+    assert_eq!(message, "server must run with tls to use this endpoint");
+    for version in ["1.2", "1.2.3.4", "1.2.x", "..", "-1.2.3"] {
+        face.send(ask(version)).await.assert_error(400, "BadRequest");
+    }
+    let posted = face.send(ask("1.2.3").method(Method::POST)).await;
+    assert_eq!(
+        (posted.status.as_u16(), posted.header("allow")),
+        (405, "GET, HEAD")
+    );
+}

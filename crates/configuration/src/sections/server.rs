@@ -1,6 +1,6 @@
 //! `inputs.0.*` and `inputs.0.server.*`: what agents reach.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{ssl::Ssl, tokens::StaticPolicyTokens};
 use crate::{
@@ -58,6 +58,8 @@ section! {
             pdkdf2: Pdkdf2;
             /// Switches.
             feature_flags: FeatureFlags;
+            /// The key that agents check the signatures of upgrades with.
+            pgp: Pgp;
         }
     }
 }
@@ -112,6 +114,19 @@ section! {
         sections {
             /// Agents whose key is dead.
             graceful_force_unenroll: GracefulForceUnenroll;
+        }
+    }
+}
+
+section! {
+    /// The key that agents check the signatures of upgrades with.
+    pub struct Pgp {
+        keys {
+            /// Where it is fetched from if the directory has none: https only, by the proxy of HTTPS_PROXY if there is one.
+            upstream_url: String = "https://artifacts.elastic.co/GPG-KEY-elastic-agent".to_owned();
+            /// Directory of default.pgp, which only its owner may write to. Unset: elastic-agent-upgrade-keys in the data
+            /// directory. What was fetched is kept there.
+            dir: Option<PathBuf> = None;
         }
     }
 }

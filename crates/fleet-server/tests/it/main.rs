@@ -5,7 +5,7 @@
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
 //! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `first_start` (keys and
 //! tokens that operators lay down), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad
-//! input), `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `store_faults` (damage, full disk).
+//! input), `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `signing_key` (PGP), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,4 +28,5 @@ mod outside;
 mod quickstart;
 mod restarts;
 mod rotations;
+mod signing_key;
 mod store_faults;
