@@ -40,8 +40,12 @@ deny: ## licences, bans, sources and advisories of the dependencies
 	.ci/deny
 
 .PHONY: torture
-torture: ## the long versions of the tests: prints its plan, then runs one after the other, an hour at most
+torture: ## the long versions of the tests, or ONLY=hostile_clients: prints its plan, then runs one after the other, an hour at most
 	CARGO="$(CARGO)" .ci/torture
+
+.PHONY: fuzz
+fuzz: ## looks for inputs that break a rule: FUZZ_SECONDS (60) for each target, or for TARGETS="pem kuery"
+	CARGO="$(CARGO)" .ci/fuzz $(TARGETS)
 
 .PHONY: deploy-check
 deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself

@@ -1,0 +1,255 @@
+//! The real domain on the real embedded store in a temporary directory, and its APIs: one for each thread, started
+//! by the first input, with limits that a single hasty client does not meet.
+
+use std::{collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
+
+use actix_http::Request;
+use actix_rt::SystemRunner;
+use actix_web::{
+    Error,
+    body::{BoxBody, to_bytes},
+    dev::{Service, ServiceResponse},
+    test::{TestRequest, init_service},
+};
+use api::{
+    AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Limits, Route, RouteLimits, TlsAdmin,
+};
+use async_trait::async_trait;
+use fleet::{Fleet, ReplaceTokenHashing, Settings, Timestamp, operators};
+use futures_util::future::LocalBoxFuture;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use store::StoreMetrics;
+use store_sqlite::{OpenOptions, SqliteStore};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// What a client sees of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+type Face = Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Answer>>;
+
+pub(crate) struct House {
+    system: SystemRunner,
+    pub(crate) api: AgentApi,
+    agents: Face,
+    operators: Face,
+    /// What stands in inputs for what differs from run to run: `{agent}`, `{key}`, `{token}`, `{admin}`, `{action}`.
+    names: HashMap<&'static str, String>,
+    _directory: TempDir,
+}
+
+thread_local! {
+    static HOUSE: House = House::start();
+}
+
+/// Calls `with` on this thread's house.
+pub(crate) fn house<T>(with: impl FnOnce(&House) -> T) -> T {
+    HOUSE.with(with)
+}
+
+impl House {
+    fn start() -> Self {
+        let system = actix_rt::System::new();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (fleet, admin) = system.block_on(domain(&directory));
+        let metrics = HttpMetrics::register(&mut Registry::default());
+        let options = AgentOptions {
+            limits: roomy(),
+            ..AgentOptions::default()
+        };
+        let api = AgentApi::new(Arc::clone(&fleet), options, metrics.clone());
+        let admin_api = AdminApi::new(fleet, Arc::new(NoTls), AdminOptions::default(), metrics);
+        let (agents, operators) = system.block_on(async {
+            let agents = face(init_service(api.app()).await);
+            (agents, face(init_service(admin_api.app()).await))
+        });
+        let mut house = Self {
+            system,
+            api,
+            agents,
+            operators,
+            names: HashMap::from([("{admin}", admin)]),
+            _directory: directory,
+        };
+        house.move_in();
+        house
+    }
+
+    /// A policy with its token, an agent that runs it, an action that waits for the agent.
+    fn move_in(&mut self) {
+        let policy = json!({"id": "P", "name": "P", "namespace": "default"});
+        let created = self.operator(
+            "POST",
+            "/api/fleet/agent_policies",
+            "application/json",
+            policy.to_string(),
+        );
+        let token = text(&created, "/enrollment_api_key/api_key");
+        self.names.insert("{token}", token);
+        let enrolled = self.agent(
+            "/api/fleet/agents/enroll",
+            "{token}",
+            json!({"type": "PERMANENT"}).to_string(),
+        );
+        let enrolled = enrolled.expect("an answer");
+        self.names.insert("{agent}", text(&enrolled, "/item/id"));
+        self.names
+            .insert("{key}", text(&enrolled, "/item/access_api_key"));
+        let action = json!({"action": {"type": "SETTINGS", "data": {"log_level": "debug"}}});
+        let path = format!("/api/fleet/agents/{}/actions", self.names["{agent}"]);
+        let posted = self.operator("POST", &path, "application/json", action.to_string());
+        self.names.insert("{action}", text(&posted, "/item/id"));
+    }
+
+    /// `input` with the names filled in.
+    pub(crate) fn fill(&self, input: &[u8]) -> Vec<u8> {
+        let mut filled = Vec::with_capacity(input.len());
+        let mut rest = input;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'{') {
+            let (before, from) = rest.split_at(at);
+            filled.extend_from_slice(before);
+            let known = self
+                .names
+                .iter()
+                .find(|(name, _)| from.starts_with(name.as_bytes()));
+            let (put, taken) = known.map_or((&b"{"[..], 1), |(name, value)| (value.as_bytes(), name.len()));
+            filled.extend_from_slice(put);
+            rest = &from[taken..];
+        }
+        filled.extend_from_slice(rest);
+        filled
+    }
+
+    /// A request of an agent with this key; `None`: it waits.
+    pub(crate) fn agent(&self, path: &str, key: &str, body: impl Into<Vec<u8>>) -> Option<Answer> {
+        self.agent_coded(path, key, body, None)
+    }
+
+    /// The same with a body that is coded.
+    pub(crate) fn agent_coded(
+        &self,
+        path: &str,
+        key: &str,
+        body: impl Into<Vec<u8>>,
+        coding: Option<&str>,
+    ) -> Option<Answer> {
+        let filled = |text: &str| String::from_utf8(self.fill(text.as_bytes())).expect("text");
+        let mut request = TestRequest::post()
+            .uri(&filled(path))
+            .insert_header(("authorization", format!("ApiKey {}", filled(key))))
+            .insert_header(("user-agent", "Elastic Agent v9.6.0"))
+            .set_payload(body.into());
+        if let Some(coding) = coding {
+            request = request.insert_header(("content-encoding", coding));
+        }
+        let answer = (self.agents)(request.to_request());
+        self.block_on(async {
+            let patience = if path.ends_with("/checkin") { POLL } else { LIMIT };
+            let answer = timeout(patience, answer).await.ok();
+            assert!(patience == POLL || answer.is_some(), "no answer");
+            answer
+        })
+    }
+
+    /// A request of an operator.
+    pub(crate) fn operator(&self, method: &str, path: &str, kind: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let request = TestRequest::with_uri(path)
+            .method(method.parse().expect("a method"))
+            .insert_header(("authorization", format!("ApiKey {}", self.names["{admin}"])))
+            .insert_header(("kbn-xsrf", "true"))
+            .insert_header(("content-type", kind))
+            .set_payload(body.into());
+        self.block_on((self.operators)(request.to_request()))
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.system.block_on(future)
+    }
+}
+
+async fn domain(directory: &TempDir) -> (Arc<Fleet>, String) {
+    let options = OpenOptions::new(directory.path());
+    let store: Arc<dyn store::Store> =
+        Arc::new(SqliteStore::open(options, StoreMetrics::unregistered()).expect("a store"));
+    let settings = Settings {
+        long_poll: Duration::from_millis(1),
+        checkin_jitter: Duration::ZERO,
+        replace_token: ReplaceTokenHashing {
+            iterations: 1000,
+            key_length: 32,
+            salt_length: 16,
+        },
+        ..Settings::default()
+    };
+    let fleet = Fleet::start(store, settings, &mut Registry::default())
+        .await
+        .expect("a domain");
+    let key = operators::ensure_key(&fleet, None, Timestamp::now())
+        .await
+        .expect("an operator's key");
+    (fleet, key.to_token())
+}
+
+/// The default sizes at any rate.
+fn roomy() -> Limits {
+    Route::LIMITED.iter().fold(Limits::default(), |limits, route| {
+        let unhurried = RouteLimits {
+            interval: None,
+            in_flight: None,
+            ..RouteLimits::default_of(*route)
+        };
+        limits.with(*route, unhurried)
+    })
+}
+
+fn face<S>(service: S) -> Face
+where
+    S: Service<Request, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+{
+    let service = Rc::new(service);
+    Rc::new(move |request| {
+        let service = Rc::clone(&service);
+        Box::pin(async move {
+            let response = match service.call(request).await {
+                Ok(response) => response.into_parts().1,
+                Err(error) => error.error_response(),
+            };
+            let status = response.status().as_u16();
+            let body = to_bytes(response.into_body()).await.expect("a body in memory");
+            Answer {
+                status,
+                body: body.to_vec(),
+            }
+        })
+    })
+}
+
+fn text(answer: &Answer, pointer: &str) -> String {
+    let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let found = body.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_else(|| panic!("{pointer} in {body}")).to_owned()
+}
+
+/// The operators' API passes it on; no input reaches it.
+struct NoTls;
+
+#[async_trait]
+impl TlsAdmin for NoTls {
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    async fn reload(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// A poll that is not answered by then waits, as it should.
+const POLL: Duration = Duration::from_millis(50);
+/// Generous: only a hang reaches it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
