@@ -10,6 +10,7 @@ use actix_web::{
     body::{BoxBody, to_bytes},
     dev::{Service, ServiceResponse},
     test::{TestRequest, init_service},
+    web::Bytes,
 };
 use api::{
     AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Limits, Route, RouteLimits, TlsAdmin,
@@ -62,8 +63,8 @@ impl House {
             limits: roomy(),
             ..AgentOptions::default()
         };
-        let api = AgentApi::new(Arc::clone(&fleet), options, metrics.clone());
-        let admin_api = AdminApi::new(fleet, Arc::new(NoTls), AdminOptions::default(), metrics);
+        let api = AgentApi::new(Arc::clone(&fleet), Arc::new(Fixed), options, metrics.clone());
+        let admin_api = AdminApi::new(fleet, Arc::new(Fixed), AdminOptions::default(), metrics);
         let (agents, operators) = system.block_on(async {
             let agents = face(init_service(api.app()).await);
             (agents, face(init_service(admin_api.app()).await))
@@ -235,17 +236,24 @@ fn text(answer: &Answer, pointer: &str) -> String {
     found.unwrap_or_else(|| panic!("{pointer} in {body}")).to_owned()
 }
 
-/// The operators' API passes it on; no input reaches it.
-struct NoTls;
+/// What the APIs pass on; no input reaches it.
+struct Fixed;
 
 #[async_trait]
-impl TlsAdmin for NoTls {
+impl TlsAdmin for Fixed {
     fn state(&self) -> Value {
         Value::Null
     }
 
     async fn reload(&self) -> Value {
         Value::Null
+    }
+}
+
+#[async_trait]
+impl SigningKey for Fixed {
+    async fn read(&self) -> Result<Bytes, SigningKeyError> {
+        Ok(Bytes::from_static(b"a key"))
     }
 }
 

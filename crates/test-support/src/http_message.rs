@@ -38,6 +38,12 @@ impl Request {
             .body(body.to_string().into_bytes())
     }
 
+    /// The same for another target.
+    pub fn with_target(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.target);
+        self
+    }
+
     /// One more header line.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));

@@ -5,6 +5,7 @@
 //! - [`ServerCommand`] and [`ServerProcess`]: the real binary in a directory of its own; dropping it fails the
 //!   test on leftovers (exit code, error and panic lines).
 //! - [`HttpClient`]: HTTP/1.1 over TCP or TLS, raw enough for malformed requests.
+//! - [`http2_frames`]: HTTP/2 by hand, for what no library sends.
 //! - [`SimulatedAgent`]: what an Elastic Agent says (enrol, check in, apply, acknowledge).
 //! - [`AdminClient`]: the operator's side, with Kibana's paths.
 //! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/idle_fleet.rs`, `examples/fleet_figures.rs`).
@@ -20,6 +21,7 @@
 
 mod admin_client;
 mod certificate_authority;
+pub mod http2_frames;
 mod http_client;
 mod http_message;
 mod idle_fleet;

@@ -9,6 +9,7 @@ pub struct ProcessFigures {
     pub resident_kib: u64,
     /// Processor time of all its threads so far, in steps of a clock tick (10 ms).
     pub cpu: Duration,
+    pub threads: u64,
 }
 
 impl ProcessFigures {
@@ -19,8 +20,11 @@ impl ProcessFigures {
     pub fn of(pid: i32) -> Self {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a running process");
         let status = read("status");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.expect("a resident size").trim().trim_end_matches(" kB");
+        let number = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            let value = value.expect("a line of this name").trim().trim_end_matches(" kB");
+            value.parse().expect("a number")
+        };
         let stat = read("stat");
         // The name stands in parentheses and may hold anything; user and system time are 12 and 13 after its end.
         let (_, after) = stat.rsplit_once(')').expect("a name in parentheses");
@@ -29,7 +33,8 @@ impl ProcessFigures {
             .map(|field| field.parse::<u64>().expect("a number of ticks"))
             .sum();
         Self {
-            resident_kib: resident.parse().expect("a number of KiB"),
+            resident_kib: number("VmRSS:"),
+            threads: number("Threads:"),
             cpu: Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()),
         }
     }

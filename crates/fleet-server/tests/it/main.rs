@@ -5,7 +5,8 @@
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
 //! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `first_start` (keys and
 //! tokens that operators lay down), `quickstart` (the first ten minutes and what stands in their way), `hostile` (bad
-//! input), `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `signing_key` (PGP), `store_faults` (damage, full disk).
+//! input), `hostile_clients` (attacks of a minute, for `make torture`), `outside` (metrics, probes, logs, stop),
+//! `restarts` (a new process takes the place of the old), `signing_key` (PGP), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,6 +25,7 @@ mod commands;
 mod durability;
 mod first_start;
 mod hostile;
+mod hostile_clients;
 mod outside;
 mod quickstart;
 mod restarts;
