@@ -13,7 +13,8 @@ use actix_web::{
     web::Bytes,
 };
 use api::{
-    AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Limits, Route, RouteLimits, TlsAdmin,
+    AdminApi, AdminOptions, AgentApi, AgentOptions, HttpMetrics, Limits, Route, RouteLimits, SigningKey,
+    SigningKeyError, TlsAdmin,
 };
 use async_trait::async_trait;
 use fleet::{Fleet, ReplaceTokenHashing, Settings, Timestamp, operators};
