@@ -3,7 +3,7 @@
 use tls_reload::{SettingsError, VerificationMode};
 
 use crate::{
-    Config,
+    Config, addresses,
     engine::problem::{Notice, Report},
     sections::ssl::{PathOrPem, Ssl},
 };
@@ -17,6 +17,7 @@ pub(crate) fn check(config: &Config, report: &mut Report) {
     if let Some(ssl) = config.admin.ssl.as_ref().filter(|ssl| ssl.enabled) {
         check_ssl(ssl, "admin.ssl", report);
     }
+    addresses::check(config, report);
     let tokens = &config.server().static_policy_tokens.policy_tokens;
     for (index, token) in tokens.iter().enumerate() {
         let path = format!("inputs.0.server.static_policy_tokens.policy_tokens.{index}");

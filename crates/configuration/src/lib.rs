@@ -11,6 +11,7 @@
 //! (`inert`). [`load`] reports all problems, not only the first. Nothing here listens, opens a store or
 //! writes a log line; the binary translates the values for the other crates.
 
+mod addresses;
 mod consistency;
 mod engine;
 mod inert;

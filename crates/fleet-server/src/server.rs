@@ -118,6 +118,38 @@ pub(crate) async fn prepare(plan: Plan, mut passed: PassedSockets) -> Result<Pre
     Ok(prepared)
 }
 
+/// The sockets of `endpoint`. What another listener of this server has taken is not blamed on another program: two
+/// host names of one address are no fault that the configuration shows.
+fn bind(endpoint: Endpoint, passed: &mut PassedSockets, earlier: &[Option<&Bound>]) -> Result<Bound> {
+    listener::bind(&endpoint, passed).map_err(|error| {
+        let mut earlier = earlier.iter().flatten();
+        let taker = match error {
+            listener::BindError::PortInUse { .. } => earlier.find(|bound| bound.takes_from(&endpoint)),
+            _ => None,
+        };
+        match taker {
+            Some(bound) => anyhow!(
+                "{}: {} cannot be listened on, since {} has taken {}\nhint: give each listener a port of its own",
+                port_key(&endpoint),
+                listener::display_address(&endpoint.host, endpoint.port),
+                port_key(bound.endpoint()),
+                bound.display_address()
+            ),
+            None => error.into(),
+        }
+    })
+}
+
+/// The key that decides the listener's port.
+fn port_key(endpoint: &Endpoint) -> &'static str {
+    match endpoint.name.as_str() {
+        "internal" => "inputs.0.server.internal_port",
+        "admin" => "admin.port",
+        "http" => "http.port",
+        _ => "inputs.0.server.port",
+    }
+}
+
 impl Prepared {
     /// The listening sockets by the names of their listeners.
     pub(crate) fn sockets(&self) -> &PassedSockets {
@@ -164,21 +196,37 @@ impl Prepared {
     fn bind(&self, passed: &mut PassedSockets) -> Result<Listeners> {
         let (plan, tls) = (&self.plan, self.agents_tls.as_ref());
         let agents = |name, host, port| agents_endpoint(plan, name, host, port, tls);
-        let mut bind = |endpoint: Endpoint| anyhow::Ok(listener::bind(&endpoint, passed)?);
-        let external = bind(agents("agents", &plan.agents.host, plan.agents.port))?;
+        let external = bind(agents("agents", &plan.agents.host, plan.agents.port), passed, &[])?;
         let internal = plan.agents.internal_port;
-        let internal = internal.map(|port| bind(agents("internal", INTERNAL_HOST, port)));
+        let internal = internal
+            .map(|port| {
+                bind(
+                    agents("internal", INTERNAL_HOST, port),
+                    passed,
+                    &[Some(&external)],
+                )
+            })
+            .transpose()?;
         let admin = plan.admin.as_ref().map(|admin| {
             let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
-            bind(with_tls(endpoint, self.admin_tls.as_ref()))
+            let endpoint = with_tls(endpoint, self.admin_tls.as_ref());
+            bind(endpoint, passed, &[Some(&external), internal.as_ref()])
         });
-        let http = plan.http.as_ref();
-        let http = http.map(|(host, port)| bind(Endpoint::new("http", host.as_str(), *port)));
+        let admin = admin.transpose()?;
+        let http = plan.http.as_ref().map(|(host, port)| {
+            let endpoint = Endpoint::new("http", host.as_str(), *port);
+            bind(
+                endpoint,
+                passed,
+                &[Some(&external), internal.as_ref(), admin.as_ref()],
+            )
+        });
+        let http = http.transpose()?;
         Ok(Listeners {
             external,
-            internal: internal.transpose()?,
-            admin: admin.transpose()?,
-            http: http.transpose()?,
+            internal,
+            admin,
+            http,
         })
     }
 

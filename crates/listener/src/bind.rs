@@ -54,6 +54,21 @@ impl Bound {
         })
     }
 
+    /// Whether these sockets take an address that `endpoint` asks for. Blocks while its host name is looked up.
+    pub fn takes_from(&self, endpoint: &Endpoint) -> bool {
+        let wanted = resolve(&endpoint.host, endpoint.port).unwrap_or_default();
+        let covers = |one: SocketAddr, other: SocketAddr| {
+            one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+        };
+        let meet = |one: SocketAddr, other: SocketAddr| {
+            one.port() == other.port() && (one == other || covers(one, other) || covers(other, one))
+        };
+        let taken = self.addresses();
+        wanted
+            .into_iter()
+            .any(|wanted| taken.iter().any(|taken| meet(wanted, *taken)))
+    }
+
     /// The socket addresses, one for each address of the host.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets

@@ -50,6 +50,11 @@ impl Places {
         self.0.contains_key(path)
     }
 
+    /// The place of the key itself, if somebody said it.
+    pub(crate) fn exactly(&self, path: &str) -> Option<Place> {
+        self.0.get(path).cloned()
+    }
+
     /// The place of the key itself, else of its neighbour, else of its section.
     pub(crate) fn of(&self, path: &str) -> Place {
         let mut around = path;

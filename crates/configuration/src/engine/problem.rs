@@ -35,6 +35,15 @@ pub(crate) enum Problem {
     /// The value is refused for a reason that needs a sentence.
     #[error("{key}: {sentence}")]
     Refused { key: String, sentence: String },
+    /// Two listeners, one address.
+    #[error("{key}: {address} cannot be listened on, since {other} ({first}) asks for {other_address}")]
+    SameAddress {
+        key: String,
+        address: String,
+        other: String,
+        other_address: String,
+        first: Place,
+    },
     /// A key without which a section makes no sense.
     #[error("{key} is missing: {why}")]
     Missing { key: String, why: &'static str },
@@ -57,6 +66,7 @@ impl Problem {
             Self::UnknownKey { nearest: None, .. } | Self::BadKey { .. } => {
                 Some("`fleet-server config reference --output -` lists every key".to_owned())
             }
+            Self::SameAddress { .. } => Some("give each listener a port of its own".to_owned()),
             Self::Unresolved { name, .. } => Some(format!(
                 "set {name}, or give a default: ${{{name}:default}}; a literal `${{` is `$${{`"
             )),

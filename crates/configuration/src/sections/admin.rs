@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ssl::Ssl;
-use crate::engine::section::section;
+use crate::{addresses::host_alone, engine::section::section};
 
 section! {
     /// The listener for operators.
@@ -12,7 +12,7 @@ section! {
             /// Whether it listens.
             enabled: bool = true;
             /// Address.
-            host: String = "localhost".to_owned();
+            host: String = "localhost".to_owned(), check host_alone;
             /// Port; 0: any free one.
             port: u16 = 8222, unit "port";
             /// File that holds the admin key. Unset: admin.key in the data directory, made at the first start.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{ssl::Ssl, tokens::StaticPolicyTokens};
 use crate::{
+    addresses::host_alone,
     engine::{
         quantity::{ByteSize, Retention},
         section::{at_least, between, section},
@@ -31,7 +32,7 @@ section! {
     pub struct Server {
         keys {
             /// Address that agents reach.
-            host: String = "0.0.0.0".to_owned();
+            host: String = "0.0.0.0".to_owned(), check host_alone;
             /// Port that agents reach; 0: any free one.
             port: u16 = 8220, unit "port";
             /// Port on localhost for the agent on the same machine. Unset or 0: 8221, or any free one if `port` is 0.

@@ -67,6 +67,59 @@ fn every_problem_is_named_with_its_line() {
 }
 
 #[test]
+fn listeners_that_ask_for_one_address_are_both_named() {
+    let errors = |yaml: &str| given(yaml).errors();
+    insta::assert_snapshot!(
+        errors("inputs:\n- type: fleet-server\n  server:\n    port: 8300\nadmin:\n  port: 8300\n"),
+        @r"
+    fleet.yml:6: admin.port: localhost:8300 cannot be listened on, since inputs.0.server.port (fleet.yml:4) asks for 0.0.0.0:8300
+      hint: give each listener a port of its own
+    "
+    );
+    insta::assert_snapshot!(errors("http:\n  enabled: true\n  port: 8222\n"), @r"
+    fleet.yml:3: http.port: localhost:8222 cannot be listened on, since admin.port (built-in default) asks for localhost:8222
+      hint: give each listener a port of its own
+    ");
+    insta::assert_snapshot!(
+        given("inputs:\n- type: fleet-server\n  server:\n    host: 127.0.0.1\n    internal_port: 8220\n")
+            .flag("admin.port=8220")
+            .errors(),
+        @r"
+    fleet.yml:5: inputs.0.server.internal_port: localhost:8220 cannot be listened on, since inputs.0.server.port (built-in default) asks for 127.0.0.1:8220
+      hint: give each listener a port of its own
+    -E admin.port: admin.port: localhost:8220 cannot be listened on, since inputs.0.server.port (built-in default) asks for 127.0.0.1:8220
+      hint: give each listener a port of its own
+    -E admin.port: admin.port: localhost:8220 cannot be listened on, since inputs.0.server.internal_port (fleet.yml:5) asks for localhost:8220
+      hint: give each listener a port of its own
+    "
+    );
+    insta::assert_snapshot!(errors("http: {enabled: true, host: 'http://[::1]:8221'}\n"), @r"
+    fleet.yml:1: http.host: [::1]:8221 cannot be listened on, since inputs.0.server.internal_port (built-in default) asks for localhost:8221
+      hint: give each listener a port of its own
+    ");
+    // Nothing stands there, or beside it.
+    given("http.port: 8222\n").config();
+    given("admin: {enabled: false, port: 8220}\n").config();
+    given("admin.port: 0\nhttp: {enabled: true, port: 0}\ninputs.0.server.port: 0\n").config();
+    given("admin: {host: 127.0.0.2, port: 8220}\ninputs.0.server.host: 127.0.0.1\n").config();
+    given("inputs.0.server: {host: localhost, internal_port: 8220}\n").config();
+}
+
+#[test]
+fn a_host_takes_no_port() {
+    insta::assert_snapshot!(
+        given(
+            "inputs:\n- type: fleet-server\n  server:\n    host: localhost:8220\nadmin:\n  host: https://localhost\n",
+        )
+        .errors(),
+        @r"
+    fleet.yml:4: inputs.0.server.host must be a host name or an address: host takes no port, which belongs into `port`, found `localhost:8220`
+    fleet.yml:6: admin.host must be a host name or an address, not a URL, found `https://localhost`
+    "
+    );
+}
+
+#[test]
 fn http_api_2_14_a_host_that_is_not_served() {
     insta::assert_snapshot!(
         given("http:\n  enabled: true\n  host: unix:///var/run/fleet.sock\n").errors(),

@@ -10,44 +10,46 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("OBJECT", "{a: b}"),
 ];
 
-fn host(text: &str) -> String {
+/// What a key that takes any text then holds.
+fn text(written: &str) -> String {
     given(&format!(
-        "inputs.0.server.host: '{text}'\nadmin.host: base\nadmin.port: 99\n"
+        "output.elasticsearch.path: '{written}'\nadmin.host: base\nadmin.port: 99\n"
     ))
     .environment(ENVIRONMENT)
     .config()
-    .server()
-    .host
-    .clone()
+    .output
+    .elasticsearch
+    .path
+    .unwrap()
 }
 
 #[test]
 fn cfg_02_a_name_is_its_value_or_its_default() {
-    assert_eq!(host("${X:def}"), "env");
-    assert_eq!(host("${UNSET:def}"), "def");
-    assert_eq!(host("${EMPTY:def}"), "def");
-    assert_eq!(host("${X}"), "env");
-    assert_eq!(host("a${X}b${UNSET:}c"), "aenvbc");
+    assert_eq!(text("${X:def}"), "env");
+    assert_eq!(text("${UNSET:def}"), "def");
+    assert_eq!(text("${EMPTY:def}"), "def");
+    assert_eq!(text("${X}"), "env");
+    assert_eq!(text("a${X}b${UNSET:}c"), "aenvbc");
 }
 
 #[test]
 fn the_configuration_comes_before_the_environment() {
-    assert_eq!(host("${admin.host}"), "base");
-    assert_eq!(host("${admin.host}:${admin.port}"), "base:99");
+    assert_eq!(text("${admin.host}"), "base");
+    assert_eq!(text("${admin.host}:${admin.port}"), "base:99");
     // A built-in default is the last resort.
-    assert_eq!(host("${store.type}"), "embedded");
-    assert_eq!(host("${store.type:given}"), "given");
+    assert_eq!(text("${store.type}"), "embedded");
+    assert_eq!(text("${store.type:given}"), "given");
 }
 
 #[test]
 fn alternatives_errors_nesting_and_escapes() {
-    assert_eq!(host("${X:+alt}"), "alt");
-    assert_eq!(host("${UNSET:+alt}${X}"), "env");
-    assert_eq!(host("${UNSET:${EMPTY:${X}}}"), "env");
-    assert_eq!(host("${${NAME}}"), "env");
-    assert_eq!(host("$${X}"), "${X}");
-    assert_eq!(host("${UNSET:a$}b}"), "a}b");
-    assert_eq!(host("costs $5"), "costs $5");
+    assert_eq!(text("${X:+alt}"), "alt");
+    assert_eq!(text("${UNSET:+alt}${X}"), "env");
+    assert_eq!(text("${UNSET:${EMPTY:${X}}}"), "env");
+    assert_eq!(text("${${NAME}}"), "env");
+    assert_eq!(text("$${X}"), "${X}");
+    assert_eq!(text("${UNSET:a$}b}"), "a}b");
+    assert_eq!(text("costs $5"), "costs $5");
 }
 
 #[test]
@@ -65,8 +67,8 @@ fn variables_are_read_as_the_key_wants_them() {
     assert_eq!(hosts("${LIST}"), ["a", "b"]);
     assert_eq!(hosts("${FLOW}"), ["c", "d"]);
     assert_eq!(hosts("${UNSET:x,y}"), ["x", "y"]);
-    assert_eq!(host("${LIST}"), "a,b");
-    assert_eq!(host("${OBJECT}"), "{a: b}");
+    assert_eq!(text("${LIST}"), "a,b");
+    assert_eq!(text("${OBJECT}"), "{a: b}");
     let config = given("http.port: ${NUMBER}").environment(ENVIRONMENT).config();
     assert_eq!(config.http.port, 17);
     let config = given("")

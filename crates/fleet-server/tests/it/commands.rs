@@ -25,6 +25,45 @@ fn config_check_without_a_file_says_that_none_was_checked() {
     assert!(err.contains("fleet-server.yml:1: unknown key http.prot"), "{err}");
 }
 
+#[test]
+fn two_listeners_on_one_address_are_both_named_before_and_at_the_start() {
+    let port = |command: test_support::ServerCommand| {
+        let yaml = "inputs:\n- type: fleet-server\n  server:\n    host: 127.0.0.1\n    port: 18220\n\
+                    admin:\n  port: 18220\n";
+        let (code, _, err) = command.config(yaml).output();
+        assert_eq!(code, 1, "{err}");
+        for named in [
+            "fleet-server.yml:7: admin.port: localhost:18220",
+            "inputs.0.server.port (",
+            "fleet-server.yml:5)",
+            "127.0.0.1:18220",
+        ] {
+            assert!(err.contains(named), "{named} is not in {err}");
+        }
+        assert!(!err.contains("stop the program that uses it"), "{err}");
+    };
+    port(server_command!().sub_command("config").arg("check"));
+    port(server_command!().sub_command("run"));
+    // That 127.1 is 127.0.0.1, only the system knows.
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = probe.local_addr().unwrap().port().to_string();
+    drop(probe);
+    let (code, _, err) = server_command!()
+        .quickstart()
+        .set("inputs.0.server.host", "127.0.0.1")
+        .set("inputs.0.server.port", &free)
+        .set("admin.host", "127.1")
+        .set("admin.port", &free)
+        .output();
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains(&format!(
+            "admin.port: 127.1:{free} cannot be listened on, since inputs.0.server.port has taken 127.0.0.1:{free}"
+        )),
+        "{err}"
+    );
+}
+
 #[actix_rt::test]
 async fn status_shows_the_served_certificate_with_and_without_verifying_it() {
     let scene = Scene::start();
