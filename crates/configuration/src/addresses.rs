@@ -117,11 +117,11 @@ fn bare(host: &str) -> &str {
 }
 
 /// A listener's host: a name or an address, and nothing behind it.
-pub(crate) fn host_alone(host: &String) -> Result<(), String> {
+pub(crate) fn host_alone(host: &str) -> Result<(), String> {
     // An address of a link has its interface behind it: fe80::1%eth0.
     let address = bare(host).split('%').next().unwrap_or_default();
     let is_ipv6 = address.parse::<Ipv6Addr>().is_ok();
-    match host.as_str() {
+    match host {
         host if host.contains("://") || host.contains(['/', '@']) => {
             Err("a host name or an address, not a URL".to_owned())
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_host_has_no_port() {
-        let is_good = |host: &str| host_alone(&host.to_owned()).is_ok();
+        let is_good = |host: &str| host_alone(host).is_ok();
         for host in ["localhost", "0.0.0.0", "::", "[::1]", "fe80::1%eth0", "a.example"] {
             assert!(is_good(host), "{host}");
         }

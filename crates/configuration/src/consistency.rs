@@ -4,8 +4,14 @@ use tls_reload::{SettingsError, VerificationMode};
 
 use crate::{
     Config, addresses,
-    engine::problem::{Notice, Report},
-    sections::ssl::{PathOrPem, Ssl},
+    engine::{
+        place::Place,
+        problem::{Notice, Report},
+    },
+    sections::{
+        logging::{Format, Logging},
+        ssl::{PathOrPem, Ssl},
+    },
 };
 
 /// Adds errors and warnings to `report`.
@@ -30,11 +36,34 @@ pub(crate) fn check(config: &Config, report: &mut Report) {
             }
         }
     }
+    check_format(&config.logging, report);
     report.deprecated(
         "inputs.0.server.limits.max_connections",
         "let inputs.0.server.limits.max_agents choose it",
     );
     report.deprecated("fleet.agent.logging.level", "use logging.level");
+}
+
+/// Two keys for one thing: the older one decides only where the newer one is silent.
+fn check_format(logging: &Logging, report: &mut Report) {
+    let (format, pretty) = match (logging.format, logging.pretty) {
+        (Format::Text, Some(false)) => ("text", false),
+        (Format::Json, Some(true)) => ("json", true),
+        _ => return,
+    };
+    let place = |key| report.places.exactly(key).unwrap_or_else(Place::built_in);
+    let (of_format, of_pretty) = (place("logging.format"), place("logging.pretty"));
+    let (key, sentence) = match of_format > of_pretty {
+        true => (
+            "logging.format",
+            format!("{format} contradicts logging.pretty: {pretty} ({of_pretty}): leave one of them out"),
+        ),
+        false => (
+            "logging.pretty",
+            format!("{pretty} contradicts logging.format: {format} ({of_format}): leave one of them out"),
+        ),
+    };
+    report.refuse(key, sentence);
 }
 
 fn check_ssl(ssl: &Ssl, path: &str, report: &mut Report) {

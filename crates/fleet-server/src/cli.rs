@@ -11,12 +11,16 @@ pub(crate) mod sleep;
 pub(crate) mod status;
 
 use std::{
+    ffi::OsString,
     io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use configuration::{Config, Notice, Overlay, Sources, load};
 
 use crate::build;
@@ -57,9 +61,6 @@ pub struct Cli {
     /// Print version, commit and build time
     #[arg(short = 'v', long)]
     version: bool,
-    /// Run under an Elastic Agent (not built in this version)
-    #[arg(long, global = true)]
-    agent_mode: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -103,6 +104,28 @@ enum Command {
     /// Write the manual pages to a directory
     #[command(hide = true)]
     Man(generate::ManArgs),
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that it asks for.
+    pub fn from_words<W: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words).map_err(|error| {
+            // An Elastic Agent starts its Fleet Server so.
+            let agent_mode = ContextValue::String("--agent-mode".to_owned());
+            match error.get(ContextKind::InvalidArg) == Some(&agent_mode) {
+                true => Self::command().error(
+                    ErrorKind::UnknownArgument,
+                    "--agent-mode is not built in this version: run the server with -c FILE, or try quickstart",
+                ),
+                false => error,
+            }
+        })
+    }
 }
 
 impl GlobalArgs {
@@ -165,11 +188,6 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         )?;
         return Ok(Exit::Success);
     }
-    if cli.agent_mode {
-        anyhow::bail!(
-            "--agent-mode is not built in this version: run the server with -c FILE, or try quickstart"
-        );
-    }
     match &cli.command {
         None | Some(Command::Run) => run::run(&cli.global),
         Some(Command::Quickstart) => quickstart::run(&cli.global, out),
@@ -186,8 +204,6 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -227,9 +243,6 @@ mod tests {
       -v, --version
               Print version, commit and build time
 
-          --agent-mode
-              Run under an Elastic Agent (not built in this version)
-
       -h, --help
               Print help
     ");
@@ -261,9 +274,6 @@ mod tests {
           --output <FILE>
               The file; `-` prints [default: fleet-server.reference.yml, docs/CONFIGURATION.md]
 
-          --agent-mode
-              Run under an Elastic Agent (not built in this version)
-
       -h, --help
               Print help
     ");
@@ -288,10 +298,28 @@ mod tests {
             ["fleet-server", "run", "--agent-mode"].as_slice(),
             ["fleet-server", "--agent-mode", "run"].as_slice(),
         ] {
-            let cli = Cli::try_parse_from(line).unwrap();
-            let refused = dispatch(&cli, &mut Vec::new()).unwrap_err().to_string();
+            let refused = Cli::from_words(line).unwrap_err().to_string();
             assert!(refused.contains("not built in this version"), "{refused}");
         }
+        let refused = Cli::from_words(["fleet-server", "--agent-mod"])
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("unexpected argument"), "{refused}");
+    }
+
+    #[test]
+    fn no_help_names_what_is_not_built() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(
+                !help.contains("agent-mode") && !help.contains("not built"),
+                "{help}"
+            );
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod first_start;
 pub(crate) mod lifecycle;
 pub(crate) mod local_ca;
 pub(crate) mod logging;
+pub(crate) mod made_files;
 pub(crate) mod own_server;
 pub(crate) mod pem_file;
 mod plan;

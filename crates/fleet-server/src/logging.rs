@@ -1,4 +1,4 @@
-//! The log: ECS JSON lines to files or standard error, or a short form for people.
+//! The log: ECS JSON lines to files or standard error, or text for people who read it on a terminal.
 //!
 //! `log` records with key-values come in; `env_logger` filters and formats; a sink writes. A line is handed to
 //! the operating system before the call returns, so that nothing is lost when the process dies. A sink that
@@ -6,10 +6,11 @@
 
 mod ecs;
 mod files;
+mod text;
 mod tls_peers;
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -94,8 +95,8 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
     } else {
         None
     };
-    if config.pretty && config.to_stderr {
-        builder.format(|out, record| ecs::write_pretty(out, record));
+    if config.to_stderr && config.is_text(io::stderr().is_terminal()) {
+        builder.format(|out, record| text::write(out, record));
     } else {
         builder.format(|out, record| ecs::write_json(out, record));
     }

@@ -2,7 +2,6 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
 use fleet_server::cli::{Cli, dispatch};
 
 /// Idle polls are many small blocks that live long: jemalloc keeps them dense and gives memory back.
@@ -10,7 +9,7 @@ use fleet_server::cli::{Cli, dispatch};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_words(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // Nowhere is left to report a closed output to. Help is not an error; a wrong option exits with 1.

@@ -26,6 +26,9 @@ pub(crate) struct QuickstartFacts {
     pub certificate: Option<String>,
     /// Path of its key.
     pub key: Option<String>,
+    /// Days until a certificate of the operator's in `DATA/certs` ends, if it is in its last 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_days_left: Option<i64>,
     /// Agents need a client certificate to connect.
     #[serde(default)]
     pub needs_client_certificate: bool,
@@ -46,14 +49,20 @@ impl QuickstartFacts {
         let Some(text) = private_file::read_text(path, 64 * 1024)? else {
             return Ok(None);
         };
-        serde_json::from_str(&text).map(Some).map_err(io::Error::other)
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            let path = path.display();
+            io::Error::other(format!(
+                "{path} was not written by quickstart ({error}): move it away"
+            ))
+        })
     }
 
     /// Writes the file.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or another file is there.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        Self::read(path)?;
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
         private_file::replace(path, &text)
@@ -81,6 +90,18 @@ impl fmt::Display for QuickstartFacts {
         }
         if let Some(http) = &self.http_url {
             writeln!(f, "  Metrics     {http}/metrics")?;
+        }
+        if let (Some(days), Some(certificate)) = (self.certificate_days_left, &self.certificate) {
+            let left = match days {
+                ..=-1 => "has expired".to_owned(),
+                0 => "ends today".to_owned(),
+                1 => "ends in 1 day".to_owned(),
+                days => format!("ends in {days} days"),
+            };
+            writeln!(
+                f,
+                "  Certificate {certificate} {left}; it was not made by quickstart, which leaves it alone"
+            )?;
         }
         if let Some(token) = &self.enrollment_token {
             let certificate = if self.needs_client_certificate {
@@ -146,6 +167,7 @@ mod tests {
             ca_sha256: None,
             certificate: None,
             key: None,
+            certificate_days_left: None,
             needs_client_certificate: true,
             policy_id: None,
             enrollment_token: Some("dG9rZW4=".into()),

@@ -33,15 +33,24 @@ impl RestartOutcome {
     /// The file cannot be read, or holds something else.
     pub(crate) fn read(data: &Path) -> io::Result<Option<Self>> {
         let text = private_file::read_text(&file(data), 64 * 1024)?;
-        text.map(|text| serde_json::from_str(&text).map_err(io::Error::from))
-            .transpose()
+        text.map(|text| {
+            serde_json::from_str(&text).map_err(|error| {
+                let path = file(data);
+                io::Error::other(format!(
+                    "{} was not written by this program ({error}): move it away",
+                    path.display()
+                ))
+            })
+        })
+        .transpose()
     }
 
     /// Writes it, replacing the outcome before.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's, or another file is there.
     pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
+        Self::read(data)?;
         private_file::replace(&file(data), serde_json::to_string(self)?.as_bytes())
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::{OpenError, migration::APPLICATION_ID};
+use super::{OpenError, migration::APPLICATION_ID, ownership::beside};
 
 /// Makes the directory if it is missing.
 pub(super) fn create_directory(directory: &Path) -> Result<(), OpenError> {
@@ -64,7 +64,7 @@ fn create_store(path: &Path) -> Result<(), OpenError> {
         path: path.to_owned(),
         source,
     };
-    let partial = path.with_extension("db.partial");
+    let partial = beside(path, ".partial");
     // What a crash left behind; the directory's lock is held.
     if let Err(error) = fs::remove_file(&partial)
         && error.kind() != io::ErrorKind::NotFound

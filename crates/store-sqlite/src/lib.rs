@@ -27,6 +27,7 @@ mod lifecycle;
 mod lock;
 mod migration;
 mod open_error;
+mod ownership;
 mod pages;
 mod policies;
 mod readers;
@@ -125,6 +126,7 @@ impl SqliteStore {
         connection::create_directory(&options.directory)?;
         let lock = DirectoryLock::take(&options.directory)?;
         let path = options.directory.join("fleet.db");
+        ownership::check(&path)?;
         let is_new = connection::ensure_file(&path)?;
         let mut writing = connection::open_writer(&path)?;
         migration::migrate(&mut writing, &path, migration::MIGRATIONS)?;

@@ -45,6 +45,12 @@ impl DirectoryLock {
             }
             Err(error) => return Err(fails(error.into())),
         }
+        // It is only ever a number, or nothing after a crash.
+        let mut head = String::new();
+        let read = (&mut file).take(32).read_to_string(&mut head);
+        if read.is_err() || !head.trim().bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(OpenError::Foreign { path });
+        }
         write_pid(&mut file).map_err(fails)?;
         Ok(Self { _file: file })
     }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, TransactionBehavior, backup::Backup};
 use super::{
     OpenError,
     connection::{create_private, refused},
+    ownership::{beside, expect_database},
 };
 
 /// One step. Its place in the list + 1 is the version that it leads to.
@@ -132,6 +133,8 @@ fn put_copy_aside(connection: &Connection, path: &Path, to: i64) -> Result<PathB
         path: kept.clone(),
         source,
     };
+    expect_database(&kept)?;
+    expect_database(&partial)?;
     if let Err(error) = fs::remove_file(&partial)
         && error.kind() != std::io::ErrorKind::NotFound
     {
@@ -156,12 +159,6 @@ fn copy(from: &Connection, to: &Path) -> rusqlite::Result<()> {
     let mut copy = Connection::open(to)?;
     Backup::new(from, &mut copy)?.run_to_completion(COPY_PAGES, Duration::ZERO, None)?;
     copy.close().map_err(|(_, error)| error)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {

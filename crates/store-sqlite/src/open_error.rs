@@ -25,9 +25,12 @@ pub enum OpenError {
         /// The newest version that this program knows.
         ours: i64,
     },
-    /// The file is an SQLite database of something else.
-    #[error("{} is not a store of this program", path.display())]
+    /// The file is somebody else's.
+    #[error("{} was not made by this program", path.display())]
     Foreign { path: PathBuf },
+    /// The log of a store whose file is gone.
+    #[error("{} is there, but the store that it belongs to is not", path.display())]
+    Orphan { path: PathBuf },
     /// The file has no content. A new store is never without: its file gets its name with a header in it.
     #[error("{} is empty: it held a store that is gone", path.display())]
     Empty { path: PathBuf },
@@ -71,6 +74,10 @@ impl OpenError {
             Self::Foreign { path } => {
                 format!("move {} away or choose another data directory", path.display())
             }
+            Self::Orphan { path } => format!(
+                "restore fleet.db from a backup; only if there is nothing to lose, move {} away to begin anew",
+                path.display()
+            ),
             Self::Empty { path } => format!(
                 "restore {0} from a backup; only if there is nothing to lose, remove {0} and its -wal and -shm \
                  files to begin anew",

@@ -7,7 +7,6 @@
 mod decode;
 mod section;
 
-use rustls_pemfile::Item;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -15,6 +14,7 @@ use crate::error::LoadError;
 use crate::form::Form;
 use crate::legacy_key::LegacyKey;
 use crate::warning::Warning;
+use decode::Decoded;
 use section::{Broken, Section};
 
 /// What a PEM text holds, in its order.
@@ -135,19 +135,17 @@ impl Sections {
                 self.certificates.push(CertificateDer::from(der.to_vec()));
                 return Ok(Content::Certificate);
             }
-            _ => match decode::item(section)? {
-                Some(Item::X509Certificate(der)) => {
+            _ => match decode::decode(section)? {
+                Some(Decoded::Certificate(der)) => {
                     self.certificates.push(der);
                     return Ok(Content::Certificate);
                 }
-                Some(Item::Crl(der)) => {
+                Some(Decoded::RevocationList(der)) => {
                     self.revocation_lists.push(der);
                     return Ok(Content::RevocationList);
                 }
-                Some(Item::Pkcs1Key(der)) => Key::Plain(der.into()),
-                Some(Item::Pkcs8Key(der)) => Key::Plain(der.into()),
-                Some(Item::Sec1Key(der)) => Key::Plain(der.into()),
-                _ => return Ok(Content::Other),
+                Some(Decoded::Key(der)) => Key::Plain(der),
+                None => return Ok(Content::Other),
             },
         };
         self.keys.push(key);

@@ -12,7 +12,7 @@ section! {
             /// Whether it listens.
             enabled: bool = true;
             /// Address.
-            host: String = "localhost".to_owned(), check host_alone;
+            host: String = "localhost".to_owned(), check |host| host_alone(host);
             /// Port; 0: any free one.
             port: u16 = 8222, unit "port";
             /// File that holds the admin key. Unset: admin.key in the data directory, made at the first start.

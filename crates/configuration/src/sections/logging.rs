@@ -7,11 +7,11 @@ use log::LevelFilter;
 use crate::engine::{
     quantity::ByteSize,
     section::{between, section},
-    setting::{Refusal, Shown, setting},
+    setting::{Refusal, Shown, choice, setting},
 };
 
 section! {
-    /// What is logged, and where to: ECS JSON, one object a line.
+    /// What is logged, and where to. Files hold ECS JSON, one object a line.
     pub struct Logging {
         keys {
             /// Least severity that is written: trace, debug, info, warn or error.
@@ -20,8 +20,10 @@ section! {
             to_stderr: bool = false;
             /// Write to files. If this and `to_stderr` are false, nothing is logged.
             to_files: bool = true;
-            /// Write for people instead of programs; only on standard error.
-            pretty: bool = false;
+            /// How lines on standard error look: text, json (ECS), or auto: text on a terminal, JSON elsewhere. Files are always JSON.
+            format: Format = Format::Auto;
+            /// Where format is auto: true is text, false is JSON.
+            pretty: Option<bool> = None;
         }
         sections {
             /// The log files: PATH/NAME-YYYYMMDD.ndjson, then PATH/NAME-YYYYMMDD-1.ndjson.
@@ -51,6 +53,30 @@ section! {
         }
     }
 }
+
+impl Logging {
+    /// Whether lines on standard error are for people.
+    pub fn is_text(&self, is_terminal: bool) -> bool {
+        match self.format {
+            Format::Auto => self.pretty.unwrap_or(is_terminal),
+            Format::Text => true,
+            Format::Json => false,
+        }
+    }
+}
+
+/// How a line on standard error looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// What fits who reads.
+    Auto,
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+choice!(Format, Auto = "auto", Text = "text", Json = "json");
 
 fn file_name(name: &str) -> Result<(), String> {
     match name {

@@ -32,7 +32,7 @@ section! {
     pub struct Server {
         keys {
             /// Address that agents reach.
-            host: String = "0.0.0.0".to_owned(), check host_alone;
+            host: String = "0.0.0.0".to_owned(), check |host| host_alone(host);
             /// Port that agents reach; 0: any free one.
             port: u16 = 8220, unit "port";
             /// Port on localhost for the agent on the same machine. Unset or 0: 8221, or any free one if `port` is 0.
@@ -70,13 +70,13 @@ section! {
     pub struct Timeouts {
         keys {
             /// From accepting a connection, or a request's first byte, to the end of its body.
-            read: Duration = secs(60);
+            read: Duration = secs(60), check above_zero;
             /// From the end of a request's head to the end of the response.
-            write: Duration = secs(600);
+            write: Duration = secs(600), check above_zero;
             /// How long a connection may rest between requests.
-            idle: Duration = secs(35);
+            idle: Duration = secs(35), check above_zero;
             /// How long a request's head may take.
-            read_header: Duration = secs(5);
+            read_header: Duration = secs(5), check above_zero;
             /// How often check-ins without news are written.
             checkin_timestamp: Duration = secs(30);
             /// How long a check-in waits for news if the agent does not say.
@@ -177,6 +177,14 @@ section! {
             /// Memory that presets are chosen by, instead of the memory found; 0: as found.
             memory_limit: i64 = 0, unit "bytes", only "counts as the memory that presets are chosen by";
         }
+    }
+}
+
+/// The original takes 0 for no limit at all, which no listener should have.
+fn above_zero(time: &Duration) -> Result<(), String> {
+    match time.is_zero() {
+        true => Err("more than 0: without a limit one client could hold a connection for ever".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -120,6 +120,136 @@ fn a_host_takes_no_port() {
 }
 
 #[test]
+fn a_time_out_of_zero_is_refused() {
+    insta::assert_snapshot!(
+        given("inputs:\n- type: fleet-server\n  server:\n    timeouts: {read: 0, write: 0s, idle: 0, read_header: 0}\n").errors(),
+        @r"
+    fleet.yml:4: inputs.0.server.timeouts.read must be more than 0: without a limit one client could hold a connection for ever, found `0`
+    fleet.yml:4: inputs.0.server.timeouts.write must be more than 0: without a limit one client could hold a connection for ever, found `0s`
+    fleet.yml:4: inputs.0.server.timeouts.idle must be more than 0: without a limit one client could hold a connection for ever, found `0`
+    fleet.yml:4: inputs.0.server.timeouts.read_header must be more than 0: without a limit one client could hold a connection for ever, found `0`
+    "
+    );
+}
+
+#[test]
+fn two_keys_that_say_how_a_line_looks_agree() {
+    insta::assert_snapshot!(given("logging:\n  pretty: true\n  format: json\n").errors(), @r"fleet.yml:3: logging.format: json contradicts logging.pretty: true (fleet.yml:2): leave one of them out");
+    insta::assert_snapshot!(given("logging.format: text\n").flag("logging.pretty=false").errors(), @r"-E logging.pretty: logging.pretty: false contradicts logging.format: text (fleet.yml:1): leave one of them out");
+    for (yaml, on_a_terminal, elsewhere) in [
+        ("", true, false),
+        ("logging.pretty: true", true, true),
+        ("logging.pretty: false", false, false),
+        ("logging.format: auto\nlogging.pretty: true", true, true),
+        ("logging.format: text", true, true),
+        ("logging.format: json", false, false),
+        ("logging: {format: TEXT, pretty: true}", true, true),
+        ("logging: {format: json, pretty: false}", false, false),
+    ] {
+        let logging = given(yaml).config().logging;
+        assert_eq!(
+            (logging.is_text(true), logging.is_text(false)),
+            (on_a_terminal, elsewhere),
+            "{yaml}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_section_is_its_defaults() {
+    let expected = given("").config();
+    for yaml in [
+        "inputs: {}",
+        "inputs: [{}]",
+        "inputs.0: {}",
+        "inputs: [{server: {}}]",
+        "inputs: [{type: fleet-server, server: \
+         {timeouts: {}, limits: {}, runtime: {}, gc: {}, static_policy_tokens: {}, pdkdf2: {}, feature_flags: {}}}]",
+        "output: {}",
+        "output: {elasticsearch: {}}",
+        "path: {}",
+        "store: {}",
+        "admin: {}",
+        "bootstrap: {}",
+        "logging: {}",
+        "logging: {files: {}}",
+        "http: {}",
+        "inputs.0.server.limits: {checkin_limit: {}}",
+    ] {
+        assert_eq!(given(yaml).config(), expected, "{yaml}");
+    }
+    let ssl = "admin.ssl: {certificate: /c, key: /k";
+    let expected = given(&format!("{ssl}}}")).config();
+    assert_eq!(
+        given(&format!("{ssl}, certificate_reload: {{}}}}")).config(),
+        expected
+    );
+}
+
+#[test]
+fn what_is_nested_without_end_is_an_error_wherever_it_stands() {
+    const DEEP: usize = 100_000;
+    for text in ["[", "{a: ", "- ", "? ", "{", "!!map {a: "] {
+        let errors = given(&format!("http.host: {}", text.repeat(DEEP))).errors();
+        assert!(
+            errors.starts_with("fleet.yml:1: this is not valid YAML"),
+            "{text}: {errors:.200}"
+        );
+        for key in [
+            "output.elasticsearch.hosts",
+            "output.elasticsearch.headers",
+            "nobody",
+        ] {
+            let errors = given("").flag(&format!("{key}={}", text.repeat(DEEP))).load();
+            // Where neither list nor map is wanted it is text.
+            if let Err(errors) = errors {
+                assert!(
+                    errors.starts_with(&format!("-E {key}")) && errors.len() < 1000,
+                    "{text}: {errors:.200}"
+                );
+            }
+        }
+    }
+    let errors = given("")
+        .flag(&format!("http.host={}", "${a:".repeat(DEEP)))
+        .errors();
+    insta::assert_snapshot!(errors, @"-E http.host: http.host: references are nested too deeply");
+    for name in [".b", "[0]"] {
+        let errors = given("").flag(&format!("a{}=1", name.repeat(DEEP))).errors();
+        assert!(
+            errors.contains("unknown key a\n") && errors.len() < 1000,
+            "{errors:.200}"
+        );
+        let flag = format!("output.elasticsearch.hosts{}=1", name.repeat(DEEP));
+        let errors = given("").flag(&flag).errors();
+        assert!(
+            errors.contains("output.elasticsearch.hosts") && errors.len() < 1000,
+            "{errors:.200}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_nothing_but_slips_is_told_key_by_key_and_hinted_at_for_a_few() {
+    const SLIPS: usize = 49_000;
+    // Each name is near a known key: looking for hints for all of them would take the time of all.
+    let yaml: String = (0..SLIPS).map(|n| format!("http.port{n}x: 1\n")).collect();
+    let near: String = (0..SLIPS)
+        .map(|n| {
+            format!(
+                "logging.files.rotateeverybytes{}: 1\n",
+                "s".repeat(n % 3 + 1) + &n.to_string()
+            )
+        })
+        .collect();
+    for yaml in [yaml, near] {
+        let errors = given(&yaml).errors();
+        assert_eq!(errors.matches(": unknown key ").count(), SLIPS);
+        assert!(errors.matches("did you mean").count() <= 100);
+    }
+}
+
+#[test]
 fn http_api_2_14_a_host_that_is_not_served() {
     insta::assert_snapshot!(
         given("http:\n  enabled: true\n  host: unix:///var/run/fleet.sock\n").errors(),

@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use configuration::{Sources, load, reference_markdown, reference_yaml};
 
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
@@ -125,6 +125,7 @@ impl ReferenceArgs {
             return Ok(Exit::Success);
         }
         if !self.check {
+            expect_reference(&output, &text)?;
             fs::write(&output, text).with_context(|| format!("cannot write {}", output.display()))?;
             return Ok(Exit::Success);
         }
@@ -145,6 +146,23 @@ impl ReferenceArgs {
         )?;
         Ok(Exit::Failure)
     }
+}
+
+/// Refuses to overwrite what this command has not written: its files begin alike in every version.
+fn expect_reference(output: &Path, text: &str) -> Result<()> {
+    let found = match fs::read(output) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", output.display())),
+    };
+    let beginning = text.lines().next().unwrap_or_default();
+    if !found.starts_with(beginning.as_bytes()) {
+        bail!(
+            "{} was not written by `config reference`: move it away, or name another file with --output",
+            output.display()
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -220,7 +238,9 @@ mod tests {
             let check = [&words[..], &["--check"]].concat();
             assert_eq!(command(&words).0.unwrap(), Exit::Success);
             assert_eq!(command(&check).0.unwrap(), Exit::Success);
-            fs::write(&path, "old").unwrap();
+            // As an older version may have written it.
+            let written = fs::read_to_string(&path).unwrap();
+            fs::write(&path, &written[..written.len() / 2]).unwrap();
             let (exit, out) = command(&check);
             assert_eq!(exit.unwrap(), Exit::Failure);
             // The command that the message names does repair it.

@@ -1,8 +1,12 @@
 //! `fleet-server completions` and `man`: what a package ships, written by the program that it describes.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
@@ -38,11 +42,46 @@ pub(crate) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result
 /// Writes `fleet-server.1` and one page a sub-command.
 ///
 /// # Errors
-/// The directory cannot be written.
+/// The directory cannot be written, or a page of somebody else's has the name of one of these; nothing is written then.
 pub(crate) fn man(args: &ManArgs) -> Result<Exit> {
-    clap_mangen::generate_to(Cli::command(), &args.directory)
-        .with_context(|| format!("cannot write the pages to {}", args.directory.display()))?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    render(&command, &mut pages)?;
+    for (path, _) in &mut pages {
+        *path = args.directory.join(&path);
+        expect_page(path)?;
+    }
+    for (path, page) in &pages {
+        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(Exit::Success)
+}
+
+fn render(command: &clap::Command, pages: &mut Vec<(PathBuf, Vec<u8>)>) -> io::Result<()> {
+    let seen = command.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in seen {
+        render(command, pages)?;
+    }
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    pages.push((PathBuf::from(page.get_filename()), text));
+    Ok(())
+}
+
+/// Refuses what is no page of this name: those that are written here have their title alike in every version.
+fn expect_page(path: &Path) -> Result<()> {
+    let found = match fs::read(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if !String::from_utf8_lossy(&found).contains(&format!("\n.TH {name} 1 ")) {
+        bail!("{} was not written by `man`: move it away", path.display());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,6 +97,7 @@ mod tests {
             for word in ["quickstart", "enrollment-token", "data-dir"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
+            assert!(!script.contains("agent-mode"), "{shell}: what is not built");
         }
     }
 
@@ -76,6 +116,12 @@ mod tests {
             assert!(directory.path().join(page).exists(), "{page}");
         }
         assert!(!directory.path().join("fleet-server-sleep.1").exists(), "hidden");
+        for page in fs::read_dir(directory.path()).unwrap() {
+            let text = fs::read_to_string(page.unwrap().path()).unwrap();
+            assert!(!text.replace('\\', "").contains("agent-mode"), "{text}");
+        }
+        // Again over its own.
+        man(&pages).unwrap();
         let missing = ManArgs {
             directory: directory.path().join("missing"),
         };

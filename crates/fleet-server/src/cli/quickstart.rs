@@ -74,6 +74,7 @@ fn is_untouched(config: &Config, ca: &LocalCa) -> bool {
 async fn serve(config: &Config, ca: &LocalCa, beginning: &mut Beginning, out: &mut dyn Write) -> Result<()> {
     let plan = planning::plan(config)?;
     data_directory::ensure(&plan.data)?;
+    QuickstartFacts::read(&plan.data.join("quickstart.json"))?;
     let own = PemSource::Path(ca.certificate.clone());
     if plan
         .agents
@@ -114,8 +115,9 @@ fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {
         .transpose()?
         .flatten();
     let key = pair.map(|pair| file(&pair.key_file)).transpose()?.flatten();
+    let own = LocalCa::under(data);
     let (ca_file, ca_sha256) = match certificate.as_deref() {
-        Some(served) => authority(data, served)?,
+        Some(served) => authority(&own, served)?,
         None => (None, None),
     };
     let text = |path: PathBuf| path.display().to_string();
@@ -127,6 +129,11 @@ fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {
         http_url: running.addresses.http_url.clone(),
         ca_file: ca_file.map(text),
         ca_sha256,
+        certificate_days_left: certificate
+            .as_ref()
+            .filter(|served| **served == own.certificate)
+            .and_then(|_| own.days_left_of_operators(time::OffsetDateTime::now_utc()))
+            .filter(|days| *days < 30),
         certificate: certificate.map(text),
         key: key.map(text),
         needs_client_certificate: state
@@ -139,13 +146,13 @@ fn facts(data: &Path, running: &Running) -> Result<QuickstartFacts> {
 }
 
 /// The CA that agents have to trust: quickstart's own, or the last certificate of a chain that brings it along.
-fn authority(data: &Path, served: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
-    let own = LocalCa::under(data);
-    let file = if served == own.certificate {
-        own.ca_file
-    } else {
-        served.to_owned()
-    };
+fn authority(own: &LocalCa, served: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
+    let file =
+        if served == own.certificate && own.has_issued(&pem_file::certificates("certificate", served)?)? {
+            own.ca_file.clone()
+        } else {
+            served.to_owned()
+        };
     let chain = pem_file::certificates("CA", &file)?;
     let Some(last) = chain.last() else {
         return Ok((None, None));

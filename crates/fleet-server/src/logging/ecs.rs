@@ -1,4 +1,4 @@
-//! A record as a line: ECS JSON, or a short form for a terminal (agents.md 9.2).
+//! A record as a line of ECS JSON (agents.md 9.2).
 
 use std::io::{self, Write};
 
@@ -25,27 +25,7 @@ pub(super) fn write_json(out: &mut dyn Write, record: &Record<'_>) -> io::Result
     out.write_all(&text)
 }
 
-/// Time, level, text, then the key-values.
-pub(super) fn write_pretty(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
-    let mut members_of = Map::new();
-    members(record, &mut members_of);
-    write!(
-        out,
-        "{} {:5} {}",
-        Timestamp::now().to_millis_text(),
-        level(record),
-        record.args()
-    )?;
-    for (key, value) in &members_of {
-        match value {
-            Json::String(text) => write!(out, " {key}={text}")?,
-            other => write!(out, " {key}={other}")?,
-        }
-    }
-    writeln!(out)
-}
-
-fn level(record: &Record<'_>) -> &'static str {
+pub(super) fn level(record: &Record<'_>) -> &'static str {
     match record.level() {
         log::Level::Error => "error",
         log::Level::Warn => "warn",
@@ -55,7 +35,8 @@ fn level(record: &Record<'_>) -> &'static str {
     }
 }
 
-fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
+/// The key-values of a record; one never takes the place of what `line` has.
+pub(super) fn members(record: &Record<'_>, line: &mut Map<String, Json>) {
     struct Members<'a>(&'a mut Map<String, Json>);
     impl<'kvs> VisitSource<'kvs> for Members<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {

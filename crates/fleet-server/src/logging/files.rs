@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -37,7 +37,11 @@ impl RotatingFiles {
         let day = day(now);
         let newest = numbered(&directory, &config.name, &day)?.into_iter().max();
         let (path, is_new) = match newest {
-            Some(number) if !config.rotateonstartup => (path(&directory, &config.name, &day, number), false),
+            Some(number)
+                if !config.rotateonstartup && holds_log(&path(&directory, &config.name, &day, number)) =>
+            {
+                (path(&directory, &config.name, &day, number), false)
+            }
             Some(number) => (path(&directory, &config.name, &day, number + 1), true),
             None => (path(&directory, &config.name, &day, 0), true),
         };
@@ -117,7 +121,7 @@ impl RotatingFiles {
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                is_ours(&name, &self.name).then_some(())?;
+                (is_ours(&name, &self.name) && holds_log(&entry.path())).then_some(())?;
                 Some((entry.metadata().ok()?.modified().ok()?, name))
             })
             .collect();
@@ -176,6 +180,16 @@ fn numbered(directory: &Path, name: &str, day: &str) -> io::Result<Vec<u32>> {
     Ok(numbers.collect())
 }
 
+/// Whether the file holds lines of a log, or nothing yet: one that does not was not made here, whatever its name.
+fn holds_log(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LINE_BEGINS.len() as u64).read_to_end(&mut head));
+    read.is_ok() && (head.is_empty() || head == LINE_BEGINS)
+}
+
+/// As `ecs` begins each line.
+const LINE_BEGINS: &[u8] = b"{\"@timestamp\":";
+
 fn is_ours(file: &str, name: &str) -> bool {
     let middle = file
         .strip_prefix(name)
@@ -209,11 +223,13 @@ mod tests {
     fn config(directory: &Path) -> Files {
         Files {
             path: Some(directory.to_owned()),
-            rotateeverybytes: ByteSize(10),
+            rotateeverybytes: ByteSize(20),
             keepfiles: 2,
             ..Files::default()
         }
     }
+
+    const LINE: &[u8] = b"{\"@timestamp\":12}\n";
 
     fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(directory)
@@ -230,7 +246,7 @@ mod tests {
         let mut files = RotatingFiles::open(&config(dir.path())).unwrap();
         let today = day(Timestamp::now());
         for _ in 0..3 {
-            files.write_line(b"12345678\n");
+            files.write_line(LINE);
         }
         assert_eq!(
             names(dir.path()),
@@ -242,7 +258,7 @@ mod tests {
         );
         fs::write(dir.path().join("fleet-server.log-notes.ndjson"), "mine").unwrap();
         for _ in 0..5 {
-            files.write_line(b"12345678\n");
+            files.write_line(LINE);
         }
         let left = names(dir.path());
         assert!(
@@ -257,6 +273,32 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_no_log_is_neither_continued_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let today = day(Timestamp::now());
+        for name in [
+            format!("fleet-server.log-{today}.ndjson"),
+            "fleet-server.log-20200101.ndjson".to_owned(),
+        ] {
+            fs::write(dir.path().join(name), "mine\n").unwrap();
+        }
+        let mut files = RotatingFiles::open(&Files {
+            rotateonstartup: false,
+            keepfiles: 0,
+            ..config(dir.path())
+        })
+        .unwrap();
+        for _ in 0..3 {
+            files.write_line(LINE);
+        }
+        let mine = names(dir.path())
+            .into_iter()
+            .filter(|name| fs::read(dir.path().join(name)).unwrap() == b"mine\n");
+        assert_eq!(mine.count(), 2);
+        assert_eq!(names(dir.path()).len(), 3);
+    }
+
+    #[test]
     fn a_start_begins_a_new_file_unless_told_otherwise() {
         let dir = tempfile::tempdir().unwrap();
         drop(RotatingFiles::open(&config(dir.path())).unwrap());
@@ -266,7 +308,7 @@ mod tests {
             rotateonstartup: false,
             ..config(dir.path())
         };
-        RotatingFiles::open(&same).unwrap().write_line(b"x\n");
+        RotatingFiles::open(&same).unwrap().write_line(LINE);
         assert_eq!(names(dir.path()).len(), 2);
         let mode = fs::metadata(dir.path().join(names(dir.path()).remove(0)))
             .unwrap()

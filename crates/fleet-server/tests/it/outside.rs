@@ -30,6 +30,46 @@ pub(crate) async fn until_metric(http: &HttpClient, name: &str, value: f64) {
     }
 }
 
+/// The same command, on a terminal of its own and into a pipe.
+#[test]
+fn the_log_is_text_on_a_terminal_and_json_elsewhere() {
+    let begins_to_serve = |settings: &str, on_a_terminal: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        // Port 1 of an address that no machine has: it logs, and ends.
+        let line = format!(
+            "'{}' quickstart --data-dir data -E inputs.0.server.host=192.0.2.1 {settings}",
+            env!("CARGO_BIN_EXE_fleet-server")
+        );
+        let mut command = match on_a_terminal {
+            true => {
+                let mut command = std::process::Command::new("script");
+                command.args(["-qec", &line, "/dev/null"]);
+                command
+            }
+            false => {
+                let mut command = std::process::Command::new("sh");
+                command.args(["-c", &format!("{line} 2>&1")]);
+                command
+            }
+        };
+        let output = command
+            .current_dir(directory.path())
+            .stdin(std::process::Stdio::null())
+            .output();
+        let said = output.expect("`script` of util-linux").stdout;
+        let said = String::from_utf8(said).unwrap();
+        let first = said.lines().next().unwrap_or_default().to_owned();
+        assert!(first.contains("Boot fleet-server"), "{said}");
+        first.starts_with("{\"@timestamp\":")
+    };
+    assert!(!begins_to_serve("", true), "a person gets text");
+    assert!(begins_to_serve("", false), "a program gets JSON");
+    assert!(begins_to_serve("-E logging.format=json", true));
+    assert!(begins_to_serve("-E logging.pretty=false", true));
+    assert!(!begins_to_serve("-E logging.format=text", false));
+    assert!(!begins_to_serve("-E logging.pretty=true", false));
+}
+
 #[actix_rt::test]
 async fn every_metric_of_operations_is_there() {
     let scene = Scene::start();

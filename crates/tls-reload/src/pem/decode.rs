@@ -5,22 +5,38 @@
 
 use base64::Engine as _;
 use rustls_pemfile::Item;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::section::{Broken, Section, is_base64, lines};
 
-/// What `rustls-pemfile` makes of a section; `None` if it knows no section of this name.
-pub(super) fn item(section: &Section<'_>) -> Result<Option<Item>, Broken> {
+/// What a section holds.
+pub(super) enum Decoded {
+    Certificate(CertificateDer<'static>),
+    RevocationList(CertificateRevocationListDer<'static>),
+    Key(PrivateKeyDer<'static>),
+}
+
+/// What `rustls-pemfile` makes of a section; `None` if nothing is wanted of one of this name.
+pub(super) fn decode(section: &Section<'_>) -> Result<Option<Decoded>, Broken> {
     let label = section.label;
     let (begin, end) = (
         format!("-----BEGIN {label}-----\n"),
         format!("\n-----END {label}-----\n"),
     );
     let clean = between(&begin, section, &end)?;
-    match rustls_pemfile::read_one_from_slice(&clean) {
-        Ok(found) => Ok(found.map(|(item, _)| item)),
-        Err(_) => Err(not_base64(section.line)),
-    }
+    let item = match rustls_pemfile::read_one_from_slice(&clean) {
+        Ok(found) => found.map(|(item, _)| item),
+        Err(_) => return Err(not_base64(section.line)),
+    };
+    Ok(match item {
+        Some(Item::X509Certificate(der)) => Some(Decoded::Certificate(der)),
+        Some(Item::Crl(der)) => Some(Decoded::RevocationList(der)),
+        Some(Item::Pkcs1Key(der)) => Some(Decoded::Key(der.into())),
+        Some(Item::Pkcs8Key(der)) => Some(Decoded::Key(der.into())),
+        Some(Item::Sec1Key(der)) => Some(Decoded::Key(der.into())),
+        _ => None,
+    })
 }
 
 /// The bytes of a section of any name.
