@@ -15,6 +15,7 @@ use crate::{
     log_budget::{LogBudget, Logged},
     metrics::HttpMetrics,
     route::Route,
+    work::Work,
 };
 
 /// What the requests of one listener share, on all workers.
@@ -25,6 +26,7 @@ pub(crate) struct Admission {
     log: LogBudget,
     /// The limiter's time counts from here.
     epoch: Instant,
+    pub(crate) work: Arc<Work>,
     pub(crate) bodies: Arc<BodyBudget>,
     pub(crate) metrics: HttpMetrics,
     /// `server.address` in the log: the listener as it is configured.
@@ -38,6 +40,7 @@ pub(crate) type Places = (Permit, Option<Permit>);
 impl Admission {
     pub(crate) fn new(audience: Audience, limits: Limits, metrics: HttpMetrics, address: String) -> Self {
         Self {
+            work: Work::of_this_machine(),
             bodies: BodyBudget::new(&limits),
             limiter: Limiter::new(limits),
             failures: Shares::default(),

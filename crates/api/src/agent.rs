@@ -22,7 +22,7 @@ use std::{
 use actix_service::ServiceFactory;
 use actix_web::{
     App, Error, HttpResponse, Route,
-    body::BoxBody,
+    body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
@@ -45,7 +45,7 @@ use crate::{
     limits::Limits,
     metrics::HttpMetrics,
     note::{Note, Standing},
-    pieces::Pieces,
+    outgoing::Outgoing,
     version::{self, API_VERSION},
 };
 
@@ -118,6 +118,7 @@ pub(crate) struct AgentState {
     signing_key: Arc<dyn SigningKey>,
     admission: Arc<Admission>,
     deflated: DeflatedPolicies,
+    outgoing: Outgoing,
 }
 
 impl AgentApi {
@@ -142,6 +143,7 @@ impl AgentApi {
                 options,
                 admission: gate.admission(),
                 deflated: DeflatedPolicies::default(),
+                outgoing: Outgoing::default(),
             }),
             gate,
         }
@@ -324,6 +326,6 @@ impl Asked {
 }
 
 /// A successful JSON answer (agents.md 1.5).
-fn json(body: Pieces) -> HttpResponse {
+fn json(body: impl MessageBody + 'static) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(body)
 }

@@ -28,6 +28,7 @@ use crate::{
     error::{ApiError, Audience},
     limits::RouteLimits,
     version,
+    work::Turn,
 };
 
 /// The request id's header.
@@ -48,6 +49,8 @@ pub(crate) struct Call {
     /// The presented key.
     pub key: Result<ApiKey, AuthorizationError>,
     held: Option<HeldBytes>,
+    /// Given on when the call is dropped.
+    turn: Option<Turn>,
 }
 
 impl Call {
@@ -60,6 +63,7 @@ impl Call {
         let payload = request.take_payload();
         let headers = std::mem::take(request.headers_mut());
         let key = auth::api_key(&headers);
+        let turn = request.extensions_mut().remove();
         Self {
             headers,
             payload,
@@ -69,6 +73,7 @@ impl Call {
             is_tls,
             key,
             held: None,
+            turn,
         }
     }
 
@@ -140,9 +145,16 @@ impl Call {
         };
         let payload = std::mem::replace(&mut self.payload, Payload::None);
         let held = self.held.insert(held);
-        body::read(&self.headers, payload, limits, held)
-            .await
-            .map_err(|cause| ApiError::Body { what, cause })
+        let reading = body::read(&self.headers, payload, limits, held);
+        let body = match self.turn.take() {
+            None => reading.await,
+            Some(turn) => {
+                let (turn, body) = turn.without(reading).await;
+                self.turn = Some(turn);
+                body
+            }
+        };
+        body.map_err(|cause| ApiError::Body { what, cause })
     }
 }
 

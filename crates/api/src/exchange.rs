@@ -23,6 +23,7 @@ use crate::{
     metrics::Reason,
     note::{ErrorNote, Note, Standing},
     route::Route,
+    work::Turn,
 };
 
 /// One request between its head and its answer. Dropped without an answer, it counts as 499: the client went away.
@@ -86,6 +87,11 @@ impl Exchange {
     pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
         self.places = Some(self.admission.enter(self.route, self.peer, self.started)?);
         Ok(())
+    }
+
+    /// Waits until the server can work for the request.
+    pub(crate) async fn turn(&self) -> Result<Turn, Refusal> {
+        self.admission.work.turn(self.route).await
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpResponse {
@@ -206,7 +212,9 @@ impl Exchange {
     /// agents.md 1.10: limit hits of the check-in are worth a warning.
     fn error_level(&self, error: &ErrorNote, note: &Note) -> Level {
         match note.rejection {
-            Some(Reason::Rate | Reason::InFlight | Reason::Capacity) if self.route == Route::Checkin => {
+            Some(Reason::Rate | Reason::InFlight | Reason::Capacity | Reason::Busy)
+                if self.route == Route::Checkin =>
+            {
                 Level::Warn
             }
             _ => error.level,

@@ -1,5 +1,5 @@
-//! What every request of a listener passes, in this order: request id, catching of panics, soft cap, limits
-//! of what anybody may ask; and on the way back failures of an address, the request id's header, the metrics and the
+//! What every request of a listener passes, in this order: request id, soft cap, limits of what
+//! anybody may ask, a turn, catching of panics; and on the way back failures of an address, the request id's header, the metrics and the
 //! access log (agents.md 1.4).
 //!
 //! It keeps a small record of the request, never a handle on it: handlers take the headers out, which actix
@@ -14,7 +14,10 @@ use std::{
 };
 
 use actix_service::{Service, Transform, forward_ready};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::{
+    HttpMessage as _,
+    dev::{ServiceRequest, ServiceResponse},
+};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use crate::{
@@ -105,6 +108,14 @@ where
         }
         let service = Rc::clone(&self.service);
         Box::pin(async move {
+            match exchange.turn().await {
+                // For the handler, which knows when the server's part is over.
+                Ok(turn) => drop(request.extensions_mut().insert(turn)),
+                Err(refusal) => {
+                    let response = exchange.refuse(refusal);
+                    return Ok(exchange.finish(request.into_response(response)));
+                }
+            }
             // A panic ends this request, not the process: nothing that outlives the request is left half done, for
             // the state behind is the store's (transactions) or the actors' (messages).
             let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();

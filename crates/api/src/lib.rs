@@ -30,10 +30,12 @@ mod limits;
 mod log_budget;
 mod metrics;
 mod note;
+mod outgoing;
 mod pieces;
 mod probe;
 mod route;
 mod version;
+mod work;
 
 pub use admin::{AdminApi, AdminOptions, TlsAdmin};
 pub use agent::{AgentApi, AgentOptions, Identity, SigningKey, SigningKeyError};

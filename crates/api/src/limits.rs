@@ -128,6 +128,11 @@ pub(crate) enum Refusal {
     },
     /// The route carries as many requests as it may.
     InFlight,
+    /// The work that is under way and queued takes longer than the request may wait.
+    Busy {
+        /// When the queue has drained.
+        retry_after: Duration,
+    },
 }
 
 /// The state behind the limits of one listener.

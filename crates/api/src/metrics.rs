@@ -68,10 +68,11 @@ pub(crate) enum Reason {
     BodyTime,
     BodyBytes,
     Failures,
+    Busy,
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Rate,
         Self::InFlight,
         Self::Capacity,
@@ -79,6 +80,7 @@ impl Reason {
         Self::BodyTime,
         Self::BodyBytes,
         Self::Failures,
+        Self::Busy,
     ];
 }
 
@@ -92,6 +94,7 @@ impl EncodeLabelValue for Reason {
             Self::BodyTime => "body_timeout",
             Self::BodyBytes => "body_bytes_in_flight",
             Self::Failures => "failed_attempts",
+            Self::Busy => "queueing_time",
         };
         EncodeLabelValue::encode(&text, encoder)
     }

@@ -151,6 +151,47 @@ impl fmt::Debug for Surroundings {
 /// # Errors
 /// All problems, each with its place, in the order of the files and flags.
 pub fn load(sources: &Sources) -> Result<(Config, Vec<Notice>), ConfigErrors> {
+    let (config, report) = read(sources);
+    let notices = report.end()?;
+    Ok((config, notices))
+}
+
+/// A number of `inputs.0.server.limits` that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitShown {
+    /// Its key, below `inputs.0.server.limits`.
+    pub key: String,
+    /// The number, or `any`.
+    pub value: String,
+    /// A place (`file:line`, a flag), `preset`, `built in`, or `measured` where the server decides by what it can do.
+    pub origin: String,
+}
+
+/// The limits that hold, with their origins.
+///
+/// # Errors
+/// As [`load`].
+pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> {
+    let (config, report) = read(sources);
+    let shown = config
+        .server()
+        .limits
+        .origins()
+        .into_iter()
+        .map(|(key, value, origin)| {
+            let path = format!("inputs.0.server.limits.{key}");
+            let origin = match report.places.has(&path) {
+                true => report.places.of(&path).to_string(),
+                false => origin.to_owned(),
+            };
+            LimitShown { key, value, origin }
+        });
+    let shown = shown.collect();
+    report.end()?;
+    Ok(shown)
+}
+
+fn read(sources: &Sources) -> (Config, Report) {
     let schema = Schema::of::<Config>();
     let mut report = Report::default();
     let mut layers = Layers::new(&schema, &mut report);
@@ -192,8 +233,8 @@ pub fn load(sources: &Sources) -> Result<(Config, Vec<Notice>), ConfigErrors> {
         .0
         .server
         .limits
-        .apply_preset(memory_mib, &mut report.notices);
-    Ok((config, report.end()?))
+        .settle(memory_mib, &mut report.notices);
+    (config, report)
 }
 
 #[cfg(test)]

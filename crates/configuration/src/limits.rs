@@ -1,5 +1,6 @@
-//! `inputs.0.server.limits.*`: how much is served at once. One table holds each limit's built-in numbers and presets;
-//! values of 0 are filled from it, and listeners and routes are given [`Bucket::numbers`].
+//! `inputs.0.server.limits.*`: how much is served at once. One table holds the original's built-in numbers and presets;
+//! [`Limits::settle`] says which of them hold where no source sets a number, and listeners and routes are given
+//! [`Bucket::numbers`].
 
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
     paces.chain(LATER.iter().map(|name| (*name, 0)))
 }
 
-/// How much is served at once. 0 takes the value of the preset.
+/// How much is served at once. 0 leaves it to [`Limits::settle`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     max_agents: i64,
@@ -165,8 +166,8 @@ impl Default for Limits {
 
 impl Section for Limits {
     fn walk<V: Visit>(&mut self, visit: &mut V) {
-        let max_agents =
-            "Chooses the preset: 0 by memory, -1 the built-in values, else by the number of agents.";
+        let max_agents = "Above 0: takes the caps on connections and requests (`max`) of the preset for so many agents; never a rate, and no\n\
+             cap on check-ins. 0 and -1: none; the server bounds its work by what it measures.";
         visit.key(
             &key("max_agents", max_agents, Some("agents")),
             &mut self.max_agents,
@@ -182,7 +183,7 @@ impl Section for Limits {
             },
         );
         let max = "Requests in flight on one listener (deprecated). More are answered 429, connections above 1.1 times\n\
-                   this number are closed; 0: from the preset, negative: any number.";
+                   this number are closed; 0: by `max_agents`, negative: any number.";
         visit.key(
             &key("max_connections", max, Some("connections")),
             &mut self.max_connections,
@@ -221,18 +222,18 @@ pub(crate) struct Bucket {
 
 impl Section for Bucket {
     fn walk<V: Visit>(&mut self, visit: &mut V) {
-        let interval = "Time in which one token comes back; 0: from the preset, negative: no bucket.";
+        let interval = "Time in which one token comes back; 0: no bucket, or from the preset where `burst` is set; negative: no bucket.";
         visit.key(&key("interval", interval, None), &mut self.interval, &any);
-        let burst = "Tokens at most; 0: from the preset.";
+        let burst = "Tokens at most; 0: from the preset, where there is a bucket.";
         visit.key(&key("burst", burst, Some("requests")), &mut self.burst, &any);
         if self.is_pace {
             return;
         }
-        let max = "Requests in flight; 0: from the preset, negative: none is served.";
+        let max = "Requests in flight; 0: by `max_agents`, negative: none is served.";
         visit.key(&key("max", max, Some("requests")), &mut self.max, &any);
-        let body = "Largest body on the wire; 0: from the preset, negative: any.";
+        let body = "Largest body on the wire; 0: the built-in size, negative: any.";
         visit.key(&key("max_body_byte_size", body, None), &mut self.body, &any);
-        let body = "Largest body after decompression; 0: from the preset, negative: any.";
+        let body = "Largest body after decompression; 0: the built-in size, negative: any.";
         visit.key(
             &key("max_body_decompressed", body, None),
             &mut self.decompressed,
@@ -273,13 +274,20 @@ impl Bucket {
     }
 }
 
+/// How a number that limits nothing is shown.
+const ANY: &str = "any";
+
+fn origin(is_filled: bool) -> &'static str {
+    if is_filled { "preset" } else { "measured" }
+}
+
 fn fill(value: &mut i64, preset: i64) {
     if *value == 0 {
         *value = preset;
     }
 }
 
-/// The preset by fleet size, else by memory; `None`: the built-in values.
+/// The original's preset by fleet size, else by memory; `None`: its built-in values.
 fn preset(max_agents: i64, memory_mib: Option<u64>) -> Option<usize> {
     match max_agents {
         ..0 => None,
@@ -296,10 +304,14 @@ fn preset(max_agents: i64, memory_mib: Option<u64>) -> Option<usize> {
 }
 
 impl Limits {
-    /// Fills values of 0 from the preset.
-    pub(crate) fn apply_preset(&mut self, memory_mib: Option<u64>, notices: &mut Vec<Notice>) {
-        let preset = preset(self.max_agents, memory_mib);
-        let recommended = preset.and_then(|preset| RECOMMENDED_MIB.get(preset).copied());
+    /// Settles values of 0. The presets were sized for a server that serves a tenth of what this one does, so only
+    /// `max_agents` above 0 takes their caps, and never one that would refuse an enrolled agent for its number; what is
+    /// left at 0 is bounded by what the server measures. A token bucket that is set in part is completed as the original
+    /// completes it.
+    pub(crate) fn settle(&mut self, memory_mib: Option<u64>, notices: &mut Vec<Notice>) {
+        let original = preset(self.max_agents, memory_mib);
+        let sized = original.filter(|_| self.max_agents > 0);
+        let recommended = sized.and_then(|preset| RECOMMENDED_MIB.get(preset).copied());
         if let (Some(available_mib), Some(recommended_mib)) = (memory_mib, recommended)
             && available_mib < recommended_mib
         {
@@ -312,17 +324,60 @@ impl Limits {
         if self.max_header_byte_size.0 == 0 {
             self.max_header_byte_size = ByteSize(DEFAULT_HEADER);
         }
-        let connections = preset.and_then(|preset| MAX_CONNECTIONS.get(preset));
+        let connections = sized.and_then(|preset| MAX_CONNECTIONS.get(preset));
         fill(&mut self.max_connections, connections.copied().unwrap_or(0));
-        for (row, bucket) in TABLE.iter().zip(&mut self.buckets) {
-            let numbers = preset.and_then(|preset| row.presets.get(preset));
-            let (micros, burst, max) = *numbers.unwrap_or(&row.built_in);
-            fill(&mut bucket.interval.0, micros * 1_000);
-            fill(&mut bucket.burst, burst);
-            fill(&mut bucket.max, max);
+        for (place, (row, bucket)) in TABLE.iter().zip(&mut self.buckets).enumerate() {
+            let numbers = |preset: Option<usize>| preset.and_then(|preset| row.presets.get(preset));
+            if bucket.interval.0 != 0 || bucket.burst != 0 {
+                let (micros, burst, _) = *numbers(original).unwrap_or(&row.built_in);
+                fill(&mut bucket.interval.0, micros * 1_000);
+                fill(&mut bucket.burst, burst);
+            }
+            if let Some((_, _, max)) = numbers(sized)
+                && place != Limit::Checkin as usize
+            {
+                fill(&mut bucket.max, *max);
+            }
             fill(&mut bucket.body.0, row.bodies.0);
             fill(&mut bucket.decompressed.0, row.bodies.1);
         }
+    }
+
+    /// Each number with its key below `limits` and, if no source sets it, where it comes from.
+    pub(crate) fn origins(&self) -> Vec<(String, String, &'static str)> {
+        let mut rows = vec![(
+            "max_connections".to_owned(),
+            self.connections().map_or(ANY.to_owned(), |max| max.to_string()),
+            origin(self.max_connections != 0),
+        )];
+        for (row, bucket) in TABLE.iter().zip(&self.buckets) {
+            let numbers = bucket.numbers();
+            let mut add = |key: &str, value: Option<String>, from: &'static str| {
+                rows.push((
+                    format!("{}.{key}", row.name),
+                    value.unwrap_or(ANY.to_owned()),
+                    from,
+                ));
+            };
+            let interval = numbers.interval.map(|interval| format!("{interval:?}"));
+            // Half a bucket was set, and the original's numbers are the other half.
+            let rest = if interval.is_some() { "preset" } else { "measured" };
+            let burst = interval.as_ref().map(|_| numbers.burst.to_string());
+            add("interval", interval, rest);
+            add("burst", burst, rest);
+            if !row.is_pace {
+                let max = numbers.in_flight.map(|max| max.to_string());
+                add("max", max, origin(bucket.max != 0));
+                add(
+                    "max_body_byte_size",
+                    numbers.body.map(|body| body.to_string()),
+                    "built in",
+                );
+                let decompressed = numbers.decompressed.map(|body| body.to_string());
+                add("max_body_decompressed", decompressed, "built in");
+            }
+        }
+        rows
     }
 
     /// The effective numbers of a limit.

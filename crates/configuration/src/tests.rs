@@ -104,7 +104,7 @@ fn the_reference_files_are_what_the_declarations_say() {
 fn the_reference_file_loads_as_the_built_in_defaults() {
     let mut expected = Config::default();
     let limits = &mut expected.inputs.0.server.limits;
-    limits.apply_preset(Some(128), &mut Vec::new());
+    limits.settle(Some(128), &mut Vec::new());
     let yaml = committed("fleet-server.reference.yml");
     assert_eq!(given(&yaml).config(), expected);
     assert_eq!(given("").config(), expected);

@@ -1,4 +1,4 @@
-//! What the configuration decides about the domain. Defaults are those of the original (agents.md 5.3 and 9.4).
+//! What the configuration decides about the domain. Defaults are those of agents.md 5.3; nothing is paced.
 
 use std::time::Duration;
 
@@ -49,14 +49,8 @@ impl Default for Settings {
             checkin_max_poll: Duration::from_secs(3600),
             checkin_timestamp: Duration::from_secs(30),
             checkin_flush: Duration::from_secs(10),
-            policy_pace: Pace {
-                interval: Duration::from_millis(5),
-                burst: 1,
-            },
-            action_pace: Pace {
-                interval: Duration::ZERO,
-                burst: 5,
-            },
+            policy_pace: Pace::NONE,
+            action_pace: Pace::NONE,
             ignores_reported_policy: false,
             farewells: 0,
             replace_token: ReplaceTokenHashing::default(),
@@ -76,6 +70,14 @@ pub struct Pace {
     pub interval: Duration,
     /// How many may go at once after a rest.
     pub burst: u32,
+}
+
+impl Pace {
+    /// As fast as it goes.
+    pub const NONE: Self = Self {
+        interval: Duration::ZERO,
+        burst: 1,
+    };
 }
 
 /// PBKDF2 parameters of new replace tokens; stored ones keep theirs.

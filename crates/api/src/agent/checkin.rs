@@ -24,6 +24,7 @@ use crate::{
     json::{self as read, JsonError, Object},
     limits::Permit,
     note::{Note, Standing},
+    outgoing::Roomed,
     route::Route,
 };
 
@@ -185,7 +186,14 @@ async fn answer(
             compression.apply(body, accepts_gzip).await
         }
     };
-    let mut response = json(body);
+    let mut response = match &reply {
+        // Agents are told of a policy all at once; of actions, each of its own.
+        CheckinReply::Policy { .. } => {
+            let _room = state.outgoing.room(body.len()).await;
+            json(Roomed { body, _room })
+        }
+        CheckinReply::Empty | CheckinReply::Actions { .. } => json(body),
+    };
     if is_compressed {
         response
             .headers_mut()

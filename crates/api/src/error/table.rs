@@ -326,6 +326,9 @@ fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
         Refusal::InFlight => Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit")
             .after(BUSY)
             .counted(Reason::InFlight),
+        Refusal::Busy { retry_after } => Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit")
+            .after(retry_after)
+            .counted(Reason::Busy),
         Refusal::Capacity => {
             let mut row = Row::new(TOO_MANY, "MaxConnections", "Server capacity exceeded.");
             if is_agent {

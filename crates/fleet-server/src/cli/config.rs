@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use configuration::{Sources, load, reference_markdown, reference_yaml};
+use configuration::{Sources, limits_shown, load, reference_markdown, reference_yaml};
 
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
 use crate::planning;
@@ -24,9 +24,16 @@ enum ConfigCommand {
     /// Say everything that is wrong with files and flags; exits 1 if something is
     Check,
     /// Print the effective configuration, secrets redacted
-    Show,
+    Show(ShowArgs),
     /// Write the reference file, in which every key stands with default, unit and effect
     Reference(ReferenceArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ShowArgs {
+    /// Print the limits instead, each number with where it comes from
+    #[arg(long)]
+    limits: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -95,7 +102,17 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -
             }
             Ok(Exit::Success)
         }
-        ConfigCommand::Show => {
+        ConfigCommand::Show(ShowArgs { limits: true }) => {
+            for shown in limits_shown(&sources(global))? {
+                writeln!(out, "{:40} {:>12}  {}", shown.key, shown.value, shown.origin)?;
+            }
+            writeln!(
+                out,
+                "\nmeasured: not limited by a number; the server refuses what it could not begin in time"
+            )?;
+            Ok(Exit::Success)
+        }
+        ConfigCommand::Show(ShowArgs { limits: false }) => {
             let (config, _) = load(&sources(global))?;
             write!(out, "{}", config.to_yaml())?;
             Ok(Exit::Success)
@@ -204,6 +221,31 @@ mod tests {
             "{out}"
         );
         assert!(out.ends_with("the configuration is good\n"), "{out}");
+    }
+
+    #[test]
+    fn show_limits_says_where_each_number_comes_from() {
+        let (_directory, path) =
+            file("inputs.0.server.limits:\n  max_agents: 2500\n  checkin_limit.interval: 1ms\n");
+        let (exit, out) = command(&[
+            "show",
+            "--limits",
+            "-c",
+            &path,
+            "-E",
+            "inputs.0.server.limits.ack_limit.max=7",
+        ]);
+        assert_eq!(exit.unwrap(), Exit::Success);
+        let row = |key: &str| {
+            let line = out.lines().find(|line| line.starts_with(key)).unwrap();
+            line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+        };
+        assert!(row("checkin_limit.interval").ends_with("fleet.yml:3"), "{out}");
+        assert_eq!(row("checkin_limit.burst"), "500 preset");
+        assert_eq!(row("checkin_limit.max "), "any measured");
+        assert_eq!(row("enroll_limit.max "), "100 preset");
+        assert_eq!(row("enroll_limit.max_body_byte_size"), "524288 built in");
+        assert!(row("ack_limit.max ").starts_with("7 -E"), "{out}");
     }
 
     #[test]
