@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_can_not_be_names_the_remedy() {
+    fn a_directory_that_cannot_be_names_the_remedy() {
         let parent = tempfile::tempdir().unwrap();
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();

@@ -174,7 +174,7 @@ impl Prepared {
         let data = self.plan.data.clone();
         actix_rt::task::spawn_blocking(move || SqliteStore::check(&data))
             .await?
-            .map_err(|error| anyhow!("{error}\nhint: {}", error.hint()))
+            .map_err(|error| anyhow!("{}\nhint: {}", fleet::chain(&error), error.hint()))
     }
 
     /// Stops watching the certificates.
@@ -442,7 +442,7 @@ async fn open_store(data: PathBuf, metrics: StoreMetrics) -> Result<(Arc<dyn Sto
             let is_new = store.is_new();
             Ok((Arc::new(store), is_new))
         }
-        Err(error) => Err(anyhow!("{error}\nhint: {}", error.hint())),
+        Err(error) => Err(anyhow!("{}\nhint: {}", fleet::chain(&error), error.hint())),
     }
 }
 

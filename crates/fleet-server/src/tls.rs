@@ -44,7 +44,7 @@ impl TlsSets {
         let start = move || Reloader::new(settings).metrics(metrics).spawn_system();
         let handle = actix_rt::task::spawn_blocking(start)
             .await?
-            .map_err(|error| anyhow!("{error}\nhint: {}", error.hint()))?;
+            .map_err(|error| anyhow!("{}\nhint: {}", fleet::chain(&error), error.hint()))?;
         let resolver = handle.resolver();
         self.sets.push((name, handle));
         Ok(ListenerTls { resolver, handshakes })

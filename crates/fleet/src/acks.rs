@@ -177,7 +177,7 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         Effect::EndsAgent => {
             // The agent is unenrolled even if the result could not be stored: its keys must not outlive it.
             if let Err(error) = inserted {
-                log::warn!("fleet.agent.id":% = agent.id, "error.message":% = error; "result of an unenrolment not stored");
+                log::warn!("fleet.agent.id":% = agent.id, "error.message":% = store::chain(&error); "result of an unenrolment not stored");
             }
             return Ok(Applied::EndsAgent);
         }

@@ -109,9 +109,10 @@ pub async fn post(
     };
     let count = new.agents.len();
     let written = fleet.store.append_actions(vec![new]).await?;
-    let action = written.into_iter().next().ok_or_else(|| StoreError::Corrupt {
-        detail: "an appended action was not answered".to_owned(),
-    })?;
+    let action = written
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::corrupt("an appended action was not answered"))?;
     log::info!(
         "event.action" = "action-post", "fleet.action.id":% = action.action,
         "fleet.action.type" = action.kind.as_str(), "agents" = count; "action posted"

@@ -404,7 +404,7 @@ impl Waiting {
     }
 
     fn goes_on(&self, error: &FleetError) {
-        log::warn!("fleet.agent.id":% = self.agent, "error.message":% = error; "a waiting check-in continues after an error");
+        log::warn!("fleet.agent.id":% = self.agent, "error.message":% = store::chain(&error); "a waiting check-in continues after an error");
     }
 }
 

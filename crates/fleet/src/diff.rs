@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use store::{RawJson, UnhealthyReason};
+use store::{Cause, RawJson, UnhealthyReason};
 
 use crate::FleetError;
 
@@ -20,7 +20,7 @@ pub(crate) fn metadata(
         return Ok(None);
     }
     let new: Map<String, Value> = sent.read().map_err(|error| FleetError::InvalidMetadata {
-        reason: error.to_string(),
+        source: Cause::new(error),
     })?;
     let is_same = stored
         .and_then(|stored| stored.read::<Map<String, Value>>().ok())
@@ -47,7 +47,7 @@ pub(crate) fn components(
         return Ok(None);
     }
     let new: Vec<Component> = sent.read().map_err(|error| FleetError::InvalidComponents {
-        reason: error.to_string(),
+        source: Cause::new(error),
     })?;
     // What is stored may be damaged: then it is simply replaced (CHK-33).
     let old = stored.and_then(|stored| stored.read::<Vec<Component>>().ok());
@@ -70,7 +70,7 @@ pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Opti
     };
     // A list of another shape does not refuse a check-in (CHK-47).
     if let Err(error) = sent.read::<Vec<Rollback>>() {
-        log::warn!("error.message":% = error; "rollback list of a check-in ignored: {error}");
+        log::warn!("error.message":% = store::chain(&error); "rollback list of a check-in ignored");
         return None;
     }
     let old = stored

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 pub use store::Enrolled;
 use store::{
-    Agent, AgentId, Conflict, EnrollmentId, KeyId, KeyOwner, KeyPurpose, NewAgent, PolicyId, RawJson,
+    Agent, AgentId, Cause, Conflict, EnrollmentId, KeyId, KeyOwner, KeyPurpose, NewAgent, PolicyId, RawJson,
     Replacement, StoreError, Timestamp,
 };
 
@@ -273,7 +273,7 @@ fn sorted(mut tags: Vec<String>) -> Vec<String> {
 /// Writes the final id over `elastic.agent.id`, if that key is there (ENR-03); otherwise the text stays.
 fn with_id(metadata: RawJson, id: &AgentId) -> Result<RawJson, FleetError> {
     let refused = |error: serde_json::Error| FleetError::InvalidMetadata {
-        reason: error.to_string(),
+        source: Cause::new(error),
     };
     let mut object: Map<String, Value> = metadata.read().map_err(refused)?;
     let slot = object

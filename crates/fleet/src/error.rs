@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{ActionId, AgentId, PolicyId, StoreError, TokenId};
+use store::{ActionId, AgentId, Cause, PolicyId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,23 +66,23 @@ pub enum FleetError {
     #[error("{what} has more than {most} bytes")]
     TooLong { what: &'static str, most: usize },
     /// An agent's metadata is not an object, or cannot be read.
-    #[error("local metadata must be an object: {reason}")]
-    InvalidMetadata { reason: String },
+    #[error("local metadata must be an object")]
+    InvalidMetadata { source: Cause },
     /// `components` is not a list of components.
-    #[error("components must be a list of objects: {reason}")]
-    InvalidComponents {
-        /// The parser's error.
-        reason: String,
-    },
+    #[error("components must be a list of objects")]
+    InvalidComponents { source: Cause },
     /// `upgrade_details` break a rule of agents.md 5.5.
     #[error("invalid upgrade details: {reason}")]
     InvalidUpgradeDetails { reason: String },
     /// A policy that no agent could use.
     #[error("invalid policy: {reason}")]
     InvalidPolicy { reason: String },
+    /// Settings of a policy with members of the wrong type.
+    #[error("invalid policy")]
+    InvalidSettings { source: Cause },
     /// A stored policy that cannot be delivered.
-    #[error("policy {policy} cannot be delivered: {reason}")]
-    UndeliverablePolicy { policy: PolicyId, reason: String },
+    #[error("policy {policy} cannot be delivered")]
+    UndeliverablePolicy { policy: PolicyId, source: Cause },
     /// An action that agents would refuse.
     #[error("invalid action: {reason}")]
     InvalidAction { reason: String },
@@ -122,11 +122,8 @@ pub enum FleetError {
     #[error("the server is stopping")]
     ShuttingDown,
     /// The operating system has no random numbers.
-    #[error("no random numbers: {reason}")]
-    NoRandomness {
-        /// The operating system's error.
-        reason: String,
-    },
+    #[error("no random numbers")]
+    NoRandomness { source: Cause },
     /// The store's fault.
     #[error(transparent)]
     Store(#[from] StoreError),

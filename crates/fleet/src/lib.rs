@@ -59,7 +59,7 @@ pub use store::{
     Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
     AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PagePosition, PageRequest,
     PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts,
-    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason,
+    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::{
-    Conflict, NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary, RawJson, StoreError,
-    Timestamp,
+    Cause, Conflict, NewRevision, Page, PageRequest, PolicyId, PolicyRevision, PolicySummary, RawJson,
+    StoreError, Timestamp,
 };
 
 use crate::{
@@ -109,14 +109,14 @@ fn changed(current: &PolicyRevision, changes: &Map<String, Value>) -> Result<Pol
         current
             .settings
             .read()
-            .map_err(|error| FleetError::InvalidPolicy {
-                reason: error.to_string(),
+            .map_err(|error| FleetError::InvalidSettings {
+                source: Cause::new(error),
             })?;
     for (key, value) in changes {
         settings.insert(key.clone(), value.clone());
     }
-    serde_json::from_value(Value::Object(settings)).map_err(|error| FleetError::InvalidPolicy {
-        reason: error.to_string(),
+    serde_json::from_value(Value::Object(settings)).map_err(|error| FleetError::InvalidSettings {
+        source: Cause::new(error),
     })
 }
 
@@ -215,7 +215,7 @@ async fn append(
     );
     // The next check-in gets it without waiting for the feed; the monitor wakes waiting polls.
     if let Err(error) = fleet.actors.policy_monitor.revised(&stored).await {
-        log::warn!("fleet.policy.id":% = id, "error.message":% = error; "the new revision is offered only once the change feed reports it");
+        log::warn!("fleet.policy.id":% = id, "error.message":% = store::chain(&error); "the new revision is offered only once the change feed reports it");
     }
     fleet.actors.health_monitor.recount();
     Ok(stored)

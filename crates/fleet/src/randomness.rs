@@ -5,6 +5,6 @@ use crate::FleetError;
 /// Fills `bytes` from the operating system's generator.
 pub(crate) fn random(bytes: &mut [u8]) -> Result<(), FleetError> {
     getrandom::fill(bytes).map_err(|error| FleetError::NoRandomness {
-        reason: error.to_string(),
+        source: store::Cause::new(error),
     })
 }

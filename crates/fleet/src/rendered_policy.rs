@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use store::{PolicyId, PolicyRevision, Timestamp};
+use store::{Cause, PolicyId, PolicyRevision, Timestamp};
 
 use crate::FleetError;
 
@@ -25,14 +25,14 @@ impl RenderedPolicy {
     /// # Errors
     /// [`FleetError::UndeliverablePolicy`]: no agent could run it.
     pub(crate) fn render(stored: &PolicyRevision) -> Result<Arc<Self>, FleetError> {
-        let undeliverable = |reason: String| FleetError::UndeliverablePolicy {
+        let undeliverable = |source| FleetError::UndeliverablePolicy {
             policy: stored.policy.clone(),
-            reason,
+            source,
         };
         let mut policy: Map<String, Value> = stored
             .data
             .read()
-            .map_err(|error| undeliverable(format!("it is not an object ({error})")))?;
+            .map_err(|error| undeliverable(Cause::new(error)))?;
         policy.remove("secret_references");
         if let Some(Value::Array(paths)) = policy.get_mut("secret_paths") {
             // An entry without a dot crashes the agent (agents.md 6.5).
@@ -40,7 +40,7 @@ impl RenderedPolicy {
         }
         policy.insert("id".into(), stored.policy.as_str().into());
         policy.insert("revision".into(), stored.revision.into());
-        check(&policy).map_err(undeliverable)?;
+        check(&policy).map_err(|reason| undeliverable(Cause::new(reason)))?;
         for output in policy
             .get_mut("outputs")
             .and_then(Value::as_object_mut)
@@ -49,7 +49,7 @@ impl RenderedPolicy {
         {
             as_agents_know_it(output);
         }
-        let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(error.to_string()))?;
+        let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(Cause::new(error)))?;
         Ok(Arc::new(Self {
             policy: stored.policy.clone(),
             revision: stored.revision,
@@ -166,9 +166,9 @@ mod tests {
             (r#"{"outputs":{}}"#, "no outputs"),
             (r#"{"outputs":{"x":{"type":"carrier_pigeon"}}}"#, "carrier_pigeon"),
             (r#"{"outputs":{"x":{}}}"#, "no type"),
-            ("[]", "not an object"),
+            ("[]", "expected a map"),
         ] {
-            let error = RenderedPolicy::render(&stored(data)).unwrap_err().to_string();
+            let error = store::chain(&RenderedPolicy::render(&stored(data)).unwrap_err());
             assert!(error.contains(reason) && error.contains("p:1"), "{error}");
         }
     }

@@ -83,7 +83,7 @@ impl Bound {
 pub enum BindError {
     /// The host is neither an address nor a name that resolves.
     #[error(
-        "cannot listen on {address}: the host name cannot be resolved ({source}); use an address of this machine or a name it knows"
+        "cannot listen on {address}: the host name cannot be resolved; use an address of this machine or a name it knows"
     )]
     UnknownHost {
         /// `HOST:PORT` as configured.
@@ -122,7 +122,7 @@ pub enum BindError {
         address: String,
     },
     /// The operating system refuses it for another reason.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Refused {
         /// `HOST:PORT` as configured.
         address: String,

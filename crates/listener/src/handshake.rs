@@ -33,7 +33,7 @@ pub(crate) enum HandshakeError {
     Stopping,
     #[error("the client closed the connection before its ClientHello")]
     Closed,
-    #[error("{0}")]
+    #[error(transparent)]
     Failed(io::Error),
 }
 

@@ -46,7 +46,7 @@ pub(crate) enum Http2Error {
     Silent,
     #[error("the client did not answer a ping in time")]
     Dead,
-    #[error("{0}")]
+    #[error(transparent)]
     Protocol(#[from] h2::Error),
 }
 
@@ -281,7 +281,7 @@ enum SendError {
     Stalled,
     #[error("the body of the response failed: {0}")]
     Body(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Protocol(#[from] h2::Error),
 }
 

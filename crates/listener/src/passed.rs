@@ -30,7 +30,7 @@ struct Passed {
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// The socket does not listen, or has no address.
-    #[error("the socket \"{name}\" that was passed to this process cannot be used: {source}")]
+    #[error("the socket \"{name}\" that was passed to this process cannot be used")]
     Unusable {
         /// Its name.
         name: String,
@@ -187,6 +187,7 @@ mod tests {
         let connected = std::net::TcpStream::connect(listening.local_addr().unwrap()).unwrap();
         let socket = TcpListener::from(std::os::fd::OwnedFd::from(connected));
         let error = PassedSockets::default().add("agents", socket).unwrap_err();
-        assert!(error.to_string().contains("it does not listen"), "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("it does not listen"), "{source}");
     }
 }

@@ -49,7 +49,7 @@ pub struct Listening {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket could not be handed to the workers.
-    #[error("listener {name} cannot be served: {source}")]
+    #[error("listener {name} cannot be served")]
     Listener {
         /// The endpoint's name.
         name: String,
@@ -57,8 +57,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// The workers did not come up.
-    #[error("the server's workers cannot start: {0}")]
-    Workers(io::Error),
+    #[error("the server's workers cannot start")]
+    Workers(#[source] io::Error),
     /// No listener was added.
     #[error("there is nothing to listen on")]
     NoListener,

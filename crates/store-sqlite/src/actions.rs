@@ -25,9 +25,8 @@ fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<()> {
     if sequence_of(unit, &action.doc)?.is_some() {
         return Err(Conflict::IdTaken(format!("action document {}", action.doc)).into());
     }
-    let count = u32::try_from(action.agents.len()).map_err(|_| StoreError::Invalid {
-        detail: "more than 4294967295 targets".to_owned(),
-    })?;
+    let count = u32::try_from(action.agents.len())
+        .map_err(|_| StoreError::invalid("more than 4294967295 targets"))?;
     let targets = &action.agents;
     unit.prepare_cached(
         "INSERT INTO action (doc, action, kind, is_deliverable, at, expiration, start_time,
@@ -131,9 +130,10 @@ pub(super) fn pending(
 
 /// The number behind a position.
 pub(super) fn sequence(position: &Position) -> Result<i64, StoreError> {
-    position.as_str().parse().map_err(|_| StoreError::Invalid {
-        detail: "a position of another engine".to_owned(),
-    })
+    position
+        .as_str()
+        .parse()
+        .map_err(|_| StoreError::invalid("a position of another engine"))
 }
 
 /// What an ack token names, if the document still exists.

@@ -39,9 +39,8 @@ pub(super) fn page(
     // Otherwise there is nothing to walk for.
     if u64::try_from(part.offset).is_ok_and(|offset| offset < total) {
         for (id, status) in ids(&snapshot, query, &wanted, total, &part, now)? {
-            let agent = agents::by_id(&snapshot, &id)?.ok_or_else(|| StoreError::Corrupt {
-                detail: format!("agent {id} has no record"),
-            })?;
+            let agent = agents::by_id(&snapshot, &id)?
+                .ok_or_else(|| StoreError::corrupt(format!("agent {id} has no record")))?;
             items.push(StatusReport { agent, status });
         }
     }

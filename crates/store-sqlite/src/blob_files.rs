@@ -15,13 +15,13 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
-use store::{Blob, BlobStream, BlobTerms, BodyFault, Digest, Result, StoreError};
+use store::{Blob, BlobStream, BlobTerms, BodyFault, Cause, Digest, Result, StoreError};
 use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
 use super::{
     OpenError,
     connection::create_directory,
-    fault::unavailable,
+    fault::failed,
     writer::{closed, panicked},
 };
 
@@ -101,13 +101,15 @@ impl BlobFiles {
         let path = self.path(file);
         let file = self
             .run(move || {
-                let file = File::open(&path).map_err(|error| damaged(&path, &error))?;
-                let found = file.metadata().map_err(|error| damaged(&path, &error))?.len();
+                let file = File::open(&path).map_err(|error| damaged(&path, error))?;
+                let found = file.metadata().map_err(|error| damaged(&path, error))?.len();
                 match found == blob.bytes {
                     true => Ok(Arc::new(file)),
-                    false => Err(StoreError::Corrupt {
-                        detail: format!("{} has {found} bytes, not {}", path.display(), blob.bytes),
-                    }),
+                    false => Err(StoreError::corrupt(format!(
+                        "{} has {found} bytes, not {}",
+                        path.display(),
+                        blob.bytes
+                    ))),
                 }
             })
             .await?;
@@ -122,7 +124,7 @@ impl BlobFiles {
                 let read = move || {
                     let mut piece = vec![0; bytes];
                     file.read_exact_at(&mut piece, at)
-                        .map_err(|error| unavailable(format!("reading a stored body failed ({error})")))?;
+                        .map_err(|error| failed("reading a stored body failed", error))?;
                     Ok(piece)
                 };
                 let piece = files.run(read).await?;
@@ -153,7 +155,7 @@ impl BlobFiles {
     pub(super) async fn free_bytes(&self) -> Result<u64> {
         let directory = Arc::clone(&self.directory);
         self.run(move || {
-            let disk = rustix::fs::statvfs(&*directory).map_err(|error| disk_fault(&error.into()))?;
+            let disk = rustix::fs::statvfs(&*directory).map_err(|error| disk_fault(error.into()))?;
             Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
         })
         .await
@@ -187,7 +189,8 @@ struct Partial {
 impl Partial {
     fn create(directory: &Path) -> Result<Self> {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| unavailable(format!("no randomness: {error}")))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| failed("the operating system has no random numbers", error))?;
         let name = format!("{:032x}", u128::from_be_bytes(random));
         let path = directory.join(format!("{name}{PARTIAL}"));
         let file = fs::OpenOptions::new()
@@ -195,7 +198,7 @@ impl Partial {
             .create_new(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| disk_fault(&error))?;
+            .map_err(disk_fault)?;
         Ok(Self {
             file,
             name,
@@ -208,9 +211,7 @@ impl Partial {
 
     /// Gives the emptied buffer back.
     fn append(mut self, mut gathered: Vec<u8>) -> Result<(Self, Vec<u8>)> {
-        self.file
-            .write_all(&gathered)
-            .map_err(|error| disk_fault(&error))?;
+        self.file.write_all(&gathered).map_err(disk_fault)?;
         self.digest.update(&gathered);
         self.bytes += gathered.len() as u64;
         gathered.clear();
@@ -243,9 +244,9 @@ impl Partial {
         self.file
             .sync_all()
             .and_then(|()| fs::rename(&self.path, &path))
-            .map_err(|error| disk_fault(&error))?;
+            .map_err(disk_fault)?;
         self.path = path;
-        sync_directory(directory).map_err(|error| disk_fault(&error))?;
+        sync_directory(directory).map_err(disk_fault)?;
         self.is_finished = true;
         Ok(Staged {
             file: std::mem::take(&mut self.name),
@@ -292,22 +293,23 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Why the disk did not take a body.
-fn disk_fault(error: &io::Error) -> StoreError {
+fn disk_fault(error: io::Error) -> StoreError {
     use io::ErrorKind as E;
     match error.kind() {
         E::StorageFull | E::QuotaExceeded | E::FileTooLarge => StoreError::Full {
-            reason: error.to_string(),
+            source: Cause::new(error),
         },
-        _ => unavailable(format!("writing a body to the disk failed ({error})")),
+        _ => failed("writing a body to the disk failed", error),
     }
 }
 
-fn damaged(path: &Path, error: &io::Error) -> StoreError {
+fn damaged(path: &Path, error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::NotFound => StoreError::Corrupt {
             detail: format!("{} is missing", path.display()),
+            source: Some(Cause::new(error)),
         },
-        _ => unavailable(format!("reading a stored body failed ({error})")),
+        _ => failed("reading a stored body failed", error),
     }
 }
 

@@ -6,7 +6,9 @@ use std::{io, ops::Range, path::Path};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _};
-use store::{Blob, BlobId, BlobSpace, BlobStream, BlobTerms, Blobs, Conflict, Digest, Result, StoreError};
+use store::{
+    Blob, BlobId, BlobSpace, BlobStream, BlobTerms, Blobs, Cause, Conflict, Digest, Result, StoreError,
+};
 
 use super::{
     OpenError, SqliteStore,
@@ -209,10 +211,10 @@ pub(super) fn recover(
     let (mut recorded, mut leftovers) = (0, 0);
     let mut statement = connection
         .prepare("SELECT 1 FROM blob WHERE file = ?1")
-        .map_err(|error| refused(path, &error))?;
+        .map_err(|error| refused(path, error))?;
     for name in files.names().map_err(not_listed)? {
         let name = name.map_err(not_listed)?;
-        match statement.exists([&name]).map_err(|error| refused(path, &error))? {
+        match statement.exists([&name]).map_err(|error| refused(path, error))? {
             true => recorded += 1,
             false => {
                 blob_files::remove(&files.path(&name));
@@ -222,7 +224,7 @@ pub(super) fn recover(
     }
     let (blobs, bytes) = totals(connection).map_err(|failure| OpenError::Damaged {
         path: path.to_owned(),
-        detail: StoreError::from(failure).to_string(),
+        source: Cause::new(StoreError::from(failure)),
     })?;
     if leftovers > 0 {
         log::info!(leftovers; "removed {leftovers} files of bodies that were not stored to their end");

@@ -50,7 +50,7 @@ impl Condition {
     pub(super) fn failed(&self, error: &StoreError) {
         self.damaged(error);
         self.metrics.up.set(0);
-        let reason = error.to_string();
+        let reason = store::chain(error);
         if self.state().fault.replace(reason.clone()).is_none() {
             log::error!("error.message" = reason.as_str(); "the store takes no writes: {reason}; it tries again each second, reads go on");
         }
@@ -59,10 +59,10 @@ impl Condition {
     /// Keeps in mind that damage was seen.
     pub(super) fn damaged(&self, error: &StoreError) {
         if let StoreError::Corrupt { .. } = error
-            && self.state().damage.replace(error.to_string()).is_none()
+            && self.state().damage.replace(store::chain(error)).is_none()
         {
             log::error!(
-                "error.message":% = error;
+                "error.message":% = store::chain(error);
                 "{error}; stop the server and restore a backup or salvage the file with sqlite3 .recover"
             );
         }

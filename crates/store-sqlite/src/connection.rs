@@ -9,6 +9,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use store::Cause;
 
 use super::{OpenError, migration::APPLICATION_ID, ownership::beside};
 
@@ -76,7 +77,7 @@ fn create_store(path: &Path) -> Result<(), OpenError> {
         new.pragma_update(None, "application_id", APPLICATION_ID)?;
         new.close().map_err(|(_, error)| error)
     });
-    begun.map_err(|error| refused(path, &error))?;
+    begun.map_err(|error| refused(path, error))?;
     fs::File::open(&partial)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&partial, path))
@@ -94,8 +95,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         source,
     })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, &error))?;
-    set_up_writer(&connection).map_err(|error| refused(path, &error))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, error))?;
+    set_up_writer(&connection).map_err(|error| refused(path, error))?;
     Ok(connection)
 }
 
@@ -117,7 +118,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         set_up(&connection, READER_CACHE_KIB)?;
         Ok(connection)
     };
-    open().map_err(|error| refused(path, &error))
+    open().map_err(|error| refused(path, error))
 }
 
 fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
@@ -133,27 +134,31 @@ fn set_up(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
 }
 
 /// Why SQLite would not open the file.
-pub(super) fn refused(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(super) fn refused(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = PathBuf::from(path);
-    let detail = error.to_string();
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
-            OpenError::Damaged { path, detail }
+        // No code: a stored value of the wrong type.
+        None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+            OpenError::Damaged {
+                path,
+                source: Cause::new(error),
+            }
         }
-        Some(
-            ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly
-            | ErrorCode::PermissionDenied,
-        ) => OpenError::NotWritable {
+        Some(_) if is_unwritable(&error) => OpenError::NotWritable {
             path,
-            source: io::Error::other(detail),
+            source: io::Error::other(error),
         },
-        // A stored value of the wrong type.
-        None => OpenError::Damaged { path, detail },
-        Some(_) => OpenError::Refused { path, detail },
+        Some(_) => OpenError::Refused { path, source: error },
     }
+}
+
+/// Whether the file system is to blame, not the file.
+pub(super) fn is_unwritable(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DiskFull | SystemIoFailure | CannotOpen | ReadOnly | PermissionDenied)
+    )
 }
 
 /// Prepared statements kept by each connection: more than there are.

@@ -318,7 +318,7 @@ impl Engine for SqliteStore {
             self.read(|connection| Ok(connection.query_row("SELECT 1 FROM probe", [], |_| Ok(()))?));
         let readable = match tokio::time::timeout(HEALTH_WAIT, readable).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(store::chain(&error)),
             Err(_) => Some("reads take too long".to_owned()),
         };
         StoreHealth {

@@ -46,12 +46,8 @@ pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> 
         Replacement::None => add(unit, enrollment, key)?,
     }
     unit.announce(ChangeKind::Agent, agent.id.as_str())?;
-    agents::by_id(unit, &agent.id)?.ok_or_else(|| {
-        StoreError::Corrupt {
-            detail: format!("agent {} cannot be read back", agent.id),
-        }
-        .into()
-    })
+    agents::by_id(unit, &agent.id)?
+        .ok_or_else(|| StoreError::corrupt(format!("agent {} cannot be read back", agent.id)).into())
 }
 
 fn add(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {

@@ -1,10 +1,10 @@
 //! From SQLite's error codes to causes a caller can act on. The one place where this is decided.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use rusqlite::ErrorCode;
 
-use store::{Conflict, StoreError};
+use store::{Cause, Conflict, StoreError};
 
 /// What stopped a piece of work: a decision of ours, or SQLite.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Store(error) => error,
-            Failure::Sqlite(error) => describe(&error),
+            Failure::Sqlite(error) => describe(error),
         }
     }
 }
@@ -55,40 +55,52 @@ impl Failure {
     }
 }
 
-/// Later, when this reason may be gone.
+/// The store does not take the request now, by our own decision.
 pub(super) fn unavailable(reason: impl Into<String>) -> StoreError {
     StoreError::Unavailable {
         reason: reason.into(),
         retry_after: RETRY_AFTER,
+        source: None,
+    }
+}
+
+/// The store does not take the request now, because of this error.
+pub(super) fn failed(reason: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::Unavailable {
+        reason: reason.to_owned(),
+        retry_after: RETRY_AFTER,
+        source: Some(Cause::new(error)),
     }
 }
 
 /// The cause behind an SQLite error.
-pub(super) fn describe(error: &rusqlite::Error) -> StoreError {
-    let detail = error.to_string();
-    let Some(code) = error.sqlite_error_code() else {
+pub(super) fn describe(error: rusqlite::Error) -> StoreError {
+    let (code, extended) = (error.sqlite_error_code(), error.sqlite_extended_error_code());
+    let corrupt = |source| StoreError::Corrupt {
+        detail: "stored data cannot be read".to_owned(),
+        source: Some(Cause::new(source)),
+    };
+    let invalid = |source| StoreError::Invalid {
+        detail: "SQLite refuses it".to_owned(),
+        source: Some(Cause::new(source)),
+    };
+    let Some(code) = code else {
         // No code: rusqlite could not turn a stored value into the type that was stored.
         return match error {
-            rusqlite::Error::ToSqlConversionFailure(_) => StoreError::Invalid { detail },
-            _ => StoreError::Corrupt { detail },
+            error @ rusqlite::Error::ToSqlConversionFailure(_) => invalid(error),
+            error => corrupt(error),
         };
     };
     match code {
-        ErrorCode::DiskFull => unavailable("the disk is full"),
+        ErrorCode::DiskFull => failed("the disk is full", error),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            unavailable("another program holds the store's file locked")
+            failed("another program holds the store's file locked", error)
         }
-        ErrorCode::SystemIoFailure if error.sqlite_extended_error_code() == Some(IOERR_CORRUPTFS) => {
-            StoreError::Corrupt { detail }
-        }
-        ErrorCode::SystemIoFailure => unavailable(format!("reading or writing the disk failed ({detail})")),
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => {
-            StoreError::Corrupt { detail }
-        }
-        ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
-            StoreError::Invalid { detail }
-        }
-        _ => unavailable(detail),
+        ErrorCode::SystemIoFailure if extended == Some(IOERR_CORRUPTFS) => corrupt(error),
+        ErrorCode::SystemIoFailure => failed("reading or writing the disk failed", error),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => corrupt(error),
+        ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => invalid(error),
+        _ => failed("SQLite failed", error),
     }
 }
 

@@ -86,9 +86,10 @@ pub(super) async fn follow(
     wait: Duration,
 ) -> Result<Changes> {
     let deadline = Instant::now() + wait.min(LONGEST_WAIT);
-    let mut after = after.as_str().parse().map_err(|_| StoreError::Invalid {
-        detail: "a cursor of another engine".to_owned(),
-    })?;
+    let mut after = after
+        .as_str()
+        .parse()
+        .map_err(|_| StoreError::invalid("a cursor of another engine"))?;
     loop {
         // Seen before the read, so that a commit between the read and the wait wakes at once (M3).
         let seen = *committed.borrow_and_update();

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use store::{ApiKey, Result};
 use subtle::ConstantTimeEq as _;
 
-use super::fault::unavailable;
+use super::fault::failed;
 
 /// Salted hash of a key's secret half.
 pub(crate) struct KeyHash {
@@ -21,7 +21,8 @@ impl KeyHash {
     /// A fresh one.
     pub(crate) fn of(key: &ApiKey) -> Result<Self> {
         let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| unavailable(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut salt)
+            .map_err(|error| failed("the operating system has no random numbers", error))?;
         let digest = digest(key, &salt);
         Ok(Self { salt, digest })
     }

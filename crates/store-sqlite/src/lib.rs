@@ -48,7 +48,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use store::{Result, StoreMetrics};
+use store::{Cause, Result, StoreError, StoreMetrics};
 use tokio::sync::watch;
 
 pub use lock::holder_of;
@@ -132,7 +132,7 @@ impl SqliteStore {
         migration::migrate(&mut writing, &path, migration::MIGRATIONS)?;
         let last = feed::last(&writing).map_err(|failure| OpenError::Damaged {
             path: path.clone(),
-            detail: store::StoreError::from(failure).to_string(),
+            source: Cause::new(StoreError::from(failure)),
         })?;
         let blob_files = BlobFiles::open(&options.directory)?;
         let (blobs, blob_bytes) = blobs::recover(&writing, &blob_files, &path)?;

@@ -9,10 +9,11 @@ use std::{
 };
 
 use rusqlite::{Connection, TransactionBehavior, backup::Backup};
+use store::Cause;
 
 use super::{
     OpenError,
-    connection::{create_private, refused},
+    connection::{create_private, is_unwritable, refused},
     ownership::{beside, expect_database},
 };
 
@@ -38,12 +39,12 @@ pub(super) fn migrate(
         put_copy_aside(connection, path, ours)?;
     }
     for (migration, to) in migrations.iter().zip(1_i64..).skip(done) {
-        step(connection, migration, to).map_err(|error| match refused(path, &error) {
-            full @ OpenError::NotWritable { .. } => full,
-            _ => OpenError::Migration {
+        step(connection, migration, to).map_err(|source| match is_unwritable(&source) {
+            true => refused(path, source),
+            false => OpenError::Migration {
                 path: path.to_owned(),
                 to,
-                detail: error.to_string(),
+                source,
             },
         })?;
         log::info!(path:% = path.display(), version = to; "store is at version {to}");
@@ -69,7 +70,7 @@ fn newest(migrations: &[Migration]) -> i64 {
 }
 
 fn examine(connection: &Connection, path: &Path, migrations: &[Migration]) -> Result<Found, OpenError> {
-    let fails = |error: rusqlite::Error| refused(path, &error);
+    let fails = |error: rusqlite::Error| refused(path, error);
     let ours = newest(migrations);
     let owner: i64 = pragma(connection, "application_id").map_err(fails)?;
     let file: i64 = pragma(connection, "user_version").map_err(fails)?;
@@ -94,7 +95,7 @@ fn examine(connection: &Connection, path: &Path, migrations: &[Migration]) -> Re
     }
     let done = usize::try_from(file).map_err(|_| OpenError::Damaged {
         path: path.to_owned(),
-        detail: format!("its version is {file}"),
+        source: Cause::new(format!("its version is {file}")),
     })?;
     Ok(Found { done, is_new })
 }
@@ -141,7 +142,7 @@ fn put_copy_aside(connection: &Connection, path: &Path, to: i64) -> Result<PathB
         return Err(fails(error));
     }
     create_private(&partial).map_err(fails)?;
-    copy(connection, &partial).map_err(|error| refused(&kept, &error))?;
+    copy(connection, &partial).map_err(|error| refused(&kept, error))?;
     fs::File::open(&partial)
         .and_then(|file| file.sync_all())
         .map_err(fails)?;

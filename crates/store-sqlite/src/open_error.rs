@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use store::Cause;
+
 /// The store was not opened; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,7 +17,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// The directory or a file in it cannot be made, read or written.
-    #[error("cannot write to {}: {source}", path.display())]
+    #[error("cannot write to {}", path.display())]
     NotWritable { path: PathBuf, source: io::Error },
     /// A later version of the program wrote the file.
     #[error("{} has version {file}, but this program reads at most version {ours}", path.display())]
@@ -35,22 +37,22 @@ pub enum OpenError {
     #[error("{} is empty: it held a store that is gone", path.display())]
     Empty { path: PathBuf },
     /// The file cannot be read as a database.
-    #[error("{} is damaged: {detail}", path.display())]
-    Damaged { path: PathBuf, detail: String },
+    #[error("{} is damaged", path.display())]
+    Damaged { path: PathBuf, source: Cause },
     /// A migration failed and was undone.
-    #[error("{} could not be brought to version {to}: {detail}", path.display())]
+    #[error("{} could not be brought to version {to}", path.display())]
     Migration {
         path: PathBuf,
         /// The version that failed.
         to: i64,
-        detail: String,
+        source: rusqlite::Error,
     },
     /// SQLite refused to work with the file for another reason (out of memory, locked by a foreign tool, …).
-    #[error("cannot open {}: {detail}", path.display())]
-    Refused { path: PathBuf, detail: String },
+    #[error("cannot open {}", path.display())]
+    Refused { path: PathBuf, source: rusqlite::Error },
     /// The system gave no thread.
-    #[error("cannot start a thread for the store: {0}")]
-    NoThread(io::Error),
+    #[error("cannot start a thread for the store")]
+    NoThread(#[source] io::Error),
 }
 
 impl OpenError {

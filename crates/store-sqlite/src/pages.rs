@@ -1,7 +1,7 @@
 //! Pages of a list in SQLite's terms: an offset, or the sort values of the last item as a JSON array.
 
 use serde::{Serialize, de::DeserializeOwned};
-use store::{Page, PageRequest, PageStart, StoreError, Total};
+use store::{Cause, Page, PageRequest, PageStart, StoreError, Total};
 
 /// Items to skip, or the sort values behind which the page begins.
 pub(super) fn start<K: DeserializeOwned>(page: &PageRequest) -> Result<(i64, Option<K>), StoreError> {
@@ -27,7 +27,8 @@ pub(super) fn page<T, K: Serialize>(
     Ok(Page {
         next: next
             .map_err(|error| StoreError::Corrupt {
-                detail: format!("sort values cannot be written: {error}"),
+                detail: "sort values cannot be written as JSON".to_owned(),
+                source: Some(Cause::new(error)),
             })?
             .map(Into::into),
         items,
@@ -37,7 +38,5 @@ pub(super) fn page<T, K: Serialize>(
 
 /// A position that is not of this list.
 pub(super) fn foreign() -> StoreError {
-    StoreError::Invalid {
-        detail: "the position is not one of this list, filtered and sorted as it is".to_owned(),
-    }
+    StoreError::invalid("the position does not belong to this list, with this filter and order")
 }

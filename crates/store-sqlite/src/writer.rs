@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     condition::Condition,
-    fault::{Failure, Outcome, RETRY_AFTER, describe, unavailable},
+    fault::{Failure, Outcome, describe, unavailable},
     feed::{self, Heads},
     unit::Unit,
 };
@@ -73,10 +73,7 @@ impl Queue {
         sender.try_send(job).map_err(|error| {
             self.metrics.queue_length.dec();
             match error {
-                TrySendError::Full(_) => StoreError::Unavailable {
-                    reason: "too many writes are waiting".to_owned(),
-                    retry_after: RETRY_AFTER,
-                },
+                TrySendError::Full(_) => unavailable("too many writes are waiting"),
                 TrySendError::Disconnected(_) => closed(),
             }
         })
@@ -140,10 +137,10 @@ impl Writer {
         };
         let committed = self
             .fill(&mut group, first, started)
-            .and_then(|()| self.execute("COMMIT"));
-        let refusal = committed.err().map(|error| {
+            .and_then(|()| Ok(self.execute("COMMIT")?));
+        let refusal = committed.err().map(|failure| {
             self.undo();
-            describe(&error)
+            StoreError::from(failure)
         });
         match &refusal {
             None => {
@@ -163,7 +160,7 @@ impl Writer {
     }
 
     /// Begins, runs what is queued up to the bounds, trims the feed. An error means that the group is lost.
-    fn fill(&mut self, group: &mut Group, first: Box<dyn Job>, started: Instant) -> rusqlite::Result<()> {
+    fn fill(&mut self, group: &mut Group, first: Box<dyn Job>, started: Instant) -> Outcome<()> {
         group.jobs.push(first);
         self.execute("BEGIN IMMEDIATE")?;
         let mut announced = 0;
@@ -196,26 +193,29 @@ impl Writer {
         }
         match group.heads.newest() {
             0 => Ok(()),
-            last => feed::trim(&self.connection, last - self.kept_changes, announced),
+            last => Ok(feed::trim(&self.connection, last - self.kept_changes, announced)?),
         }
     }
 
     /// Runs one piece of work in a transaction that is empty or holds others' work; answers whether it is part
     /// of the transaction now.
-    fn run_one(&self, unit: &Unit<'_>, job: &mut dyn Job, is_empty: bool) -> rusqlite::Result<bool> {
+    fn run_one(&self, unit: &Unit<'_>, job: &mut dyn Job, is_empty: bool) -> Outcome<bool> {
         if !is_empty {
             self.execute("SAVEPOINT job")?;
         }
         match job.run(unit) {
             Verdict::Done if is_empty => return Ok(true),
-            Verdict::Done => return self.execute("RELEASE job").map(|()| true),
+            Verdict::Done => {
+                self.execute("RELEASE job")?;
+                return Ok(true);
+            }
             Verdict::Refused => {}
             // A damaged page concerns this piece of work; its neighbours go on if the transaction still stands.
             Verdict::Damaged(error) if !self.connection.is_autocommit() => {
-                self.condition.damaged(&describe(&error));
+                self.condition.damaged(&error);
             }
             // SQLite may have undone the whole transaction; going on would commit half a group.
-            Verdict::Damaged(error) | Verdict::Fault(error) => return Err(error),
+            Verdict::Damaged(error) | Verdict::Fault(error) => return Err(error.into()),
         }
         unit.forget();
         if is_empty {
@@ -244,7 +244,7 @@ impl Writer {
             .execute("UPDATE probe SET attempts = attempts + 1", [])
             .map(|_| self.condition.recovered());
         if let Err(error) = written {
-            self.condition.failed(&describe(&error));
+            self.condition.failed(&describe(error));
         }
     }
 
@@ -273,9 +273,9 @@ pub(super) enum Verdict {
     /// Refused by a rule; its savepoint is undone.
     Refused,
     /// It met stored data that cannot be read.
-    Damaged(rusqlite::Error),
+    Damaged(StoreError),
     /// The engine failed; the group is lost.
-    Fault(rusqlite::Error),
+    Fault(StoreError),
 }
 
 /// How much a piece of work is.
@@ -323,11 +323,11 @@ impl<T: Send, W: FnOnce(&Unit<'_>) -> Outcome<T> + Send> Job for Work<T, W> {
         let (outcome, verdict) = match catch_unwind(AssertUnwindSafe(|| work(unit))) {
             Ok(Ok(value)) => (Ok(value), Verdict::Done),
             Ok(Err(Failure::Store(error))) => (Err(error), Verdict::Refused),
-            Ok(Err(Failure::Sqlite(error))) => match describe(&error) {
+            Ok(Err(Failure::Sqlite(error))) => match describe(error) {
                 // The value was refused, the engine is well.
                 invalid @ StoreError::Invalid { .. } => (Err(invalid), Verdict::Refused),
-                corrupt @ StoreError::Corrupt { .. } => (Err(corrupt), Verdict::Damaged(error)),
-                other => (Err(other), Verdict::Fault(error)),
+                corrupt @ StoreError::Corrupt { .. } => (Err(corrupt.clone()), Verdict::Damaged(corrupt)),
+                other => (Err(other.clone()), Verdict::Fault(other)),
             },
             Err(_) => (Err(panicked()), Verdict::Refused),
         };

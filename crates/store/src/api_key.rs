@@ -97,8 +97,9 @@ impl ApiKey {
         getrandom::fill(&mut id)
             .and_then(|()| getrandom::fill(secret.as_mut_slice()))
             .map_err(|error| StoreError::Unavailable {
-                reason: format!("no random numbers: {error}"),
+                reason: "the operating system has no random numbers".to_owned(),
                 retry_after: std::time::Duration::from_secs(1),
+                source: Some(crate::Cause::new(error)),
             })?;
         Ok(Self {
             id: URL_SAFE_NO_PAD.encode(id).into(),

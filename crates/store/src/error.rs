@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AgentId, BodyFault, EnrollmentId, PolicyId, TokenId};
+use crate::{AgentId, BodyFault, Cause, EnrollmentId, PolicyId, TokenId};
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,16 +20,20 @@ pub enum StoreError {
     Conflict(#[from] Conflict),
     /// The engine is down, full or overloaded; nothing was written.
     #[error("the store is unavailable: {reason}")]
-    Unavailable { reason: String, retry_after: Duration },
+    Unavailable {
+        reason: String,
+        retry_after: Duration,
+        source: Option<Cause>,
+    },
     /// The disk has no room for a body; smaller writes may still go on.
-    #[error("there is no room for the body: {reason}")]
-    Full { reason: String },
+    #[error("there is no room for the body")]
+    Full { source: Cause },
     /// A body that is not what it has to be.
     #[error(transparent)]
     Body(#[from] BodyFault),
     /// Stored data cannot be read.
     #[error("the store is damaged: {detail}")]
-    Corrupt { detail: String },
+    Corrupt { detail: String, source: Option<Cause> },
     /// A reader of the change feed fell behind what is kept (O23): it reads everything again and goes on from
     /// [`crate::Feed::last_change`], taken before that.
     #[error("older changes of {kind} are no longer kept")]
@@ -39,7 +43,23 @@ pub enum StoreError {
     Unsupported { what: &'static str },
     /// The caller passed a value that the store cannot hold.
     #[error("invalid value for the store: {detail}")]
-    Invalid { detail: String },
+    Invalid { detail: String, source: Option<Cause> },
+}
+
+impl StoreError {
+    /// Data that contradict each other, seen by our own check.
+    #[must_use]
+    pub fn corrupt(detail: impl Into<String>) -> Self {
+        let (detail, source) = (detail.into(), None);
+        Self::Corrupt { detail, source }
+    }
+
+    /// A value that the store cannot hold, refused by our own check.
+    #[must_use]
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        let (detail, source) = (detail.into(), None);
+        Self::Invalid { detail, source }
+    }
 }
 
 /// Why a compare-and-set or a unique key refused a change.

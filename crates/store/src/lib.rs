@@ -15,6 +15,7 @@ mod agent;
 mod agents;
 mod api_key;
 mod blobs;
+mod cause;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod digest;
@@ -45,6 +46,7 @@ pub use agent::{
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
 pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
+pub use cause::{Cause, chain};
 pub use digest::{Digest, NotADigest};
 pub use engine::{Engine, EngineClass};
 pub use error::{Conflict, StoreError};

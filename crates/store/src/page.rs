@@ -47,12 +47,10 @@ impl PageRequest {
         if ends <= Self::WINDOW.into() {
             return Ok(());
         }
-        Err(StoreError::Invalid {
-            detail: format!(
-                "a page cannot reach beyond item {}: continue from the previous page's position",
-                Self::WINDOW
-            ),
-        })
+        Err(StoreError::invalid(format!(
+            "a page cannot reach beyond item {}: continue from the previous page's position",
+            Self::WINDOW
+        )))
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod admin_client;
 mod certificate_authority;
+mod eventually;
 pub mod http2_frames;
 mod http_client;
 mod http_message;
@@ -40,6 +41,7 @@ use std::time::Duration;
 pub use self::{
     admin_client::AdminClient,
     certificate_authority::{CertificateAuthority, KeyKind, Leaf, LeafOrder},
+    eventually::eventually,
     http_client::{Connection, HttpClient},
     http_message::{Request, Response},
     idle_fleet::{Delivery, FleetOrder, FleetProgress, IdleFleet},

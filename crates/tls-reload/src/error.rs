@@ -426,7 +426,7 @@ pub enum StartError {
     #[error("no actix system runs on this thread")]
     NoSystem,
     /// The thread for the own system did not come up.
-    #[error("the reloader's thread cannot be started: {0}")]
+    #[error("the reloader's thread cannot be started")]
     Thread(#[from] io::Error),
 }
 

@@ -105,7 +105,7 @@ fn answer(outcomes: Vec<AckOutcome>, request_id: &str) -> Result<HttpResponse, A
 fn item(outcome: AckOutcome, request_id: &str) -> (StatusCode, Cow<'static, str>) {
     if let AckOutcome::Failed(error) = &outcome {
         log::warn!(
-            "http.request.id" = request_id, "error.message" = error.to_string();
+            "http.request.id" = request_id, "error.message" = fleet::chain(error);
             "An acknowledgement was not stored: the agent sends it again"
         );
     }

@@ -135,7 +135,7 @@ const BUSY: Duration = Duration::from_secs(1);
 pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
     let is_agent = audience == Audience::Agent;
     match cause {
-        ApiError::Fleet(error) => fleet_row(error, audience).detailed(error.to_string()),
+        ApiError::Fleet(error) => fleet_row(error, audience).detailed(fleet::chain(error)),
         ApiError::Authorization(error) => authorization_row(error),
         ApiError::UserAgent(UserAgentError::Invalid) => Row::new(
             StatusCode::BAD_REQUEST,
@@ -413,8 +413,9 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         | FleetError::InvalidComponents { .. }
         | FleetError::InvalidUpgradeDetails { .. }
         | FleetError::InvalidPolicy { .. }
-        | FleetError::InvalidAction { .. } => Row::bad_request(error),
-        FleetError::UndeliverablePolicy { .. } if operator => Row::bad_request(error),
+        | FleetError::InvalidSettings { .. }
+        | FleetError::InvalidAction { .. } => Row::bad_request(fleet::chain(error)),
+        FleetError::UndeliverablePolicy { .. } if operator => Row::bad_request(fleet::chain(error)),
         FleetError::UndeliverablePolicy { .. } => Row::unavailable(POLICY_FAULT),
         FleetError::UnknownPolicy { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::UnknownToken { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
@@ -459,7 +460,7 @@ fn store_row(error: &StoreError) -> Row {
         .at(Level::Error),
         StoreError::Body(fault) => Row::bad_request(fault),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
-        StoreError::Invalid { .. } => Row::bad_request(error),
+        StoreError::Invalid { .. } => Row::bad_request(fleet::chain(error)),
         StoreError::Unsupported { .. } => Row::new(S::NOT_IMPLEMENTED, "NotImplemented", error.to_string()),
         // Readers of the change feed look after it themselves; no request meets it.
         StoreError::Trimmed { .. } => internal_row(),

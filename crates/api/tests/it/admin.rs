@@ -266,7 +266,7 @@ async fn agents_are_listed_filtered_and_counted() {
             "reach the first 10000 items: beyond, give searchAfter",
         ),
         ("page=2&searchAfter=x", "page or searchAfter"),
-        ("searchAfter=x", "the position is not one of this list"),
+        ("searchAfter=x", "the position does not belong to this list"),
     ] {
         let answer = face
             .send(house.admin(Method::GET, &format!("/api/fleet/agents?{query}")))

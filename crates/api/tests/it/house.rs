@@ -304,7 +304,7 @@ pub(crate) fn stranger() -> String {
     ApiKey::generate().unwrap().to_token()
 }
 
-/// Yields until `done`; the event, not the clock, ends it.
+/// Polls `done` until it holds, within [`LIMIT`]: for counts that announce no change.
 pub(crate) async fn until(mut done: impl FnMut() -> bool) {
     let wait = async {
         while !done() {

@@ -290,7 +290,7 @@ fn t20_durations_and_ranges_of_the_reload() {
 }
 
 #[test]
-fn tls_words_that_can_not_be_served() {
+fn tls_words_that_cannot_be_served() {
     insta::assert_snapshot!(
         given(
             "inputs.0.server.ssl:\n  certificate: /c\n  supported_protocols: [TLSv1.1, TLSv1.2]\n  \

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use test_support::{HttpClient, LIMIT, Request};
+use test_support::{HttpClient, LIMIT, Request, eventually};
 
 use crate::agents::Scene;
 
@@ -14,20 +14,15 @@ async fn scrape(http: &HttpClient) -> String {
 
 /// `name` is a whole series, or a family, whose first series counts.
 pub(crate) async fn until_metric(http: &HttpClient, name: &str, value: f64) {
-    let started = Instant::now();
-    loop {
+    eventually(&format!("{name} is {value}"), async || {
         let text = scrape(http).await;
         let line = text
             .lines()
             .filter(|line| !line.starts_with('#'))
             .find(|line| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']));
-        let shown = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        if shown == Some(value) {
-            return;
-        }
-        assert!(started.elapsed() < LIMIT, "{name} is {shown:?}, not {value}");
-        actix_rt::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()) == Some(value)
+    })
+    .await;
 }
 
 /// The same command, on a terminal of its own and into a pipe.

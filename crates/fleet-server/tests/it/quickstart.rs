@@ -2,22 +2,17 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
-use test_support::{CertificateAuthority, HttpClient, Request, server_command};
+use test_support::{CertificateAuthority, HttpClient, Request, eventually, server_command};
 
 use crate::agents::Scene;
 
 #[actix_rt::test]
 async fn prints_and_writes_what_a_new_user_needs() {
     let scene = Scene::start();
-    let started = std::time::Instant::now();
-    while !scene.server.stdout().contains("Stop with Ctrl-C") {
-        assert!(
-            started.elapsed() < test_support::LIMIT,
-            "no help: {}",
-            scene.server.stdout()
-        );
-        actix_rt::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    eventually("the help is printed", async || {
+        scene.server.stdout().contains("Stop with Ctrl-C")
+    })
+    .await;
     let out = scene.server.stdout();
     let facts = &scene.facts;
     for shown in [
@@ -163,7 +158,7 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
-fn a_data_directory_that_can_not_be_is_named_with_the_remedy() {
+fn a_data_directory_that_cannot_be_is_named_with_the_remedy() {
     let command = server_command!();
     fs::write(command.path().join("data"), "a file").unwrap();
     let file = command.path().join("data");

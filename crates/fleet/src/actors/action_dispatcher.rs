@@ -151,7 +151,7 @@ async fn tell_targets(
             Ok(targets) => actor.send(Appended(targets)).await?,
             // Its agents find it at their next check-in.
             Err(error) => {
-                log::warn!("error.message":% = error; "targets of action document {doc} not read: {error}")
+                log::warn!("error.message":% = store::chain(&error); "targets of action document {doc} not read")
             }
         }
     }

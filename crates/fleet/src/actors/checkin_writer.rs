@@ -343,11 +343,12 @@ impl CheckinWriter {
                 self.show();
                 let kept = self.records.len();
                 if self.is_stopping {
-                    log::error!("error.message":% = error; "{kept} check-ins are lost, the agents repeat them");
+                    log::error!("error.message":% = store::chain(&error); "{kept} check-ins are lost, the agents repeat them");
                     self.end(ctx);
                 } else {
-                    log::error!("error.message":% = error; "{kept} check-ins not written yet, kept for the next try");
-                    self.faults.fault(format!("check-ins are not written: {error}"));
+                    log::error!("error.message":% = store::chain(&error); "{kept} check-ins not written yet, kept for the next try");
+                    self.faults
+                        .fault(format!("check-ins are not written: {}", store::chain(&error)));
                 }
             }
         }

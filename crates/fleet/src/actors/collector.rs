@@ -90,7 +90,7 @@ impl Collector {
             }
             Err(error) => {
                 let every = self.every;
-                log::warn!("error.message":% = error; "expired actions not removed, next try in {every:?}");
+                log::warn!("error.message":% = store::chain(&error); "expired actions not removed, next try in {every:?}");
             }
         }
     }

@@ -42,9 +42,12 @@ impl Feed {
                 news
             }
             Err(error) => {
-                log::error!("error.message":% = error; "the change feed of {} cannot be read, next try in {RETRY:?}", self.kind);
-                self.faults
-                    .fault(format!("changes of {} are not noticed: {error}", self.kind));
+                log::error!("error.message":% = store::chain(&error); "the change feed of {} cannot be read, next try in {RETRY:?}", self.kind);
+                self.faults.fault(format!(
+                    "changes of {} are not noticed: {}",
+                    self.kind,
+                    store::chain(&error)
+                ));
                 tokio::time::sleep(RETRY).await;
                 News::Changes(Vec::new())
             }
@@ -62,7 +65,7 @@ impl Feed {
                 Ok(News::Changes(changes.ids))
             }
             Err(error @ StoreError::Trimmed { .. }) => {
-                log::warn!("error.message":% = error; "{error}: everything is read again");
+                log::warn!("error.message":% = store::chain(&error); "{error}: everything is read again");
                 self.after = None;
                 Ok(News::Changes(Vec::new()))
             }

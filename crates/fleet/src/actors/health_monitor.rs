@@ -227,7 +227,7 @@ impl HealthMonitor {
         let store = Arc::clone(&self.store);
         let count = async move {
             if let Err(error) = gauges.count(&*store).await {
-                log::warn!("error.message":% = error; "agents not counted");
+                log::warn!("error.message":% = store::chain(&error); "agents not counted");
             }
             gauges
         };

@@ -272,7 +272,7 @@ impl PolicyMonitor {
         if let Err(fault) = &outcome {
             log::error!(
                 "event.action" = "policy-render", "fleet.policy.id":% = policy,
-                "fleet.revision_idx" = version.revision, "error.message":% = fault;
+                "fleet.revision_idx" = version.revision, "error.message":% = store::chain(&fault);
                 "{fault}; its last good revision stays in use"
             );
         }
@@ -364,7 +364,7 @@ impl Follower {
             match self.store.policy(policy).await {
                 Ok(stored) => return stored.as_ref().map(Version::of),
                 Err(error) => {
-                    log::error!("fleet.policy.id":% = policy, "error.message":% = error; "policy change not read yet");
+                    log::error!("fleet.policy.id":% = policy, "error.message":% = store::chain(&error); "policy change not read yet");
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -240,7 +240,7 @@ pub(crate) fn shown(reply: &CheckinReply) -> Value {
     }
 }
 
-/// Waits until `is_so`.
+/// Polls `is_so` until it holds, within [`LIMIT`]: for states of the store and the actors that announce nothing.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let until = std::time::Instant::now() + LIMIT;
     while !is_so().await {

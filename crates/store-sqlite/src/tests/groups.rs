@@ -163,7 +163,10 @@ async fn a_full_queue_refuses_at_once_and_reads_go_on() {
         .collect();
     until_queued(&store, 2).await;
     let refused = store.enroll(enrollment("late", "p")).await.unwrap_err();
-    let StoreError::Unavailable { reason, retry_after } = &refused else {
+    let StoreError::Unavailable {
+        reason, retry_after, ..
+    } = &refused
+    else {
         panic!("{refused}")
     };
     assert!(reason.contains("too many writes"), "{reason}");

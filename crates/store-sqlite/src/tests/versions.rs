@@ -272,7 +272,7 @@ fn a_database_of_something_else_is_left_alone() {
 fn every_refusal_is_one_sentence_with_a_remedy() {
     let path = std::path::PathBuf::from("data/fleet.db");
     let io = || std::io::Error::other("no space");
-    let detail = "why".to_owned();
+    let why = || rusqlite::Error::InvalidQuery;
     let errors = [
         OpenError::InUse {
             directory: "data".into(),
@@ -294,14 +294,14 @@ fn every_refusal_is_one_sentence_with_a_remedy() {
         OpenError::Foreign { path: path.clone() },
         OpenError::Damaged {
             path: path.clone(),
-            detail: detail.clone(),
+            source: store::Cause::new("why"),
         },
         OpenError::Migration {
             path: path.clone(),
             to: 2,
-            detail: detail.clone(),
+            source: why(),
         },
-        OpenError::Refused { path, detail },
+        OpenError::Refused { path, source: why() },
     ];
     let seen = Mutex::new(std::collections::HashSet::new());
     for error in errors {
