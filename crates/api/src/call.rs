@@ -193,7 +193,7 @@ pub(crate) fn not_allowed(allowed: &'static str) -> Route {
     })
 }
 
-/// A path that leads nowhere.
+/// A path without a route: 404.
 pub(crate) async fn not_found(request: HttpRequest) -> HttpResponse {
     ApiError::NotFound {
         what: "path",

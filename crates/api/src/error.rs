@@ -1,4 +1,4 @@
-//! The one table from a cause to what a client is told: status, name, message, log level (agents.md 1.12).
+//! The one table from a cause to the answer: status, name, message, log level (agents.md 1.12).
 //!
 //! Both APIs use it. Agents get the original's error names; operators get Kibana's form, in which `error` is
 //! the status's own name. Causes inside the server are logged and never shown: the client gets a general
@@ -31,7 +31,7 @@ use crate::{
 /// Why a request got no success.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The domain said no.
+    /// The domain refused the request.
     Fleet(FleetError),
     /// No usable key was presented.
     Authorization(AuthorizationError),
@@ -75,7 +75,7 @@ impl From<FleetError> for ApiError {
     }
 }
 
-/// Whose form an error takes.
+/// Whom an error is written for, which decides its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     Agent,

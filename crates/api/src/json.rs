@@ -62,7 +62,7 @@ pub(crate) async fn decode<T: Send + 'static>(
         })
 }
 
-/// Runs work over so many bytes: in place if they are few, otherwise where an event loop does not wait for it.
+/// Runs work over `bytes` bytes: in place if they are few, otherwise on a blocking thread.
 pub(crate) async fn off_the_loop_if_large<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -80,7 +80,7 @@ fn read_text<T>(body: &[u8], read: fn(&str) -> Result<T, JsonError>) -> Result<T
     read(text)
 }
 
-/// Walks the first value once and refuses it if it nests too deep. Whether it is well formed, others tell.
+/// Scans the first value once and refuses it if it nests too deep. Does not check that it is well formed.
 fn check_depth(text: &str) -> Result<(), JsonError> {
     let mut depth = 0usize;
     let mut bytes = text.bytes();
@@ -184,7 +184,7 @@ impl<'a, const N: usize> Object<'a, N> {
         self.typed(name, "a string")
     }
 
-    /// A truth value.
+    /// A boolean.
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, JsonError> {
         self.typed(name, "a boolean")
     }
@@ -225,7 +225,7 @@ impl<'a, const N: usize> Object<'a, N> {
     }
 }
 
-/// Reads an item of an array that should be an object; what is none has no members.
+/// Reads an item of an array that should be an object; any other value counts as an object without members.
 pub(crate) fn item<'a, const N: usize>(
     raw: &'a RawValue,
     names: &'static [&'static str; N],
@@ -296,7 +296,7 @@ impl<const N: usize> Visitor<'_> for Place<N> {
     }
 }
 
-/// Counts the items of an array without keeping them; `None` if it is none.
+/// Counts the items of an array without keeping them; `None` if the value is not an array.
 pub(crate) fn count_items(raw: &RawValue) -> Option<usize> {
     struct Count;
     impl<'de> Visitor<'de> for Count {
@@ -336,7 +336,7 @@ fn found(text: &str, expected: &str, error: &serde_json::Error) -> String {
             "one that is no text: an escape such as \\ud800 is half of a pair".to_owned()
         }
         kind if expected.starts_with(kind) => {
-            // The place within the value is of no use to somebody who has the body.
+            // The position within the value is dropped: it does not count from the start of the body.
             let reason = error.to_string();
             let reason = reason.split(" at line ").next().unwrap_or_default();
             format!("one that cannot be read: {reason}")

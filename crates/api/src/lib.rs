@@ -1,4 +1,4 @@
-//! The HTTP faces of the server: extract, authorise, call the domain, render. No TLS, no listeners, no rules.
+//! The HTTP interfaces of the server: extract, authorise, call the domain, render. No TLS, no listeners, no rules.
 //!
 //! ```text
 //! listener ──► App: Gate (request id, limits, metrics, access log) ──► route ──► handler ──► fleet
@@ -8,7 +8,7 @@
 //!              Probe     the metrics listener                            ┘
 //! ```
 //!
-//! Each face is a value that the binary builds once for a listener and hands to every worker; `app()` gives the
+//! Each interface is a value that the binary builds once for a listener and hands to every worker; `app()` gives the
 //! whole application. A handler gets a [`Call`](call): the request's parts, owned, so that nothing of a request
 //! outlives its use while an agent waits. What a cause means to a client is decided in one table (`error`).
 

@@ -116,7 +116,7 @@ impl Limits {
 pub(crate) enum Refusal {
     /// Too many requests without a good key came from the address.
     Failures {
-        /// When the next one is looked at.
+        /// Time until the next one is accepted.
         retry_after: Duration,
     },
     /// The listener carries as many requests as it may.

@@ -139,7 +139,7 @@ impl HttpMetrics {
         metrics
     }
 
-    /// Metrics that nobody scrapes, for tests.
+    /// Metrics outside any registry, for tests.
     #[must_use]
     pub fn unregistered() -> Self {
         Self {

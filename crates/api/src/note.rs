@@ -19,7 +19,7 @@ pub(crate) struct Note {
     pub standing: Standing,
 }
 
-/// What is known of who asks.
+/// What is known about the client's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// No key was asked for or looked at.
@@ -32,7 +32,7 @@ pub(crate) enum Standing {
 }
 
 impl Note {
-    /// Changes the answer's note.
+    /// Modifies the note in the answer's extensions.
     pub(crate) fn of(response: &mut HttpResponse, change: impl FnOnce(&mut Self)) {
         let mut extensions = response.extensions_mut();
         if let Some(note) = extensions.get_mut::<Self>() {

@@ -78,12 +78,12 @@ pub trait PartHealth: Send + Sync {
     fn parts(&self) -> Vec<Part>;
 }
 
-/// How one part is.
+/// The health of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its name, as it is shown.
     pub name: String,
-    /// Why it is not well, in one line; `None`: it is.
+    /// Why it is degraded, in one line; `None`: it is healthy.
     pub degraded: Option<String>,
 }
 
@@ -138,7 +138,7 @@ impl Probe {
             .service(resource("/livez").route(get().to(livez)))
             .service(resource("/readyz").route(get().to(readyz)))
             .service(resource("/stats").route(get().to(stats)))
-            // Nothing in practice (agents.md 9.1), but what collects them expects them.
+            // Without meaning here (agents.md 9.1), but collectors expect these members.
             .service(resource("/state").route(get().to(nothing)))
             .service(resource("/dataset").route(get().to(nothing)))
             .service(resource("/").route(get().to(root)))

@@ -246,9 +246,9 @@ fn end(connection: Connection, readers: Vec<JoinHandle<()>>, condition: &Conditi
     condition.closed();
     // What the log holds is durable already; a failure here costs only the time to read it at the next start.
     if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-        log::warn!(error:% = error; "the store's log could not be folded into its file: {error}");
+        log::warn!("error.message":% = error; "the store's write-ahead log could not be merged into its file");
     }
     if let Err((_, error)) = connection.close() {
-        log::warn!(error:% = error; "the store's file could not be closed: {error}");
+        log::warn!("error.message":% = error; "the store's file could not be closed");
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn migrate(
                 source,
             },
         })?;
-        log::info!(path:% = path.display(), version = to; "store is at version {to}");
+        log::info!("file.path":% = path.display(); "the store is at version {to}");
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ fn put_copy_aside(connection: &Connection, path: &Path, to: i64) -> Result<PathB
             .and_then(|directory| directory.sync_all())
             .map_err(fails)?;
     }
-    log::info!(path:% = kept.display(); "put a copy of the store aside before changing it: {}", kept.display());
+    log::info!("file.path":% = kept.display(); "copied the store before migrating it: {}", kept.display());
     Ok(kept)
 }
 

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::names::ClientAuth;
 
-/// Judges possession of the key only.
+/// Verifies only that the client holds the key.
 #[derive(Debug)]
 pub(crate) struct AnyClient {
     is_mandatory: bool,

@@ -1,4 +1,4 @@
-//! What a client says of a certificate: rustls' own verifier, with the roots that the client trusts.
+//! A client's verdict on a certificate: rustls' own verifier, with the roots that the client trusts.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::certificate::Facts;
 use crate::moment::{from_unix_seconds, rfc3339};
 
-/// A client that trusts some CAs.
+/// A client with its trusted CAs.
 #[derive(Debug)]
 pub struct AsClient {
     verifier: Arc<WebPkiServerVerifier>,
@@ -21,37 +21,37 @@ pub struct AsClient {
 /// Why a client refuses a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClientRefusal {
-    /// The name that was asked for is no name.
+    /// The requested name is neither a host name nor an address.
     #[error("`{0}` is neither a host name nor an IP address")]
     BadName(String),
-    /// The certificate is for others.
+    /// The certificate does not have the requested name.
     #[error("the certificate is not for {name}: it is for {}", .names.join(", "))]
     OtherName {
-        /// Asked for.
+        /// The requested name.
         name: String,
-        /// The certificate's.
+        /// The names in the certificate.
         names: Vec<String>,
     },
-    /// The chain does not lead to a CA that is trusted.
+    /// The chain does not lead to a trusted CA.
     #[error(
         "no CA that the client trusts has issued it: the chain ends with `{subject}`, issued by `{issuer}`"
     )]
     UnknownIssuer {
-        /// The last certificate's.
+        /// Subject of the last certificate.
         subject: String,
-        /// Who would have to be trusted.
+        /// The CA that would have to be trusted.
         issuer: String,
     },
-    /// A certificate of the chain is past its end.
+    /// A certificate of the chain has expired.
     #[error("a certificate of the chain expired at {}", rfc3339(*.0))]
     Expired(SystemTime),
-    /// A certificate of the chain begins later.
+    /// A certificate of the chain is not valid yet.
     #[error("a certificate of the chain is not valid before {}", rfc3339(*.0))]
     NotYetValid(SystemTime),
-    /// A CA of the chain is for other names.
+    /// A CA of the chain may not issue for this name.
     #[error("a CA of the chain may not issue for the certificate's names (name constraints)")]
     NameConstraints,
-    /// Whatever else it is, in the verifier's words.
+    /// Another reason, in the verifier's words.
     #[error("{0}")]
     Other(String),
 }
@@ -78,7 +78,7 @@ impl ClientRefusal {
 
 impl AsClient {
     /// # Errors
-    /// A certificate cannot be trusted by anybody, or there is none: the reason.
+    /// There is no certificate, or one that cannot be a trust anchor: the reason.
     pub fn trusting(authorities: &[CertificateDer<'_>]) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for authority in authorities {
@@ -98,10 +98,10 @@ impl AsClient {
         ServerName::try_from(name).is_ok()
     }
 
-    /// What this client says of a server that sends `leaf` and `others`, when it wants `name`.
+    /// This client's verdict on a server that sends `leaf` and `others`, when it asks for `name`.
     ///
     /// # Errors
-    /// It refuses.
+    /// Why the client refuses the server.
     pub fn ask(
         &self,
         leaf: &CertificateDer<'_>,

@@ -11,7 +11,7 @@ use x509_parser::public_key::PublicKey;
 use crate::moment::from_unix_seconds;
 use crate::state::CertificateInfo;
 
-/// What is known of a certificate after parsing it.
+/// The facts that are kept of a parsed certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) info: CertificateInfo,
@@ -28,7 +28,7 @@ pub(crate) struct Facts {
     /// How many intermediates may follow; only of a CA.
     pub(crate) path_length: Option<u32>,
     pub(crate) key_usage: Option<KeyUsage>,
-    /// Whether servers are among what it is for; `None`: it restricts nothing.
+    /// Whether its extended key usage allows servers; `None`: it has none.
     pub(crate) usages: Option<bool>,
     pub(crate) has_names: bool,
     /// reload.md 5.5 asks a leaf for serverAuth itself: clients differ about one without the extension.

@@ -1,4 +1,4 @@
-//! The chain of a certificate: leaf first, then each issuer (reload.md 5.4), and what a client would say of each of
+//! The chain of a certificate: leaf first, then each issuer (reload.md 5.4), and a client's verdict on each of
 //! them.
 //!
 //! The certificates of a file go in, in any order; the chain, what does not belong to it, and warnings come out.
@@ -26,7 +26,7 @@ pub(crate) struct Link {
 pub(crate) struct Chain {
     /// From the leaf up.
     pub(crate) links: Vec<Link>,
-    /// Sent behind it: cross-signed issuers, and strangers.
+    /// Sent after it: cross-signed issuers, and unrelated certificates.
     pub(crate) others: Vec<Link>,
     pub(crate) warnings: Vec<Warning>,
 }
@@ -181,13 +181,13 @@ fn as_client(links: &[Link], now: SystemTime) -> Result<(), String> {
 }
 
 impl Link {
-    /// Its own issuer, and not only by name.
+    /// Whether it signed itself, not only by name.
     pub(crate) fn is_self_signed(&self) -> bool {
         self.facts.is_self_issued() && is_signed_by(&self.der, &self.der) != Some(false)
     }
 }
 
-/// What clients take at least.
+/// Smallest RSA key that clients accept, bits.
 const MIN_RSA: usize = 2048;
 
 #[cfg(test)]

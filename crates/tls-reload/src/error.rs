@@ -1,4 +1,4 @@
-//! What can go wrong: a set that cannot be loaded, with its findings, and a reloader that cannot start.
+//! Errors: a set that cannot be loaded, with its findings, and a reloader that cannot start.
 //!
 //! Each variant is a cause with what is needed to act on it; `Display` is one lower-case line, `hint()` the
 //! remedy. No variant ever holds key material or a passphrase.
@@ -17,89 +17,70 @@ use crate::settings_error::SettingsError;
 use crate::state::FailureReason;
 use crate::warning::Warning;
 
-/// Why a TLS set cannot be loaded. `file` is a path, or says that the PEM is inline.
+/// Why a TLS set cannot be loaded. `role` says what the file is for (`certificate`, `client CA`, …), `file` is its path or
+/// says that the PEM is inline, `reason` is the text of the parser or the system, `limit` counts what `found` counts.
+#[expect(missing_docs, reason = "fields are named for what they hold; the four common ones are described above")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
-    /// Nothing is there.
+    /// The path leads to nothing.
     #[error("{role} {file}: no such file ({} does not exist)", .missing.display())]
     NotFound {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
         /// The first component of the path that is missing.
         missing: PathBuf,
         /// What stands beside it, if its directory is a mounted Kubernetes volume.
         volume: Option<Vec<String>>,
     },
-    /// Not ours to read.
+    /// The server's user may not read it.
     #[error("{role} {file}: permission denied")]
     PermissionDenied {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
     },
-    /// Any other answer of the system.
+    /// The system refuses to read it for another reason.
     #[error("{role} {file}: cannot be read: {reason}")]
     Unreadable {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// The system's words.
         reason: String,
     },
     /// reload.md 4.3: a directory, FIFO, device or socket.
     #[error("{role} {file}: is {found}, not a regular file")]
     NotRegular {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// What it is instead.
         found: &'static str,
     },
-    /// Links that go round.
+    /// A cycle of symbolic links.
     #[error("{role} {file}: too many levels of symbolic links")]
     LinkLoop {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
     },
     /// reload.md 4.3.
     #[error("{role} {file}: larger than {limit} bytes")]
     TooLarge {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// The limit in bytes.
         limit: u64,
     },
     /// reload.md 4.2.
     #[error("the files of the set keep changing: read {attempts} times, never twice the same")]
     Unsettled {
-        /// How often they were read.
         attempts: u32,
     },
-    /// No bytes, or only blanks.
+    /// The file has no bytes, or only white space.
     #[error("{role} {file}: is empty")]
     Empty {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
     },
     /// Text or bytes without a PEM section, or a section in a form that is not read.
     #[error("{role} {file}: {}{form}", line_prefix(*.line))]
     NotPem {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// What it is instead.
         form: Form,
         /// Where the section begins, if it is one.
         line: Option<usize>,
@@ -107,160 +88,120 @@ pub enum LoadError {
     /// A section that does not parse.
     #[error("{role} {file}: broken PEM in line {line}: {reason}")]
     BrokenPem {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// Where.
         line: usize,
-        /// What is wrong there.
         reason: &'static str,
     },
     /// PEM without a certificate.
     #[error("{role} {file}: holds no certificate{}", instead(.inventory))]
     NoCertificate {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// What it holds.
         inventory: String,
     },
     /// reload.md 4.3.
     #[error("{role} {file}: holds {found} certificates, more than {limit}")]
     TooManyCertificates {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
-        /// How many.
         found: usize,
-        /// The limit.
         limit: usize,
     },
     /// A certificate that does not parse.
     #[error("{role} {file}: certificate number {position} cannot be read: {reason}")]
     BadCertificate {
-        /// What the file is for.
         role: &'static str,
-        /// The file.
         file: String,
         /// Its place in the file, from 1.
         position: usize,
-        /// What is wrong with it.
         reason: String,
     },
     /// PEM without a private key.
     #[error("key {file}: holds no private key{}", instead(.inventory))]
     NoKey {
-        /// The file.
         file: String,
-        /// What it holds.
         inventory: String,
     },
     /// reload.md 4.3: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
     TooManyKeys {
-        /// The file.
         file: String,
-        /// How many.
         found: usize,
-        /// The limit.
         limit: usize,
     },
-    /// Encrypted, and nothing to open it with.
+    /// The key is encrypted, and no passphrase is configured.
     #[error("key {file}: is encrypted, and no passphrase is configured")]
     PassphraseMissing {
-        /// The file.
         file: String,
     },
     /// T13, T49.
     #[error("cannot decrypt {file}: the passphrase does not fit")]
     CannotDecrypt {
-        /// The file.
         file: String,
     },
-    /// PBES1 and ciphers nobody should use.
+    /// PBES1 and ciphers that are not secure.
     #[error("key {file}: is encrypted in a way that is not read: {reason}")]
     UnsupportedEncryption {
-        /// The file.
         file: String,
-        /// Which.
         reason: String,
     },
-    /// A key no server can use.
+    /// A key that cannot sign handshakes.
     #[error("key {file}: cannot be used: {reason}")]
     UnusableKey {
-        /// The file.
         file: String,
-        /// Why.
         reason: String,
     },
     /// reload.md 5.2.
     #[error("key {file}: RSA with {bits} bits is weak, 2048 are needed")]
     WeakKey {
-        /// The file.
         file: String,
-        /// Its size.
         bits: usize,
     },
     /// reload.md 5.1.
     #[error("certificate {certificate} does not match key {key}")]
     Mismatch {
-        /// The certificate's file.
         certificate: String,
-        /// The key's file.
         key: String,
     },
     /// reload.md 5.3.
     #[error("certificate {file}: expired at {}", rfc3339(*.not_after))]
     Expired {
-        /// The file.
         file: String,
-        /// Its end.
         not_after: SystemTime,
     },
     /// reload.md 5.3.
     #[error("certificate {file}: is not valid before {}", rfc3339(*.not_before))]
     NotYetValid {
-        /// The file.
         file: String,
-        /// Its beginning.
         not_before: SystemTime,
     },
     /// reload.md 5.3: neither is valid now, and the served one lasts longer.
     #[error("certificate {file}: is not valid now and ends at {}, before the served one", rfc3339(*.not_after))]
     EndsEarlier {
-        /// The file.
         file: String,
-        /// Its end.
         not_after: SystemTime,
     },
     /// A client CA that rustls does not take as an anchor.
     #[error("client CA {file}: certificate number {position} cannot be trusted: {reason}")]
     BadAuthority {
-        /// The file.
         file: String,
         /// Its place in the file, from 1.
         position: usize,
-        /// Why.
         reason: String,
     },
-    /// Pins that leave nobody.
+    /// No client CA has a pinned key.
     #[error("none of the client CAs has a public key of ca_sha256")]
     NoPinnedAuthority,
     /// A CRL that does not parse or cannot be used.
     #[error("revocation list {file}: cannot be used: {reason}")]
     BadRevocationList {
-        /// The file.
         file: String,
-        /// Why.
         reason: String,
     },
     /// A combination that rustls refuses.
     #[error("the TLS settings cannot be served together: {reason}")]
     Configuration {
-        /// Its words.
         reason: String,
     },
     /// A setting that cannot hold.
@@ -269,7 +210,6 @@ pub enum LoadError {
     /// A defect of this crate, caught (reload.md 7.3).
     #[error("the reader stopped unexpectedly: {reason}")]
     Panicked {
-        /// The panic's words.
         reason: String,
     },
 }
@@ -358,9 +298,9 @@ impl LoadError {
 /// Errors and warnings of one load, apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Each of them refuses the set.
+    /// Reasons to refuse the set.
     pub errors: Vec<LoadError>,
-    /// None of them does.
+    /// Findings that do not refuse the set.
     pub warnings: Vec<Warning>,
 }
 
@@ -425,7 +365,7 @@ pub enum StartError {
     /// `start` outside of an actix system.
     #[error("no actix system runs on this thread")]
     NoSystem,
-    /// The thread for the own system did not come up.
+    /// The thread for the reloader's own system did not start.
     #[error("the reloader's thread cannot be started")]
     Thread(#[from] io::Error),
 }

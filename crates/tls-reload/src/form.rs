@@ -35,7 +35,7 @@ pub enum Form {
     TrustedCertificate,
     OpensshKey,
     PuttyKey,
-    /// Nothing that is known.
+    /// None of the known forms.
     Unknown,
 }
 

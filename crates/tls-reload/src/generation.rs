@@ -37,7 +37,7 @@ pub struct Generation {
     picture: Picture,
 }
 
-/// What a reload came to.
+/// The outcome of a reload.
 pub(crate) enum Reloaded {
     /// A set to be served.
     New(Box<Generation>),
@@ -99,7 +99,7 @@ impl Generation {
         &self.info
     }
 
-    /// What was not as it should be.
+    /// Warnings of the load.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

@@ -116,7 +116,7 @@ fn decrypt(file: &str, der: &[u8], passphrase: &[u8]) -> Result<PrivateKeyDer<'s
             let plain = Zeroizing::new(document.as_bytes().to_vec());
             Ok(PrivatePkcs8KeyDer::from(plain.to_vec()).into())
         }
-        // Wrong padding, or padding that fits by chance around rubbish: both mean a wrong phrase.
+        // Wrong padding, or by chance valid padding around garbage: both mean a wrong passphrase.
         Err(
             pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_),
         ) => Err(LoadError::CannotDecrypt { file: file() }),
@@ -127,7 +127,7 @@ fn decrypt(file: &str, der: &[u8], passphrase: &[u8]) -> Result<PrivateKeyDer<'s
     }
 }
 
-/// A file must neither hold the reader up for minutes nor ask for memory without end, whoever damaged it.
+/// A damaged file must neither occupy the reader for minutes nor ask for unbounded memory.
 fn too_costly(scheme: &EncryptionScheme) -> Option<&'static str> {
     match &scheme.pbes2()?.kdf {
         Kdf::Pbkdf2(params) => {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::unhex;
 
-/// One such key.
+/// A key in that form.
 pub(crate) struct LegacyKey {
     is_rsa: bool,
     /// `AES-256-CBC,00112233…`.
@@ -23,7 +23,7 @@ pub(crate) struct LegacyKey {
 
 /// Why it was not opened.
 pub(crate) enum Locked {
-    /// The phrase does not fit.
+    /// The passphrase is wrong.
     Wrong,
     /// The reason.
     Unsupported(String),
@@ -55,7 +55,7 @@ impl LegacyKey {
                 return Err(Locked::Unsupported(reason.to_owned()));
             }
         }?;
-        // Padding that fits by chance around rubbish: no key is anything but a DER sequence.
+        // By chance valid padding around garbage: every key is a DER sequence.
         if plain.first() != Some(&0x30) {
             return Err(Locked::Wrong);
         }

@@ -89,7 +89,7 @@ impl Repeats {
         true
     }
 
-    /// All is well again: the next failure is news.
+    /// The last attempt succeeded: the next failure is logged again.
     pub(crate) fn forget(&mut self) {
         self.logged.clear();
     }

@@ -178,7 +178,7 @@ impl ReloadMetrics {
         }
     }
 
-    /// Metrics that nobody scrapes, until they are [registered](Self::register_in).
+    /// Metrics outside any registry, until they are [registered](Self::register_in).
     #[must_use]
     pub fn unregistered() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Times as people and machines read them: RFC 3339 in UTC, and seconds since 1970.
+//! Formats of times: RFC 3339 in UTC, and seconds since 1970.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,12 +7,12 @@ use serde::Serializer;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// What the wall clock says; replaced in tests.
+/// The wall clock; replaced in tests.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
-    /// A clock of one's own.
+    /// A clock from a function.
     pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

@@ -1,4 +1,4 @@
-//! Files that are mounted one by one: whoever replaces such a file outside is never seen here.
+//! Files that are mounted one by one: a replacement outside the container is never seen here.
 //!
 //! A bind mount of a file (`docker run -v tls.crt:…`, a `subPath` of Kubernetes) holds the inode. When the file is
 //! replaced outside, the old inode stays here, without a name: its link count is 0. A snapshot goes in, paths come out.
@@ -41,7 +41,7 @@ pub(crate) fn mounted(snapshot: &Snapshot) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `None`: this system does not tell.
+/// The mount points; `None` if this system does not list them.
 fn mount_points() -> Option<HashSet<PathBuf>> {
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
     let points = table.split(|b| *b == b'\n').filter_map(|line| {

@@ -1,7 +1,7 @@
 //! The one reader of PEM: every file and every inline text goes through here.
 //!
 //! Bytes go in; certificates, keys and lists come out in their order, with the name and line of every section that
-//! is none of them. What can be read is read, anything else is an error with the line: nothing vanishes in silence.
+//! is none of them. Everything else is an error with the line: nothing is dropped silently.
 //! Errors name what is wrong and never quote the text: it may be a key.
 
 mod decode;

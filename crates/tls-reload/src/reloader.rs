@@ -1,4 +1,4 @@
-//! Starting a reloader, and the handle everybody else holds.
+//! Starting a reloader, and the handle to it.
 //!
 //! The first load happens on the caller's thread, so that a server that cannot serve never starts (reload.md 7.1).
 //! After that an actor owns the watch and the timers; handshakes read the [`Resolver`] and never depend on the actor
@@ -61,7 +61,7 @@ pub struct ReloadHandle {
 }
 
 impl Reloader {
-    /// A reloader for one TLS set, with the system's events and clock, and metrics nobody scrapes.
+    /// A reloader for one TLS set, with the system's events and clock, and unregistered metrics.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -90,7 +90,7 @@ impl Reloader {
         self
     }
 
-    /// Calls a job stuck earlier than after half a minute.
+    /// Sets after how long a job counts as stuck (default: half a minute).
     #[cfg(test)]
     fn stuck_after(mut self, time: Duration) -> Self {
         self.stuck_after = time;
@@ -179,7 +179,7 @@ impl ReloadHandle {
         self.shared.served.subscribe()
     }
 
-    /// Reads the files at once (reload.md 3.2) and tells what came of it. `trigger` is who asks.
+    /// Reads the files at once (reload.md 3.2) and returns the outcome. `trigger` names the origin of the request.
     pub async fn reload_now(&self, trigger: Trigger) -> ReloadOutcome {
         if !self.shared.settings.reload.enabled {
             return self.no_reload(
@@ -203,7 +203,7 @@ impl ReloadHandle {
             {
                 return outcome;
             }
-            // It died with the request: wait for the next one, which has another address.
+            // The actor died with the request: wait for the next one, which has another address.
             let _next = tokio::time::timeout(RESTART, actor.changed()).await;
         }
         self.no_reload(

@@ -5,26 +5,24 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// A setting that cannot hold.
+#[expect(missing_docs, reason = "fields are named for what they hold")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    /// A word that is not in the list.
+    /// An unknown word.
     #[error("unknown {what} `{word}`: known are {known}")]
     UnknownWord {
         /// What the word should name.
         what: &'static str,
-        /// The word.
         word: String,
         /// The words that are understood.
         known: String,
     },
-    /// A word that is known, and cannot be served.
+    /// A known word that cannot be served.
     #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
     UnsupportedWord {
         /// What the word names.
         what: &'static str,
-        /// The word.
         word: String,
-        /// Why not.
         reason: &'static str,
         /// The words that can be served.
         known: String,
@@ -34,13 +32,11 @@ pub enum SettingsError {
         "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
     )]
     ObsoleteProtocol {
-        /// The word.
         word: String,
     },
     /// A pin that is not 32 bytes in base64.
     #[error("`{word}` is not the base64 of a SHA-256 digest")]
     BadPin {
-        /// The word.
         word: String,
     },
     /// No certificate is configured.
@@ -55,13 +51,11 @@ pub enum SettingsError {
     /// An SNI name that is no host name.
     #[error("`{name}` is neither a host name nor a wildcard of one label")]
     BadName {
-        /// The name.
         name: String,
     },
     /// `debounce` beyond its range.
     #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
     DebounceRange {
-        /// The value.
         given: Duration,
     },
     /// `max_debounce` below `debounce`.
@@ -75,7 +69,6 @@ pub enum SettingsError {
     /// `reload_interval` beyond its range.
     #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
     IntervalRange {
-        /// The value.
         given: Duration,
     },
     /// A threshold of zero.

@@ -190,7 +190,7 @@ impl GenerationInfo {
     }
 }
 
-/// What one attempt came to.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     /// When it ended.
@@ -210,7 +210,7 @@ pub struct Attempt {
     pub times: u32,
 }
 
-/// A failure that still stands.
+/// The failure of the last attempt, until one succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The class of the cause.
@@ -228,7 +228,7 @@ pub struct ReloadOutcome {
     pub result: ReloadResult,
     /// The default leaf served now.
     pub fingerprint: String,
-    /// One sentence for people.
+    /// One sentence for the operator.
     pub message: String,
     /// The remedy, for a failure.
     pub hint: Option<String>,
@@ -241,7 +241,7 @@ pub struct ReloadOutcome {
 pub struct ReloadState {
     /// reload.md 8.3: the last attempt did not fail, and no served leaf is near its end.
     pub healthy: bool,
-    /// Why not, in one sentence.
+    /// Why it is degraded, in one sentence.
     pub degraded: Option<String>,
     /// `certificate_reload.enabled`.
     pub reload_enabled: bool,

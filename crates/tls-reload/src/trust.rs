@@ -1,4 +1,4 @@
-//! Whom clients must be signed by: CAs, pins and CRLs become one verifier (reload.md 5.6, 6.3).
+//! The verifier of client certificates, from CAs, pins and CRLs (reload.md 5.6, 6.3).
 
 use std::sync::Arc;
 use std::time::SystemTime;

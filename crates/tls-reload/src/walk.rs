@@ -44,11 +44,11 @@ pub(crate) enum Dead {
     Missing(PathBuf),
     /// This component is a file where a directory is due.
     NotADirectory(PathBuf),
-    /// Not ours to search.
+    /// The server's user may not search the directory.
     Denied,
-    /// Links that go round.
+    /// A cycle of symbolic links.
     Loop,
-    /// Any other answer of the system.
+    /// Another error of the system.
     System(Errno),
 }
 

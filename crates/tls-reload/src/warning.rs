@@ -1,4 +1,4 @@
-//! What is served although it is not as it should be.
+//! Findings about a set that is served nevertheless.
 
 use std::fmt;
 use std::time::SystemTime;

@@ -81,7 +81,7 @@ struct Running {
     armed: BTreeMap<PathBuf, Option<Id>>,
 }
 
-/// What arming came to.
+/// The result of arming the watch.
 #[derive(Debug, Default)]
 pub(crate) struct Armed {
     /// Some directory is watched anew: what happened before may have been missed.

@@ -17,7 +17,7 @@ use crate::{
     route::Route,
 };
 
-/// Named in errors.
+/// Name of the body in errors.
 const WHAT: &str = "ack";
 
 /// Events of one request. An agent's batch holds a handful; each event is a look-up.

@@ -13,7 +13,7 @@ use crate::{
     route::Route,
 };
 
-/// Named in errors.
+/// Name of the body in errors.
 const WHAT: &str = "audit/unenroll";
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {

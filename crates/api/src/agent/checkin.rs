@@ -28,7 +28,7 @@ use crate::{
     route::Route,
 };
 
-/// Named in errors.
+/// Name of the body in errors.
 const WHAT: &str = "checkin";
 
 // Not an `async fn`: it would keep room for the request while the agent waits.

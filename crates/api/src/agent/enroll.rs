@@ -16,7 +16,7 @@ use crate::{
     route::Route,
 };
 
-/// Named in errors.
+/// Name of the body in errors.
 const WHAT: &str = "enroll";
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {

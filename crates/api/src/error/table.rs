@@ -1,6 +1,6 @@
 //! The table itself: for each cause one row, for each state and each acknowledged event one status.
 //!
-//! No match here has a `_` arm: a new cause does not compile until somebody has decided what a client is told.
+//! No match here has a `_` arm: a new cause does not compile until it has a row.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -441,7 +441,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
 
 /// An agent whose policy cannot be rendered is told to come back; an operator has to act first.
 const POLICY_FAULT: Duration = Duration::from_secs(60);
-/// It is started again at once.
+/// The actor is restarted at once.
 const INTERRUPTED: Duration = Duration::from_secs(1);
 /// A damaged store does not heal by itself.
 const DAMAGED: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! One section's base64 to DER; the only file that knows `rustls-pemfile`.
 //!
-//! That crate is archived: it is a thin cover over the parser of `rustls-pki-types`, not vulnerable, and asked
-//! for by the product this crate was made for. Keeping it here makes its removal a change of a few lines.
+//! That crate is archived, but not vulnerable: a thin wrapper over the parser of `rustls-pki-types`, which is required
+//! for now. Keeping it in one file makes its removal a change of a few lines.
 
 use base64::Engine as _;
 use rustls_pemfile::Item;

@@ -44,7 +44,7 @@ pub(super) struct ReloadNow {
     pub(super) answer: oneshot::Sender<ReloadOutcome>,
 }
 
-/// Breaks the actor, to see it healed.
+/// Makes the actor panic, for a test of its restart.
 #[cfg(test)]
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -59,7 +59,7 @@ impl Handler<Panic> for CertReloader {
     }
 }
 
-/// See the file's header.
+/// The actor of one TLS set; see the file's header.
 pub(super) struct CertReloader {
     shared: Arc<Shared>,
     exit: Exit,

@@ -12,7 +12,7 @@ use crate::read::{Material, Picture};
 use crate::walk::Snapshot;
 use crate::watch::{Armed, Signals, Watches};
 
-/// What a look found.
+/// The result of a look at the disk.
 pub(super) struct Looked {
     pub(super) armed: Armed,
     pub(super) found: Found,
@@ -29,7 +29,7 @@ pub(super) enum Found<P = Picture> {
     Changed { age: Duration },
 }
 
-/// What a read came to.
+/// The result of a read.
 pub(super) struct Read {
     pub(super) outcome: Reloaded,
     pub(super) took: Duration,

@@ -1,4 +1,4 @@
-//! How an attempt is told: state, metrics, log line and answer, from one place so that they agree
+//! The report of an attempt: state, metrics, log line and answer, from one place so that they agree
 //! (reload.md 8.1 to 8.3).
 
 use std::time::SystemTime;
