@@ -19,7 +19,10 @@ use crate::warning::Warning;
 
 /// Why a TLS set cannot be loaded. `role` says what the file is for (`certificate`, `client CA`, …), `file` is its path or
 /// says that the PEM is inline, `reason` is the text of the parser or the system, `limit` counts what `found` counts.
-#[expect(missing_docs, reason = "fields are named for what they hold; the four common ones are described above")]
+#[expect(
+    missing_docs,
+    reason = "fields are named for what they hold; the four common ones are described above"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
     /// The path leads to nothing.
@@ -34,10 +37,7 @@ pub enum LoadError {
     },
     /// The server's user may not read it.
     #[error("{role} {file}: permission denied")]
-    PermissionDenied {
-        role: &'static str,
-        file: String,
-    },
+    PermissionDenied { role: &'static str, file: String },
     /// The system refuses to read it for another reason.
     #[error("{role} {file}: cannot be read: {reason}")]
     Unreadable {
@@ -54,10 +54,7 @@ pub enum LoadError {
     },
     /// A cycle of symbolic links.
     #[error("{role} {file}: too many levels of symbolic links")]
-    LinkLoop {
-        role: &'static str,
-        file: String,
-    },
+    LinkLoop { role: &'static str, file: String },
     /// reload.md 4.3.
     #[error("{role} {file}: larger than {limit} bytes")]
     TooLarge {
@@ -67,15 +64,10 @@ pub enum LoadError {
     },
     /// reload.md 4.2.
     #[error("the files of the set keep changing: read {attempts} times, never twice the same")]
-    Unsettled {
-        attempts: u32,
-    },
+    Unsettled { attempts: u32 },
     /// The file has no bytes, or only white space.
     #[error("{role} {file}: is empty")]
-    Empty {
-        role: &'static str,
-        file: String,
-    },
+    Empty { role: &'static str, file: String },
     /// Text or bytes without a PEM section, or a section in a form that is not read.
     #[error("{role} {file}: {}{form}", line_prefix(*.line))]
     NotPem {
@@ -119,10 +111,7 @@ pub enum LoadError {
     },
     /// PEM without a private key.
     #[error("key {file}: holds no private key{}", instead(.inventory))]
-    NoKey {
-        file: String,
-        inventory: String,
-    },
+    NoKey { file: String, inventory: String },
     /// reload.md 4.3: opening an encrypted key takes seconds, and each would be tried.
     #[error("key {file}: holds {found} private keys, more than {limit}")]
     TooManyKeys {
@@ -132,56 +121,31 @@ pub enum LoadError {
     },
     /// The key is encrypted, and no passphrase is configured.
     #[error("key {file}: is encrypted, and no passphrase is configured")]
-    PassphraseMissing {
-        file: String,
-    },
+    PassphraseMissing { file: String },
     /// T13, T49.
     #[error("cannot decrypt {file}: the passphrase does not fit")]
-    CannotDecrypt {
-        file: String,
-    },
+    CannotDecrypt { file: String },
     /// PBES1 and ciphers that are not secure.
     #[error("key {file}: is encrypted in a way that is not read: {reason}")]
-    UnsupportedEncryption {
-        file: String,
-        reason: String,
-    },
+    UnsupportedEncryption { file: String, reason: String },
     /// A key that cannot sign handshakes.
     #[error("key {file}: cannot be used: {reason}")]
-    UnusableKey {
-        file: String,
-        reason: String,
-    },
+    UnusableKey { file: String, reason: String },
     /// reload.md 5.2.
     #[error("key {file}: RSA with {bits} bits is weak, 2048 are needed")]
-    WeakKey {
-        file: String,
-        bits: usize,
-    },
+    WeakKey { file: String, bits: usize },
     /// reload.md 5.1.
     #[error("certificate {certificate} does not match key {key}")]
-    Mismatch {
-        certificate: String,
-        key: String,
-    },
+    Mismatch { certificate: String, key: String },
     /// reload.md 5.3.
     #[error("certificate {file}: expired at {}", rfc3339(*.not_after))]
-    Expired {
-        file: String,
-        not_after: SystemTime,
-    },
+    Expired { file: String, not_after: SystemTime },
     /// reload.md 5.3.
     #[error("certificate {file}: is not valid before {}", rfc3339(*.not_before))]
-    NotYetValid {
-        file: String,
-        not_before: SystemTime,
-    },
+    NotYetValid { file: String, not_before: SystemTime },
     /// reload.md 5.3: neither is valid now, and the served one lasts longer.
     #[error("certificate {file}: is not valid now and ends at {}, before the served one", rfc3339(*.not_after))]
-    EndsEarlier {
-        file: String,
-        not_after: SystemTime,
-    },
+    EndsEarlier { file: String, not_after: SystemTime },
     /// A client CA that rustls does not take as an anchor.
     #[error("client CA {file}: certificate number {position} cannot be trusted: {reason}")]
     BadAuthority {
@@ -195,23 +159,16 @@ pub enum LoadError {
     NoPinnedAuthority,
     /// A CRL that does not parse or cannot be used.
     #[error("revocation list {file}: cannot be used: {reason}")]
-    BadRevocationList {
-        file: String,
-        reason: String,
-    },
+    BadRevocationList { file: String, reason: String },
     /// A combination that rustls refuses.
     #[error("the TLS settings cannot be served together: {reason}")]
-    Configuration {
-        reason: String,
-    },
+    Configuration { reason: String },
     /// A setting that cannot hold.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A defect of this crate, caught (reload.md 7.3).
     #[error("the reader stopped unexpectedly: {reason}")]
-    Panicked {
-        reason: String,
-    },
+    Panicked { reason: String },
 }
 
 impl LoadError {

@@ -31,14 +31,10 @@ pub enum SettingsError {
     #[error(
         "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
     )]
-    ObsoleteProtocol {
-        word: String,
-    },
+    ObsoleteProtocol { word: String },
     /// A pin that is not 32 bytes in base64.
     #[error("`{word}` is not the base64 of a SHA-256 digest")]
-    BadPin {
-        word: String,
-    },
+    BadPin { word: String },
     /// No certificate is configured.
     #[error("no certificate is configured")]
     NoPair,
@@ -50,14 +46,10 @@ pub enum SettingsError {
     },
     /// An SNI name that is no host name.
     #[error("`{name}` is neither a host name nor a wildcard of one label")]
-    BadName {
-        name: String,
-    },
+    BadName { name: String },
     /// `debounce` beyond its range.
     #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
-    DebounceRange {
-        given: Duration,
-    },
+    DebounceRange { given: Duration },
     /// `max_debounce` below `debounce`.
     #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
     CeilingBelowDebounce {
@@ -68,9 +60,7 @@ pub enum SettingsError {
     },
     /// `reload_interval` beyond its range.
     #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
-    IntervalRange {
-        given: Duration,
-    },
+    IntervalRange { given: Duration },
     /// A threshold of zero.
     #[error("an expiry warning of 0 would come when it is too late")]
     EmptyWarning,
