@@ -4,6 +4,7 @@
 //! version: the prefix `/s/default` is accepted, another space is answered 404.
 
 mod agent_actions;
+mod agent_files;
 mod agent_json;
 mod agent_policies;
 mod agent_query;
@@ -170,12 +171,21 @@ impl AdminApi {
                 .delete(enrollment_api_keys::revoke),
             at("/api/fleet/agent_status").get(agent_status::counts),
             at("/api/fleet/agents").get(agents::list),
+            // Before the next: no action has the id `uploads`.
+            at("/api/fleet/agents/{id}/uploads")
+                .get(agent_files::list)
+                .beside_ids(),
             at("/api/fleet/agents/actions/{id}")
                 .get(agent_actions::progress)
                 .beside_ids(),
             at("/api/fleet/agents/bulk_reassign")
                 .post(agents::bulk_reassign)
                 .beside_ids(),
+            at("/api/fleet/agents/files/{id}")
+                .delete(agent_files::delete)
+                .beside_ids(),
+            at("/api/fleet/agents/files/{id}/{name}").get(agent_files::download),
+            at("/api/fleet/agents/{id}/request_diagnostics").post(agent_files::request_diagnostics),
             at("/api/fleet/agents/{id}").get(agents::get),
             at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll),
             at("/api/fleet/agents/{id}/reassign").post(agents::reassign),

@@ -1,6 +1,6 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes that this version does not have yet (artifacts, uploads, files, OpAMP)
+//! Routes that this version does not have yet (artifacts, files, OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
@@ -10,6 +10,7 @@ mod deflated;
 mod enroll;
 mod signing_key;
 pub(crate) mod status;
+mod uploads;
 mod wire;
 
 use std::{
@@ -188,6 +189,21 @@ impl AgentApi {
                 web::resource("/api/agents/upgrades/{id}/pgp-public-key")
                     .route(serve(state, Method::GET, Binding::OPEN, signing_key::serve))
                     .default_service(call::not_allowed("GET, HEAD")),
+            )
+            .service(
+                web::resource("/api/fleet/uploads")
+                    .route(serve(state, Method::POST, Binding::NONE, uploads::begin))
+                    .default_service(call::not_allowed("POST")),
+            )
+            .service(
+                web::resource("/api/fleet/uploads/{id}")
+                    .route(serve(state, Method::POST, Binding::NONE, uploads::complete))
+                    .default_service(call::not_allowed("POST")),
+            )
+            .service(
+                web::resource("/api/fleet/uploads/{id}/{chunk}")
+                    .route(serve(state, Method::PUT, Binding::NONE, uploads::chunk))
+                    .default_service(call::not_allowed("PUT")),
             )
             .default_service(web::to(call::not_found));
     }

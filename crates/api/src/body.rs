@@ -1,5 +1,7 @@
 //! Reads a request's body: up to its limit, inflated on the way, with a deadline of its own.
 
+mod streamed;
+
 use std::time::Duration;
 
 use actix_web::{
@@ -9,6 +11,8 @@ use actix_web::{
     web::{Bytes, BytesMut},
 };
 use futures_util::StreamExt as _;
+
+pub(crate) use streamed::pass_on;
 
 use crate::{
     body_budget::{HeldBytes, NoRoom},

@@ -17,7 +17,7 @@ use actix_web::{
     },
     web::{self, Bytes},
 };
-use fleet::{ApiKey, KeyId};
+use fleet::{ApiKey, BlobStream, FleetError, KeyId};
 use futures_util::FutureExt as _;
 use percent_encoding::percent_decode_str;
 
@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub payload: Payload,
     /// The path's `{id}`, decoded; empty if it has none.
     pub id: String,
+    /// What stands behind it (`{chunk}`, `{name}`), decoded; empty if there is none.
+    pub second: String,
     pub query: String,
     pub started: Instant,
     /// The connection is encrypted.
@@ -55,9 +57,15 @@ pub(crate) struct Call {
 
 impl Call {
     fn take(request: &mut ServiceRequest) -> Self {
-        let encoded = request.match_info().get("id").unwrap_or_default();
         // The router decoded all but the characters that would change the path's shape.
-        let id = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
+        let decoded = |encoded: Option<&str>| {
+            percent_decode_str(encoded.unwrap_or_default())
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let path = request.match_info();
+        let id = decoded(path.get("id"));
+        let second = decoded(path.get("chunk").or_else(|| path.get("name")));
         let query = request.query_string().to_owned();
         let is_tls = request.app_config().secure();
         let payload = request.take_payload();
@@ -68,6 +76,7 @@ impl Call {
             headers,
             payload,
             id,
+            second,
             query,
             started: Instant::now(),
             is_tls,
@@ -128,6 +137,26 @@ impl Call {
             supported,
             reason,
         })
+    }
+
+    /// Hands the body on to `take` while it arrives.
+    pub(crate) async fn pass_body_on<T, F: Future<Output = Result<T, FleetError>>>(
+        &mut self,
+        what: &'static str,
+        limits: RouteLimits,
+        within: Duration,
+        held: HeldBytes,
+        take: impl FnOnce(BlobStream) -> F,
+    ) -> Result<T, ApiError> {
+        let limits = BodyLimits {
+            wire: limits.body_bytes,
+            inflated: None,
+            within,
+        };
+        let payload = std::mem::replace(&mut self.payload, Payload::None);
+        let held = self.held.insert(held);
+        let taken = body::pass_on(&self.headers, payload, limits, held, take).await;
+        Ok(taken.map_err(|cause| ApiError::Body { what, cause })??)
     }
 
     /// Reads the body, inflated if it is compressed. What it holds counts until the call is dropped.

@@ -134,7 +134,13 @@ impl Route {
     pub(crate) const fn knows_its_client(self) -> bool {
         matches!(
             self,
-            Self::Enroll | Self::Checkin | Self::Acks | Self::AuditUnenroll
+            Self::Enroll
+                | Self::Checkin
+                | Self::Acks
+                | Self::AuditUnenroll
+                | Self::UploadStart
+                | Self::UploadChunk
+                | Self::UploadEnd
         )
     }
 

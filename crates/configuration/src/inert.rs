@@ -55,10 +55,6 @@ const KEYS: &[(&str, &[(&str, Kind)])] = &[
     ("inputs.0.server.profiler", &[("enabled", SWITCH), ("bind", TEXT)]),
     ("inputs.0.server.runtime", &[("gc_percent", NUMBER)]),
     (
-        "inputs.0.server.limits",
-        &[("max_file_storage_size", of::<Option<ByteSize>>())],
-    ),
-    (
         "inputs.0.server.bulk",
         &[
             ("flush_interval", TIME),

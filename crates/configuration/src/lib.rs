@@ -33,6 +33,7 @@ use engine::{
 use sections::{
     admin::Admin,
     bootstrap::Bootstrap,
+    files::Files as AgentFiles,
     http::Http,
     output::Output,
     server::{Input, Server},
@@ -64,6 +65,8 @@ section! {
             path: Paths;
             /// Where agents, policies and actions are kept.
             store: Store;
+            /// What agents' files take, and how long they stay.
+            files: AgentFiles;
             /// The listener for operators.
             admin: Admin;
             /// What a store without policies begins with.

@@ -29,6 +29,12 @@ pub enum Limit {
     AuditUnenroll,
     /// Requests for the signing key of upgrades.
     PgpRetrieval,
+    /// Beginnings of uploads.
+    UploadStart,
+    /// Ends of uploads.
+    UploadEnd,
+    /// Chunks of uploads.
+    UploadChunk,
 }
 
 /// A row of the table.
@@ -55,7 +61,7 @@ const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42
 
 /// In the order of [`Limit`].
 #[rustfmt::skip]
-const TABLE: [Row; 8] = [
+const TABLE: [Row; 11] = [
     Row {
         name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
         built_in: (0, 5, 0), bodies: (0, 0),
@@ -120,17 +126,34 @@ const TABLE: [Row; 8] = [
             (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
         ],
     },
+    Row {
+        name: "upload_start_limit", about: "Beginnings of uploads.", is_pace: false,
+        built_in: (2_000_000, 5, 10), bodies: (5_242_880, 0),
+        presets: [
+            (2_000_000, 5, 5), (2_000_000, 5, 10), (2_000_000, 10, 20), (2_000_000, 20, 40),
+            (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80),
+        ],
+    },
+    Row {
+        name: "upload_end_limit", about: "Ends of uploads.", is_pace: false,
+        built_in: (2_000_000, 5, 10), bodies: (1_024, 0),
+        presets: [
+            (2_000_000, 5, 5), (2_000_000, 5, 10), (2_000_000, 10, 20), (2_000_000, 20, 40),
+            (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80),
+        ],
+    },
+    Row {
+        name: "upload_chunk_limit", about: "Chunks of uploads.", is_pace: false,
+        built_in: (3_000, 5, 10), bodies: (4_194_304, 0),
+        presets: [
+            (3_000, 5, 5), (3_000, 5, 10), (3_000, 10, 20), (3_000, 20, 40),
+            (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80),
+        ],
+    },
 ];
 
 /// Limits of routes that do not exist yet.
-const LATER: [&str; 6] = [
-    "artifact_limit",
-    "opamp_limit",
-    "upload_start_limit",
-    "upload_end_limit",
-    "upload_chunk_limit",
-    "file_delivery_limit",
-];
+const LATER: [&str; 3] = ["artifact_limit", "opamp_limit", "file_delivery_limit"];
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
@@ -145,6 +168,8 @@ pub struct Limits {
     /// Largest request head.
     pub max_header_byte_size: ByteSize,
     max_connections: i64,
+    /// Bytes of one file that an agent sends; `None`: any number, 0: no files.
+    pub max_file_storage_size: Option<ByteSize>,
     buckets: [Bucket; TABLE.len()],
 }
 
@@ -156,6 +181,7 @@ impl Default for Limits {
             max_agents: 0,
             max_header_byte_size: ByteSize(DEFAULT_HEADER),
             max_connections: 0,
+            max_file_storage_size: None,
             buckets: TABLE.map(|row| Bucket {
                 is_pace: row.is_pace,
                 ..Bucket::default()
@@ -187,6 +213,12 @@ impl Section for Limits {
         visit.key(
             &key("max_connections", max, Some("connections")),
             &mut self.max_connections,
+            &any,
+        );
+        let file = "Largest file that an agent may send; unset: any, as far as `files` has room; 0: none, file transfer is off.";
+        visit.key(
+            &key("max_file_storage_size", file, None),
+            &mut self.max_file_storage_size,
             &any,
         );
         for (row, bucket) in TABLE.iter().zip(&mut self.buckets) {
@@ -397,7 +429,10 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_limits() {
-        use Limit::{Ack, Action, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status};
+        use Limit::{
+            Ack, Action, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status, UploadChunk,
+            UploadEnd, UploadStart,
+        };
         let limits = [
             Action,
             Policy,
@@ -407,6 +442,9 @@ mod tests {
             Status,
             AuditUnenroll,
             PgpRetrieval,
+            UploadStart,
+            UploadEnd,
+            UploadChunk,
         ];
         for (limit, row) in limits.into_iter().zip(&TABLE) {
             let name = format!("{limit:?}_limit").to_lowercase();

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod bootstrap;
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod logging;
 pub(crate) mod output;

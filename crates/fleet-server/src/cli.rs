@@ -2,6 +2,7 @@
 
 pub(crate) mod cert;
 pub(crate) mod config;
+pub(crate) mod diagnostics;
 pub(crate) mod enrollment_token;
 pub(crate) mod generate;
 pub(crate) mod quickstart;
@@ -9,6 +10,7 @@ pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod sleep;
 pub(crate) mod status;
+pub(crate) mod uploads;
 
 use std::{
     ffi::OsString,
@@ -91,6 +93,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Print the token that new agents enrol with
     EnrollmentToken,
+    /// List, save and remove files that agents sent
+    Uploads(uploads::UploadsArgs),
+    /// Ask an agent for diagnostics and save them
+    Diagnostics(diagnostics::DiagnosticsArgs),
     /// Show and check certificates
     Cert(cert::CertArgs),
     /// Check, show and explain the configuration
@@ -193,6 +199,8 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Quickstart) => quickstart::run(&cli.global, out),
         Some(Command::Restart) => restart::run(&cli.global, out),
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
+        Some(Command::Uploads(args)) => uploads::run(args, &cli.global, out),
+        Some(Command::Diagnostics(args)) => diagnostics::run(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
         Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
         Some(Command::Config(args)) => config::run(args, &cli.global, out),
@@ -226,6 +234,8 @@ mod tests {
       restart           Replace the running server by a new process, without a refused connection
       status            Ask a running server for its status; exits 0 only if it is healthy
       enrollment-token  Print the token that new agents enrol with
+      uploads           List, save and remove files that agents sent
+      diagnostics       Ask an agent for diagnostics and save them
       cert              Show and check certificates
       config            Check, show and explain the configuration
       help              Print this message or the help of the given subcommand(s)

@@ -6,18 +6,23 @@ mod connection;
 mod served_leaf;
 
 use std::{
+    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
+use hyper::Method;
 use rustls::pki_types::CertificateDer;
+use serde_json::Value;
 
 pub(crate) use self::connection::Answer;
+pub(crate) use self::connection::Download;
 use self::connection::{Identity, Peer, Trust};
 use crate::{
-    lifecycle::block_on, own_server::OwnServer, pem_file, private_file, quickstart_facts::QuickstartFacts,
+    cli::GlobalArgs, lifecycle::block_on, own_server::OwnServer, pem_file, private_file,
+    quickstart_facts::QuickstartFacts,
 };
 
 /// Options of every client sub-command.
@@ -159,6 +164,18 @@ impl Client {
         &self.peer.url
     }
 
+    /// The admin API of the server that a command is about: the one that quickstart started in the data directory, unless
+    /// a configuration is given.
+    ///
+    /// # Errors
+    /// Nothing says where it is, or a file that says so cannot be used.
+    pub(crate) fn of_operator(args: &ClientArgs, global: &GlobalArgs) -> Result<Self> {
+        if !global.is_configured() {
+            return Self::new(args, &global.data_dir(), Target::Admin);
+        }
+        Self::of_config(args, &global.load()?)
+    }
+
     /// `GET path`; any status is an answer. The key goes along only if `with_key`.
     ///
     /// # Errors
@@ -166,6 +183,22 @@ impl Client {
     pub(crate) fn get(&self, path: &str, with_key: bool) -> Result<Answer> {
         let key = self.api_key.as_deref().filter(|_| with_key);
         block_on(self.peer.get(path, key))
+    }
+
+    /// Any other request of an operator, with a JSON body if there is one; any status is an answer.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
+    pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+        block_on(self.peer.call(method, path, self.api_key.as_deref(), body))
+    }
+
+    /// Writes what `GET path` answers with 200 to `into`, piece by piece; any other answer is given back.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`]; the answer broke off; `into` could not be written.
+    pub(crate) fn download(&self, path: &str, into: &mut dyn Write) -> Result<Download> {
+        block_on(self.peer.download(path, self.api_key.as_deref(), into))
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use api::{AgentOptions, Identity, ResponseCompression, Route, RouteLimits};
-use configuration::{Config, Effective, Limit, Ssl};
-use fleet::{Pace, ReplaceTokenHashing, StaticToken};
+use configuration::{ByteSize, Config, Effective, Limit, Ssl};
+use fleet::{Pace, ReplaceTokenHashing, StaticToken, uploads::FileLimits};
 
 use crate::{
     build,
@@ -108,7 +108,21 @@ fn domain(config: &Config) -> fleet::Settings {
         default_output_hosts: config.output.elasticsearch.urls(),
         cleanup_interval: server.gc.schedule_interval,
         expired_actions_kept: server.gc.cleanup_after_expired_interval.length,
+        files: files(config),
         ..fleet::Settings::default()
+    }
+}
+
+fn files(config: &Config) -> FileLimits {
+    let files = &config.files;
+    let some = |size: ByteSize| Some(size.0).filter(|bytes| *bytes > 0);
+    FileLimits {
+        of_file: config.server().limits.max_file_storage_size.map(|size| size.0),
+        of_agent: some(files.max_agent_size),
+        of_all: some(files.max_total_size),
+        free: files.min_free_space.0,
+        open_for: files.upload_timeout,
+        kept: files.retention.0,
     }
 }
 
@@ -123,7 +137,10 @@ fn agent_options(config: &Config) -> AgentOptions {
             .with(Route::Checkin, route(limits.of(Limit::Checkin)))
             .with(Route::Acks, route(limits.of(Limit::Ack)))
             .with(Route::AuditUnenroll, route(limits.of(Limit::AuditUnenroll)))
-            .with(Route::PgpRetrieval, route(limits.of(Limit::PgpRetrieval))),
+            .with(Route::PgpRetrieval, route(limits.of(Limit::PgpRetrieval)))
+            .with(Route::UploadStart, route(limits.of(Limit::UploadStart)))
+            .with(Route::UploadEnd, route(limits.of(Limit::UploadEnd)))
+            .with(Route::UploadChunk, route(limits.of(Limit::UploadChunk))),
         compression: ResponseCompression {
             level: u32::try_from(server.compression_level).unwrap_or(DEFAULT_COMPRESSION),
             threshold: usize_of(server.compression_threshold),

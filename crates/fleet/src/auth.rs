@@ -46,6 +46,22 @@ pub async fn authenticate_agent(fleet: &Fleet, key: &ApiKey, id: &AgentId) -> Re
     }
 }
 
+/// The active agent whose key this is, where the request names none: the key is verified before anything else is looked
+/// up.
+///
+/// # Errors
+/// A bad key; [`FleetError::NotAnAgentKey`], [`FleetError::AgentInactive`], or the store's fault.
+pub async fn authenticate_some_agent(fleet: &Fleet, key: &ApiKey) -> Result<Agent, FleetError> {
+    let owner = match fleet.store.verify(key).await? {
+        Verification::Active(owner) | Verification::Revoked(owner) => owner,
+        Verification::Unknown => return Err(FleetError::UnknownKey),
+    };
+    match owner {
+        KeyOwner::Agent(id) => authenticate_agent(fleet, key, &id).await,
+        KeyOwner::Token(_) | KeyOwner::Operator => Err(FleetError::NotAnAgentKey),
+    }
+}
+
 /// Lets only an operator's key pass.
 ///
 /// # Errors

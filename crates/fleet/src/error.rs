@@ -26,6 +26,9 @@ pub enum FleetError {
     /// The key is valid, but is not an enrollment token's.
     #[error("the API key is not an enrollment token")]
     NotAnEnrollmentToken,
+    /// The key is valid, but not an agent's.
+    #[error("the API key is not an agent's")]
+    NotAnAgentKey,
     /// The key is valid, but not an operator's.
     #[error("the API key is not an operator's")]
     NotAnOperatorKey,
@@ -107,6 +110,9 @@ pub enum FleetError {
         what: &'static str,
         retry_after: Duration,
     },
+    /// A file does not come, go or stay as asked.
+    #[error(transparent)]
+    Upload(#[from] crate::uploads::UploadError),
     /// A queue is full.
     #[error("{what} is busy")]
     Busy {

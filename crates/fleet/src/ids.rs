@@ -15,6 +15,11 @@ pub(crate) fn policy_id(text: &str) -> Result<PolicyId, FleetError> {
     usable("the policy id", text, "._:@#-").map(PolicyId::from)
 }
 
+/// An action id that an agent names; it becomes part of a path for operators.
+pub(crate) fn action_id(text: &str) -> Result<(), FleetError> {
+    usable("the action id", text, "._:@-").map(drop)
+}
+
 /// An idempotency key from outside.
 pub(crate) fn enrollment_id(text: &str) -> Result<EnrollmentId, FleetError> {
     usable("the enrollment id", text, "._:@#-").map(EnrollmentId::from)

@@ -49,6 +49,7 @@ mod settings;
 pub mod tokens;
 mod turns;
 mod upgrades;
+pub mod uploads;
 mod versions;
 mod waiters;
 
@@ -57,9 +58,10 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
-    AgentStatus, ApiKey, AuditMark, EnrollmentToken, KeyId, KeyOwner, Page, PagePosition, PageRequest,
-    PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts,
-    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, chain,
+    AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, EnrollmentToken, FileId, KeyId, KeyOwner, Page,
+    PagePosition, PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret,
+    SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total,
+    UnhealthyReason, Upload, UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -83,6 +85,7 @@ pub struct Fleet {
     deliveries: Deliveries,
     derivations: Derivations,
     bounds: checkin::Bounds,
+    upload_metrics: uploads::UploadMetrics,
     farewells: Farewells,
     started_at: Timestamp,
     replacements: Turns,
@@ -114,6 +117,7 @@ impl Fleet {
             deliveries: Deliveries::register(registry),
             derivations: Derivations::register(registry),
             bounds: checkin::Bounds::register(registry),
+            upload_metrics: uploads::UploadMetrics::register(registry),
             farewells,
             started_at: Timestamp::now(),
             replacements: Turns::default(),

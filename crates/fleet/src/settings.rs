@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store::PolicyId;
 
-use crate::Secret;
+use crate::{Secret, uploads::FileLimits};
 
 /// Settings of the domain.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Settings {
     pub cleanup_interval: Duration,
     /// How long an expired action is kept.
     pub expired_actions_kept: Duration,
+    /// What files may take, and how long they are kept.
+    pub files: FileLimits,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             default_output_hosts: vec!["https://localhost:9200".to_owned()],
             cleanup_interval: Duration::from_secs(3600),
             expired_actions_kept: Duration::from_secs(30 * 24 * 3600),
+            files: FileLimits::default(),
         }
     }
 }

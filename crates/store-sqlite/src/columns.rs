@@ -6,8 +6,8 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use store::{
-    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, KeyId, PolicyId, RawJson, Timestamp,
-    TokenId,
+    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, FileId, KeyId, PolicyId, RawJson,
+    Timestamp, TokenId, UploadId, UploadState,
 };
 
 /// A value that can be written to a column. rusqlite's own trait cannot be implemented for another crate's types.
@@ -113,7 +113,9 @@ text_id!(
     KeyId,
     TokenId,
     EnrollmentId,
-    BlobId
+    BlobId,
+    UploadId,
+    FileId
 );
 
 impl ToColumn for Timestamp {
@@ -125,6 +127,25 @@ impl ToColumn for Timestamp {
 impl FromColumn for Timestamp {
     fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(Self::from_millis)
+    }
+}
+
+/// Its place in [`UploadState::ALL`].
+impl ToColumn for UploadState {
+    fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let place = Self::ALL.iter().position(|state| state == self);
+        Ok(place
+            .and_then(|place| i64::try_from(place).ok())
+            .unwrap_or(-1)
+            .into())
+    }
+}
+
+impl FromColumn for UploadState {
+    fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let place = value.as_i64()?;
+        let state = usize::try_from(place).ok().and_then(|place| Self::ALL.get(place));
+        state.copied().ok_or(FromSqlError::OutOfRange(place))
     }
 }
 

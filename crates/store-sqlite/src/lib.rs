@@ -35,6 +35,7 @@ mod results;
 mod sizes;
 mod tokens;
 mod unit;
+mod uploads;
 mod writer;
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
+    include_str!("schema/v4.sql"),
 ];
 
 /// Brings the file to the newest version of `migrations`.

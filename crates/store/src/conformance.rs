@@ -26,6 +26,7 @@ mod population;
 pub mod samples;
 mod status;
 mod times;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use lists::*;
 pub use policies::*;
 pub use status::*;
 pub use times::*;
+pub use uploads::*;
 
 /// An engine under test: one store in a place of its own.
 #[async_trait]
@@ -99,6 +101,7 @@ macro_rules! conformance_suite {
             s15_a_body_put_twice_is_harmless_with_other_bytes_refused
             s15b_a_body_that_is_not_as_announced_leaves_nothing
             s15c_of_bodies_put_at_once_one_is_stored
+            s15d_chunks_come_in_any_order_and_stay_what_they_are
             s16_a_range_of_a_large_body_in_constant_memory
             s17_lists_with_each_filter_and_sort_are_stable
             s18_counts_agree_with_the_list
@@ -116,6 +119,9 @@ macro_rules! conformance_suite {
             o14_deleting_a_policy_revokes_its_tokens
             o16_tokens_are_unique_and_listed_newest_first
             o17_given_keys_are_adopted_once_or_refused_by_name
+            o20_beginning_again_goes_on_or_begins_anew
+            o20_what_was_announced_counts_in_quotas
+            o24_stale_uploads_expire_and_old_ones_go
             o22_pages_end_where_it_is_said
             o22_the_status_is_the_defined_one
             o26_close_ends_everything

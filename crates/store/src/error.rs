@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AgentId, BodyFault, Cause, EnrollmentId, PolicyId, TokenId};
+use crate::{AgentId, BodyFault, Cause, EnrollmentId, PolicyId, TokenId, UploadId, UploadState};
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,4 +94,13 @@ pub enum Conflict {
     /// The policy still has active agents.
     #[error("policy {policy} has {agents} active agents")]
     AgentsAssigned { policy: PolicyId, agents: u64 },
+    /// The upload is not open any more, or does not go where it was to go.
+    #[error("upload {upload} is {}", state.as_str())]
+    UploadEnded { upload: UploadId, state: UploadState },
+    /// The agent's uploads have no room for so much more.
+    #[error("files of agent {agent} may take {most_bytes} bytes together")]
+    AgentQuota { agent: AgentId, most_bytes: u64 },
+    /// All stored bodies have no room for so much more.
+    #[error("stored files may take {most_bytes} bytes together")]
+    StoreQuota { most_bytes: u64 },
 }

@@ -43,6 +43,10 @@ ids! {
     EnrollmentId;
     /// Id of a large body.
     BlobId;
+    /// The handle of an upload: what its chunks are sent to.
+    UploadId;
+    /// Id of a file's document.
+    FileId;
 }
 
 impl PolicyId {

@@ -33,6 +33,7 @@ mod policies;
 mod policy;
 mod status;
 mod timestamp;
+mod uploads;
 
 pub use action::{
     Action, ActionOutcome, ActionProgress, ActionResult, AddressedAction, AgentMark, Inserted, NewAction,
@@ -52,7 +53,9 @@ pub use engine::{Engine, EngineClass};
 pub use error::{Conflict, StoreError};
 pub use feed::{ChangeKind, Changes, Feed};
 pub use health::{StoreHealth, StoreMetrics, StoreStats};
-pub use ids::{ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, KeyId, PolicyId, TokenId};
+pub use ids::{
+    ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, FileId, KeyId, PolicyId, TokenId, UploadId,
+};
 pub use json::RawJson;
 pub use keys::{EnrollmentToken, KeyOwner, KeyPurpose, Keys, NewToken, Verification};
 pub use page::{Page, PageRequest, PageStart, Total};
@@ -61,6 +64,7 @@ pub use policies::Policies;
 pub use policy::{NewRevision, PolicyRevision, PolicySummary};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
+pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadRoom, UploadState, Uploads, chunk_blob};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -70,6 +74,6 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A method that fails has done nothing, as far as its documentation says so for the engine's class. "Does not exist"
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
-pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Engine {}
+pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + Engine {}
 
-impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Engine> Store for T {}
+impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + Engine> Store for T {}

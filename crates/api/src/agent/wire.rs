@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use actix_web::{http::StatusCode, web::Bytes};
 use fleet::{
-    ActionId, AgentId, COMPATIBLE_VERSION, Health, RawJson, RenderedPolicy, Timestamp,
+    ActionId, AgentId, COMPATIBLE_VERSION, Health, RawJson, RenderedPolicy, Timestamp, Upload,
     actions::DeliveredAction, checkin::CheckinReply, enrollment::Enrolled, farewell::Farewell,
 };
 use serde::Serialize;
@@ -54,6 +54,28 @@ pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
             tags: &agent.tags,
         },
     })
+}
+
+/// The answer to the beginning of an upload (agents.md 10.1).
+pub(super) fn upload_begun(upload: &Upload) -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        upload_id: &'a str,
+        chunk_size: u64,
+    }
+    json(&Reply {
+        upload_id: upload.id.as_str(),
+        chunk_size: upload.chunk_bytes,
+    })
+}
+
+/// The answer to the end of an upload (agents.md 10.3).
+pub(super) fn upload_complete() -> Result<Pieces, ApiError> {
+    #[derive(Serialize)]
+    struct Reply {
+        status: &'static str,
+    }
+    json(&Reply { status: "ok" })
 }
 
 /// The answer to a check-in (agents.md 5.8).

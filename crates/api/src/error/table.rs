@@ -5,7 +5,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use actix_web::http::StatusCode;
-use fleet::{FleetError, HealthState, StoreError, acks::AckOutcome};
+use fleet::{FleetError, HealthState, StoreError, acks::AckOutcome, uploads::UploadError};
 use log::Level;
 
 use super::{ApiError, Audience};
@@ -365,6 +365,9 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
             "ErrUnauthorized",
             "the API key is not an enrollment token",
         ),
+        FleetError::NotAnAgentKey => {
+            Row::new(S::FORBIDDEN, "ErrAgentIdentity", "the API key is not an agent's")
+        }
         FleetError::NotAnOperatorKey => {
             Row::new(S::FORBIDDEN, "Forbidden", "the API key is not an operator's key")
         }
@@ -423,6 +426,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::PolicyExists { .. } | FleetError::PolicyInUse { .. } => {
             Row::new(S::CONFLICT, "Conflict", error.to_string())
         }
+        FleetError::Upload(error) => upload_row(error),
         FleetError::TooMany { retry_after, .. } => {
             Row::new(S::TOO_MANY_REQUESTS, "TooManyRequests", error.to_string())
                 .at(Level::Debug)
@@ -439,6 +443,76 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
     }
 }
 
+/// agents.md 10.4.
+fn upload_row(error: &UploadError) -> Row {
+    use StatusCode as S;
+    let bad = |name, message: &'static str| Row::new(S::BAD_REQUEST, name, message);
+    match error {
+        UploadError::Off => Row::new(
+            S::FORBIDDEN,
+            "ErrFileFeatureDisable",
+            "File Transfer is disabled in Fleet Server configuration",
+        )
+        .at(Level::Warn),
+        UploadError::BodyMissing => bad("ErrFileInfoBodyRequired", "file info body is required"),
+        UploadError::AgentMissing => bad("ErrAgentIDMissing", "required field agent_id is missing"),
+        UploadError::MemberMissing { member } => Row::new(
+            S::BAD_REQUEST,
+            "ErrFieldRequired",
+            format!("{member} is required: field required"),
+        ),
+        UploadError::MemberInvalid { .. } => Row::bad_request(error),
+        UploadError::SizeMissing => bad("ErrFileSizeRequired", "file.size is required"),
+        UploadError::SizeInvalid { size } => Row::new(
+            S::BAD_REQUEST,
+            "ErrInvalidFileSize",
+            format!("file.size: {size}: invalid filesize"),
+        ),
+        UploadError::FileTooLarge { .. } => bad(
+            "ErrFileSizeTooLarge",
+            "this file exceeds the maximum allowed file size",
+        ),
+        UploadError::AgentQuota { .. } => Row::new(
+            S::PAYLOAD_TOO_LARGE,
+            "ErrAgentQuota",
+            "the files of this agent take as much as they may",
+        ),
+        UploadError::StoreFull { .. } => storage_full(),
+        UploadError::AlreadyThere { .. } => Row::new(
+            S::CONFLICT,
+            "ErrUploadExists",
+            "the file of this action and agent was uploaded before",
+        ),
+        UploadError::Unknown { .. } => bad("ErrInvalidFileID", "ErrInvalidID"),
+        UploadError::Expired { .. } => bad("ErrUploadExpired", "upload has expired"),
+        UploadError::Stopped { .. } => bad("ErrUploadStopped", "upload has stopped"),
+        UploadError::ChunkNumber { .. } => bad("ErrInvalidChunkNum", "invalid chunk number"),
+        UploadError::ChunkHash => bad("ErrHashMismatch", "hash does not match"),
+        UploadError::ChunkTaken { .. } => bad("ErrHashMismatch", "the chunk is stored with other bytes"),
+        UploadError::ChunkLength { .. } | UploadError::TransitHash => {
+            bad("ErrFailValidation", "file contents failed validation")
+        }
+        UploadError::ChunksMissing { .. } => bad(
+            "ErrMissingChunks",
+            "file data incomplete, not all chunks were uploaded",
+        ),
+        UploadError::HashMissing => bad("TransitHashRequired", "Transit hash required"),
+        UploadError::Ended { .. } => bad("ErrStatusNoUploads", "file closed, not accepting uploads"),
+        UploadError::UnknownFile { .. } | UploadError::NotReady { .. } => {
+            Row::new(S::NOT_FOUND, "NotFound", error.to_string())
+        }
+    }
+}
+
+fn storage_full() -> Row {
+    Row::new(
+        StatusCode::INSUFFICIENT_STORAGE,
+        "ErrStorageFull",
+        "there is no room for this file",
+    )
+    .at(Level::Error)
+}
+
 /// An agent whose policy cannot be rendered is told to come back; an operator has to act first.
 const POLICY_FAULT: Duration = Duration::from_secs(60);
 /// The actor is restarted at once.
@@ -452,12 +526,7 @@ fn store_row(error: &StoreError) -> Row {
         StoreError::NotFound { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         StoreError::Conflict(conflict) => Row::new(S::CONFLICT, "Conflict", conflict.to_string()),
         StoreError::Unavailable { retry_after, .. } => Row::unavailable(*retry_after),
-        StoreError::Full { .. } => Row::new(
-            S::INSUFFICIENT_STORAGE,
-            "ErrStorageFull",
-            "there is no room for this file",
-        )
-        .at(Level::Error),
+        StoreError::Full { .. } => storage_full(),
         StoreError::Body(fault) => Row::bad_request(fault),
         StoreError::Corrupt { .. } => Row::unavailable(DAMAGED),
         StoreError::Invalid { .. } => Row::bad_request(fleet::chain(error)),

@@ -22,7 +22,7 @@ async fn gen_01_an_unknown_path_is_404_text() {
         "/nope",
         "/api/status/",
         "/",
-        "/api/fleet/uploads",
+        "/api/fleet/uploads/a/b/c",
         "/v1/opamp",
         "/api/fleet/agents/a/audit",
     ] {

@@ -124,7 +124,7 @@ pub(crate) struct House {
     pub(crate) token: String,
     /// The operator's key.
     pub(crate) admin_key: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// An agent that has enrolled.
@@ -174,7 +174,7 @@ impl House {
             policy,
             token,
             admin_key,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -224,6 +224,14 @@ impl House {
             id: body["item"]["id"].as_str().unwrap().to_owned(),
             key: body["item"]["access_api_key"].as_str().unwrap().to_owned(),
         }
+    }
+
+    /// Names of the files that bodies are kept in.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path().join("blobs")).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     pub(crate) async fn agent(&self, id: &str) -> Agent {

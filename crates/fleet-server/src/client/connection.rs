@@ -5,12 +5,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use futures_util::future::join;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Request, Uri,
-    body::Bytes,
+    Method, Request, Response, Uri,
+    body::{Bytes, Incoming},
     client::conn::http1::handshake,
-    header::{AUTHORIZATION, HOST, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue},
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
+use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -57,18 +58,86 @@ pub(crate) struct Answer {
     pub(crate) leaf: Option<ServedLeaf>,
 }
 
+/// How a download ended.
+#[derive(Debug)]
+pub(crate) enum Download {
+    /// All of it is written.
+    Done { bytes: u64 },
+    /// The server answered something else than the file.
+    Refused { status: u16, body: String },
+}
+
 impl Peer {
     /// `GET path`; any status is an answer.
     pub(super) async fn get(&self, path: &str, api_key: Option<&str>) -> Result<Answer> {
-        let exchange = self.exchange(path, api_key);
-        match timeout(TIMEOUT, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(anyhow!("no answer within {} s", TIMEOUT.as_secs())),
-        }
-        .with_context(|| format!("cannot reach {}", self.url))
+        self.call(Method::GET, path, api_key, None).await
     }
 
-    async fn exchange(&self, path: &str, api_key: Option<&str>) -> Result<Answer> {
+    /// A request with a JSON body, if there is one; any status is an answer.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        api_key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer> {
+        let mut read = Vec::new();
+        let exchange = self.exchange(method, path, api_key, body, async |answer| {
+            collect(answer, MAX_BODY, &mut read).await
+        });
+        let (status, leaf) = match timeout(TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(late()),
+        }
+        .with_context(|| format!("cannot reach {}", self.url))?;
+        let body = String::from_utf8_lossy(&read).into_owned();
+        Ok(Answer { status, body, leaf })
+    }
+
+    /// Writes the body of a 200 to `into`. It may take long as a whole, but no piece of it may.
+    pub(super) async fn download(
+        &self,
+        path: &str,
+        api_key: Option<&str>,
+        into: &mut dyn std::io::Write,
+    ) -> Result<Download> {
+        let (mut bytes, mut refusal) = (0, Vec::new());
+        let exchange = self.exchange(Method::GET, path, api_key, None, async |mut answer| {
+            if answer.status() != 200 {
+                return collect(answer, MAX_BODY, &mut refusal).await;
+            }
+            while let Some(frame) = timeout(TIMEOUT, answer.body_mut().frame())
+                .await
+                .map_err(|_| late())?
+            {
+                let frame = frame.map_err(|error| anyhow!("the answer was cut: {error}"))?;
+                if let Some(piece) = frame.data_ref() {
+                    into.write_all(piece).context("cannot write the file")?;
+                    bytes += piece.len() as u64;
+                }
+            }
+            Ok(())
+        });
+        let (status, _) = exchange
+            .await
+            .with_context(|| format!("cannot get {path} from {}", self.url))?;
+        Ok(match status {
+            200 => Download::Done { bytes },
+            status => Download::Refused {
+                status,
+                body: String::from_utf8_lossy(&refusal).into_owned(),
+            },
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        api_key: Option<&str>,
+        body: Option<&Value>,
+        read: impl AsyncFnOnce(Response<Incoming>) -> Result<()>,
+    ) -> Result<(u16, Option<ServedLeaf>)> {
         let url: Uri = format!("{}{path}", self.url)
             .parse()
             .context("the URL cannot be read")?;
@@ -78,22 +147,31 @@ impl Peer {
             Some("http") => false,
             _ => return Err(anyhow!("the URL begins neither with https:// nor with http://")),
         };
-        let mut request = Request::get(url.path()).header(HOST, authority.as_str());
+        let target = url.path_and_query().map_or("/", |target| target.as_str());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, authority.as_str())
+            .header("kbn-xsrf", "true");
         if let Some(key) = api_key {
             let mut value =
                 HeaderValue::try_from(format!("ApiKey {key}")).context("the API key has odd characters")?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let request = request.body(Empty::<Bytes>::new())?;
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(Full::from(body))?;
 
         // An IPv6 address has brackets only in a URL.
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         if !is_tls {
             let socket = self.connect(host, port).await?;
-            return match send(TokioIo::new(socket), request).await {
-                Ok((status, body)) => Ok(Answer { status, body, leaf: None }),
+            return match send(TokioIo::new(socket), request, read).await {
+                Ok(status) => Ok((status, None)),
                 Err(error) => match timeout(PROBE, self.shake_hands(host, port, &Trust::Anyone)).await {
                     // The certificate is not verified and no request is sent: only the handshake is tried.
                     Ok(Ok((_, leaf))) => Err(error.context(format!(
@@ -104,9 +182,8 @@ impl Peer {
             };
         }
         let (stream, leaf) = self.shake_hands(host, port, &self.trust).await?;
-        let (status, body) = send(TokioIo::new(stream), request).await?;
-        let leaf = Some(leaf);
-        Ok(Answer { status, body, leaf })
+        let status = send(TokioIo::new(stream), request, read).await?;
+        Ok((status, Some(leaf)))
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream> {
@@ -156,7 +233,11 @@ impl Peer {
     }
 }
 
-async fn send<IO>(io: IO, request: Request<Empty<Bytes>>) -> Result<(u16, String)>
+async fn send<IO>(
+    io: IO,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> Result<()>,
+) -> Result<u16>
 where
     IO: Read + Write + Unpin + 'static,
 {
@@ -164,13 +245,23 @@ where
     let exchange = async move {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        let body = body.map_err(|error| anyhow!("the answer was cut: {error}"))?;
-        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+        read(response).await?;
+        Ok(status)
     };
     // The connection ends with its sender; what goes wrong with it fails the exchange.
     let (answer, _ended) = join(exchange, connection).await;
     answer
+}
+
+async fn collect(answer: Response<Incoming>, most: usize, into: &mut Vec<u8>) -> Result<()> {
+    let body = Limited::new(answer.into_body(), most).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer was cut: {error}"))?;
+    into.extend_from_slice(&body.to_bytes());
+    Ok(())
+}
+
+fn late() -> anyhow::Error {
+    anyhow!("no answer within {} s", TIMEOUT.as_secs())
 }
 
 fn explained(error: std::io::Error) -> anyhow::Error {

@@ -3,8 +3,8 @@
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `client_certificates` (whom TLS lets in), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
-//! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `first_start` (keys and
-//! tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
+//! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `files` (uploads,
+//! diagnostics), `first_start` (keys and tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
 //! what stands in their way), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
 //! `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `signing_key` (PGP),
 //! `store_faults` (damage, full disk).
@@ -24,6 +24,7 @@ mod certificates_told;
 mod client_certificates;
 mod commands;
 mod durability;
+mod files;
 mod first_start;
 mod foreign_files;
 mod hostile;

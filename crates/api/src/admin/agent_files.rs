@@ -1,0 +1,212 @@
+//! Files that agents sent: Kibana's paths for a list, a download and a removal, and the request for diagnostics.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpResponse,
+    body::SizedStream,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use fleet::{
+    AgentId, FileId, RawJson, Timestamp, Upload,
+    actions::{self, ActionDraft, ActionKind},
+    uploads,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AdminState, ok,
+    query::{PAGING, Query},
+};
+use crate::{call::Call, error::ApiError};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    id: String,
+    name: String,
+    file_path: String,
+    create_time: Timestamp,
+    status: &'static str,
+    action_id: String,
+    size: u64,
+    mime_type: String,
+    source: String,
+}
+
+impl From<Upload> for Item {
+    fn from(upload: Upload) -> Self {
+        Self {
+            file_path: format!(
+                "/api/fleet/agents/files/{}/{}",
+                in_path(upload.file.as_str()),
+                in_path(&upload.name)
+            ),
+            id: upload.file.to_string(),
+            name: upload.name,
+            create_time: upload.started_at,
+            status: upload.state.as_str(),
+            action_id: upload.action.to_string(),
+            size: upload.bytes,
+            mime_type: upload.mime_type,
+            source: upload.source,
+        }
+    }
+}
+
+pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    let paging = Query::read(&call.query, &PAGING)?.page()?;
+    let page = uploads::list(&state.fleet, &AgentId::from(call.id.as_str()), paging.request()).await?;
+    ok(&paging.envelope(page, Item::from))
+}
+
+/// The name in the path is for people who save by it; the id alone counts.
+pub(super) async fn download(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
+    let key = call.take_key()?.id;
+    let file = FileId::from(call.id.as_str());
+    let (upload, bytes) = uploads::read(&state.fleet, &file).await?;
+    log::info!(
+        "event.action" = "file-download", "fleet.file.id":% = file, "fleet.agent.id":% = upload.agent,
+        "fleet.apikey.id":% = key, "file.size" = upload.bytes; "an operator downloads a file of an agent"
+    );
+    // What an agent says of its type is not for a browser to act on.
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/octet-stream"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((CONTENT_DISPOSITION, disposition(&upload.name)))
+        .body(SizedStream::new(upload.bytes, bytes)))
+}
+
+pub(super) async fn delete(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    #[derive(Serialize)]
+    struct Deleted {
+        id: String,
+        deleted: bool,
+    }
+    Query::none(&call.query)?;
+    uploads::delete(&state.fleet, &FileId::from(call.id.as_str()), Timestamp::now()).await?;
+    ok(&Deleted {
+        id: call.id,
+        deleted: true,
+    })
+}
+
+pub(super) async fn request_diagnostics(
+    state: Arc<AdminState>,
+    mut call: Call,
+) -> Result<HttpResponse, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        #[serde(default)]
+        additional_metrics: Vec<Metric>,
+    }
+    #[derive(Deserialize, Serialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    enum Metric {
+        Cpu,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Requested<'a> {
+        action_id: &'a str,
+    }
+    Query::none(&call.query)?;
+    let wanted: Wanted = state.json(&mut call, "diagnostics").await?;
+    let now = Timestamp::now();
+    let data = serde_json::json!({"additional_metrics": wanted.additional_metrics});
+    let draft = ActionDraft {
+        data: (!wanted.additional_metrics.is_empty())
+            .then(|| RawJson::from_value(&data).map_err(|_| ApiError::Broken("no JSON".into())))
+            .transpose()?,
+        expiration: Some(now.plus(DIAGNOSTICS_LIFE)),
+        ..ActionDraft::new(ActionKind::RequestDiagnostics)
+    };
+    let action = actions::post(&state.fleet, vec![AgentId::from(call.id.as_str())], draft, now).await?;
+    ok(&Requested {
+        action_id: action.action.as_str(),
+    })
+}
+
+/// An attachment under the file's own name, as far as a file may be called so: a last segment of a path, without
+/// characters that a header or a file system reads as something else. Once in ASCII, once in full.
+fn disposition(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = last
+        .chars()
+        .map(|c| {
+            if c.is_control() || "\"*:<>?|%;".contains(c) {
+                '_'
+            } else {
+                c
+            }
+        })
+        .take(MOST_NAME)
+        .collect();
+    let clean = clean.trim_matches(['.', ' ']);
+    let clean = if clean.is_empty() { "file" } else { clean };
+    let ascii: String = clean
+        .chars()
+        .map(|c| if c.is_ascii() { c } else { '_' })
+        .collect();
+    format!(
+        "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
+        in_path(clean)
+    )
+}
+
+fn in_path(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, PLAIN)
+}
+
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Kibana's: an agent that is away for longer is not asked any more.
+const DIAGNOSTICS_LIFE: std::time::Duration = std::time::Duration::from_secs(3 * 3600);
+const MOST_NAME: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_of_agents_become_names_of_files() {
+        for (name, expected) in [
+            ("a-b_c.zip", "a-b_c.zip"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\x\\y.zip", "y.zip"),
+            ("..", "file"),
+            (" . ", "file"),
+            ("a/", "file"),
+            ("a\"; filename=\"b.exe", "a__ filename=_b.exe"),
+            ("a\r\nSet-Cookie: x", "a__Set-Cookie_ x"),
+        ] {
+            let shown = disposition(name);
+            assert!(
+                shown.starts_with(&format!("attachment; filename=\"{expected}\"; ")),
+                "{shown}"
+            );
+        }
+        assert_eq!(
+            disposition("Bericht ä.zip"),
+            "attachment; filename=\"Bericht _.zip\"; filename*=UTF-8''Bericht%20%C3%A4.zip"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_one_header_value(name in "\\PC*|.*") {
+            let shown = disposition(&name);
+            prop_assert!(shown.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{}", shown);
+            prop_assert_eq!(shown.matches('"').count(), 2);
+        }
+    }
+}

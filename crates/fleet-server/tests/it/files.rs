@@ -1,0 +1,212 @@
+//! Files that agents send, over TLS, on both listeners, and through kill −9 in the middle of each step.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use test_support::{HttpClient, LIMIT, Request, Response, SimulatedAgent, server_command};
+
+use crate::agents::Scene;
+
+const CHUNK: usize = 4 << 20;
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn transit(file: &[u8]) -> Value {
+    let mut hash = Sha256::new();
+    file.chunks(CHUNK)
+        .for_each(|chunk| hash.update(Sha256::digest(chunk)));
+    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({"transithash": {"sha256": hash}})
+}
+
+/// Bytes that no two places share for long.
+fn file(bytes: usize) -> Vec<u8> {
+    (0u64..)
+        .flat_map(|block| Sha256::digest(block.to_be_bytes()))
+        .take(bytes)
+        .collect()
+}
+
+/// An agent with a file for the server.
+struct Sender {
+    client: HttpClient,
+    key: String,
+    id: String,
+    file: Vec<u8>,
+}
+
+impl Sender {
+    fn new(scene: &Scene, listener: &str, agent: &SimulatedAgent, file: Vec<u8>) -> Self {
+        Self {
+            client: scene.facts.client(listener),
+            key: agent.access_key.clone(),
+            id: agent.id.clone(),
+            file,
+        }
+    }
+
+    fn signed(&self, request: Request) -> Request {
+        request.header("Authorization", &format!("ApiKey {}", self.key))
+    }
+
+    async fn ask(&self, request: Request) -> Response {
+        self.client.request(&self.signed(request)).await.unwrap()
+    }
+
+    async fn begin(&self, action: &str) -> String {
+        let body = json!({
+            "action_id": action, "agent_id": self.id, "src": "agent", "contents": null,
+            "file": {"name": "diagnostics.zip", "mime_type": "application/zip", "size": self.file.len(), "hash": {"sha256": ""}},
+        });
+        let begun = self.ask(Request::post_json("/api/fleet/uploads?", &body)).await;
+        assert_eq!(begun.status, 200, "{}", begun.text());
+        begun.json()["upload_id"].as_str().unwrap().to_owned()
+    }
+
+    fn chunk(&self, upload: &str, number: usize) -> Request {
+        let bytes = self.file.chunks(CHUNK).nth(number).unwrap();
+        Request::new("PUT", &format!("/api/fleet/uploads/{upload}/{number}?"))
+            .header("Content-Type", "application/json")
+            .header("X-Chunk-Sha2", &sha256(bytes))
+            .body(bytes)
+    }
+
+    async fn put(&self, upload: &str, number: usize) {
+        let answer = self.ask(self.chunk(upload, number)).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    }
+
+    async fn complete(&self, upload: &str) -> Response {
+        let target = format!("/api/fleet/uploads/{upload}?");
+        self.ask(Request::post_json(&target, &transit(&self.file))).await
+    }
+}
+
+fn start(directory: &Path) -> Scene {
+    Scene::of(server_command!().directory(directory).quickstart().start())
+}
+
+/// The files that bodies are kept in.
+fn kept(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.join("data/blobs")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Looks until it is so.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let looking = async {
+        while !is_so() {
+            actix_rt::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    actix_rt::time::timeout(LIMIT, looking)
+        .await
+        .expect("the event came in time");
+}
+
+async fn downloaded(scene: &Scene, agent: &str) -> Response {
+    let listed = scene
+        .admin
+        .call("GET", &format!("/agents/{agent}/uploads"), None)
+        .await;
+    let item = &listed.json()["items"][0];
+    assert_eq!(
+        (&item["status"], &item["name"]),
+        (&json!("READY"), &json!("diagnostics.zip"))
+    );
+    let path = item["filePath"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("/api/fleet")
+        .unwrap();
+    scene.admin.call("GET", path, None).await
+}
+
+/// UPL-08, UPL-16, AC-79 and AC-80 over TLS, with the server killed in the middle of a chunk, behind a chunk and behind
+/// the end.
+#[actix_rt::test]
+async fn upl_08_16_ac_79_80_an_upload_survives_kill_9_in_each_of_its_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let scene = start(directory.path());
+    let agent = scene.enroll().await;
+    let bytes = file(2 * CHUNK + 1);
+    let sender = Sender::new(&scene, "url", &agent, bytes.clone());
+    let upload = sender.begin("a1").await;
+    drop(scene.server.kill());
+
+    // Behind the beginning: it is repeated, as an agent does whose connection broke.
+    let scene = start(directory.path());
+    let sender = Sender::new(&scene, "internal_url", &agent, bytes.clone());
+    assert_eq!(sender.begin("a1").await, upload);
+    sender.put(&upload, 2).await;
+    assert_eq!(kept(directory.path()).len(), 1);
+    // In the middle of a chunk: the server has written a part of it.
+    let mut connection = sender.client.connect().await.unwrap();
+    let whole = sender.signed(sender.chunk(&upload, 0)).to_bytes();
+    connection.send_raw(&whole[..whole.len() - 1000]).await.unwrap();
+    until(|| kept(directory.path()).len() == 2).await;
+    drop(scene.server.kill());
+    assert_eq!(kept(directory.path()).len(), 2);
+
+    let scene = start(directory.path());
+    assert_eq!(kept(directory.path()).len(), 1, "what was not whole is gone");
+    let sender = Sender::new(&scene, "url", &agent, bytes.clone());
+    let early = sender.complete(&upload).await;
+    assert_eq!(
+        (early.status, early.error_name().as_str()),
+        (400, "ErrMissingChunks")
+    );
+    sender.put(&upload, 0).await;
+    drop(scene.server.kill());
+
+    let scene = start(directory.path());
+    let sender = Sender::new(&scene, "internal_url", &agent, bytes.clone());
+    sender.put(&upload, 0).await;
+    sender.put(&upload, 1).await;
+    assert_eq!(sender.complete(&upload).await.json(), json!({"status": "ok"}));
+    drop(scene.server.kill());
+
+    let scene = start(directory.path());
+    let download = downloaded(&scene, &agent.id).await;
+    assert_eq!(download.status, 200);
+    assert!(download.body == bytes, "the file came back as it was sent");
+    assert_eq!(download.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(
+        download.header("content-disposition"),
+        Some("attachment; filename=\"diagnostics.zip\"; filename*=UTF-8''diagnostics.zip")
+    );
+    let sender = Sender::new(&scene, "url", &agent, bytes);
+    let again = sender.complete(&upload).await;
+    assert_eq!(
+        (again.status, again.error_name().as_str()),
+        (400, "ErrStatusNoUploads")
+    );
+    // Removed, and killed behind it.
+    let listed = scene
+        .admin
+        .call("GET", &format!("/agents/{}/uploads", agent.id), None)
+        .await;
+    let id = listed.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let removed = scene
+        .admin
+        .call("DELETE", &format!("/agents/files/{id}"), None)
+        .await;
+    assert_eq!(removed.json(), json!({"id": id, "deleted": true}));
+    drop(scene.server.kill());
+    let scene = start(directory.path());
+    assert!(kept(directory.path()).is_empty());
+    let gone = scene
+        .admin
+        .call("GET", &format!("/agents/files/{id}/x"), None)
+        .await;
+    assert_eq!(gone.status, 404);
+}

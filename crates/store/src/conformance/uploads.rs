@@ -1,0 +1,254 @@
+//! S15 for uploads, O20, O24.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+
+use super::{Bench, samples::*};
+use crate::{
+    AgentId, BlobStream, BlobTerms, Conflict, Digest, NewUpload, Store, StoreError, Upload, UploadEnd,
+    UploadId, UploadRoom, UploadState, chunk_blob,
+};
+
+fn new(id: &str, file: &str, agent: &str, bytes: u64) -> NewUpload {
+    NewUpload {
+        id: id.into(),
+        file: file.into(),
+        action: "act".into(),
+        agent: agent.into(),
+        source: "agent".to_owned(),
+        name: "../a \"b\".zip".to_owned(),
+        mime_type: "application/zip".to_owned(),
+        bytes,
+        chunk_bytes: 4,
+        namespaces: vec!["default".to_owned()],
+        document: json(r#"{"z": 1.0, "file":{"size":9007199254740993}}"#),
+        at: at(10),
+    }
+}
+
+/// What [`new`]'s document adds to a quota.
+const DOCUMENT: u64 = 44;
+const ROOM: UploadRoom = UploadRoom {
+    of_agent: None,
+    of_all: None,
+};
+
+fn body(bytes: &'static [u8]) -> BlobStream {
+    stream::iter([Ok(Bytes::from_static(bytes))]).boxed()
+}
+
+async fn put(store: &dyn Store, id: &str, number: u32, bytes: &'static [u8]) -> crate::Result<crate::Blob> {
+    let id = UploadId::from(id);
+    store
+        .put_chunk(&id, number, body(bytes), BlobTerms::at_most(4))
+        .await
+}
+
+async fn upload(store: &dyn Store, id: &str) -> Upload {
+    store.upload(&id.into()).await.unwrap().unwrap()
+}
+
+async fn usage(store: &dyn Store) -> (u64, u64) {
+    let space = store.blob_space().await.unwrap();
+    (space.blobs, space.bytes)
+}
+
+#[track_caller]
+fn ended(outcome: crate::Result<impl std::fmt::Debug>) -> UploadState {
+    match outcome {
+        Err(StoreError::Conflict(Conflict::UploadEnded { state, .. })) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// S15.
+pub async fn s15d_chunks_come_in_any_order_and_stay_what_they_are(bench: &mut dyn Bench) {
+    let store = bench.store();
+    let begun = store.begin_upload(new("u", "f", "a", 10), ROOM).await.unwrap();
+    assert_eq!(
+        (begun.state, begun.bytes, begun.started_at),
+        (UploadState::Open, 10, at(10))
+    );
+    assert_eq!(store.upload_of(&"f".into()).await.unwrap(), Some(begun.clone()));
+    let document = store.upload_document(&"u".into()).await.unwrap().unwrap();
+    assert_eq!(
+        document.as_str(),
+        r#"{"z": 1.0, "file":{"size":9007199254740993}}"#
+    );
+    put(&*store, "u", 2, b"ij").await.unwrap();
+    put(&*store, "u", 0, b"abcd").await.unwrap();
+    put(&*store, "u", 0, b"abcd").await.unwrap();
+    let other = put(&*store, "u", 0, b"abcx").await.unwrap_err();
+    assert!(
+        matches!(other, StoreError::Conflict(Conflict::IdTaken(_))),
+        "{other}"
+    );
+    let nobody = put(&*store, "nobody's", 0, b"abcd").await.unwrap_err();
+    assert!(matches!(nobody, StoreError::NotFound { .. }), "{nobody}");
+    assert_eq!(usage(&*store).await, (2, 6));
+    let numbers = |chunks: Vec<crate::Chunk>| chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>();
+    assert_eq!(numbers(store.chunks(&"u".into()).await.unwrap()), [0, 2]);
+    drop(store);
+
+    bench.restart().await;
+    let store = bench.store();
+    assert_eq!(upload(&*store, "u").await, begun);
+    put(&*store, "u", 1, b"efgh").await.unwrap();
+    let chunks = store.chunks(&"u".into()).await.unwrap();
+    assert_eq!(numbers(chunks.clone()), [0, 1, 2]);
+    assert_eq!(chunks[2].blob.bytes, 2);
+    let transit = Digest::from([7; 32]);
+    store
+        .end_upload(&"u".into(), UploadEnd::Ready(transit), at(20))
+        .await
+        .unwrap();
+    let ready = upload(&*store, "u").await;
+    assert_eq!(
+        (ready.state, ready.ended_at, ready.transit),
+        (UploadState::Ready, Some(at(20)), Some(transit))
+    );
+    assert_eq!(ended(put(&*store, "u", 0, b"abcd").await), UploadState::Ready);
+    let again = store
+        .end_upload(&"u".into(), UploadEnd::Ready(transit), at(21))
+        .await;
+    assert_eq!(ended(again), UploadState::Ready);
+    let mut reading = store.read_blob(&chunk_blob(&"u".into(), 1), 1..3).await.unwrap();
+    assert_eq!(reading.next().await.unwrap().unwrap(), "fg");
+    assert_eq!(usage(&*store).await, (3, 10));
+    store
+        .end_upload(&"u".into(), UploadEnd::Deleted, at(30))
+        .await
+        .unwrap();
+    assert_eq!(usage(&*store).await, (0, 0));
+    let deleted = upload(&*store, "u").await;
+    assert_eq!(
+        (deleted.state, deleted.ended_at),
+        (UploadState::Deleted, Some(at(20)))
+    );
+}
+
+/// O20.
+pub async fn o20_beginning_again_goes_on_or_begins_anew(bench: &mut dyn Bench) {
+    let store = bench.store();
+    store.begin_upload(new("u1", "f", "a", 10), ROOM).await.unwrap();
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let same = store.begin_upload(new("u2", "f", "a", 10), ROOM).await.unwrap();
+    assert_eq!(same.id.as_str(), "u1");
+    assert!(store.upload(&"u2".into()).await.unwrap().is_none());
+    // Another length is another file: what came of the earlier one goes.
+    let other = store.begin_upload(new("u3", "f", "a", 4), ROOM).await.unwrap();
+    assert_eq!(other.id.as_str(), "u3");
+    assert!(store.upload(&"u1".into()).await.unwrap().is_none());
+    assert_eq!(usage(&*store).await, (0, 0));
+    put(&*store, "u3", 0, b"abcd").await.unwrap();
+    store
+        .end_upload(&"u3".into(), UploadEnd::Failed, at(20))
+        .await
+        .unwrap();
+    assert_eq!(usage(&*store).await, (0, 0), "a failed upload keeps nothing");
+    let anew = store.begin_upload(new("u4", "f", "a", 4), ROOM).await.unwrap();
+    assert_eq!((anew.id.as_str(), anew.state), ("u4", UploadState::Open));
+    let ready = UploadEnd::Ready(Digest::from([1; 32]));
+    store.end_upload(&"u4".into(), ready, at(30)).await.unwrap();
+    let late = store.begin_upload(new("u5", "f", "a", 4), ROOM).await;
+    assert_eq!(ended(late), UploadState::Ready);
+    store
+        .end_upload(&"u4".into(), UploadEnd::Deleted, at(40))
+        .await
+        .unwrap();
+    let late = store.begin_upload(new("u6", "f", "a", 4), ROOM).await;
+    assert_eq!(ended(late), UploadState::Deleted);
+}
+
+/// O20.
+pub async fn o20_what_was_announced_counts_in_quotas(bench: &mut dyn Bench) {
+    let store = bench.store();
+    let of_agent = |bytes| UploadRoom {
+        of_agent: Some(bytes),
+        of_all: None,
+    };
+    let of_all = |bytes| UploadRoom {
+        of_agent: None,
+        of_all: Some(bytes),
+    };
+    let one = 10 + DOCUMENT;
+    store
+        .begin_upload(new("u1", "f1", "a", 10), of_agent(one))
+        .await
+        .unwrap();
+    let second = store
+        .begin_upload(new("u2", "f2", "a", 10), of_agent(2 * one - 1))
+        .await;
+    let quota = Conflict::AgentQuota {
+        agent: AgentId::from("a"),
+        most_bytes: 2 * one - 1,
+    };
+    assert_eq!(second.unwrap_err(), StoreError::Conflict(quota));
+    store
+        .begin_upload(new("u3", "f3", "b", 10), of_agent(one))
+        .await
+        .unwrap();
+    // What came does not count twice.
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let third = store
+        .begin_upload(new("u4", "f4", "c", 10), of_all(3 * one - 1))
+        .await;
+    let quota = Conflict::StoreQuota {
+        most_bytes: 3 * one - 1,
+    };
+    assert_eq!(third.unwrap_err(), StoreError::Conflict(quota));
+    store
+        .begin_upload(new("u4", "f4", "c", 10), of_all(3 * one))
+        .await
+        .unwrap();
+    // What has failed takes no room any more but its record.
+    store
+        .end_upload(&"u1".into(), UploadEnd::Failed, at(20))
+        .await
+        .unwrap();
+    let room = of_agent(10 + 2 * DOCUMENT);
+    store.begin_upload(new("u2", "f2", "a", 10), room).await.unwrap();
+}
+
+/// O24.
+pub async fn o24_stale_uploads_expire_and_old_ones_go(bench: &mut dyn Bench) {
+    let store = bench.store();
+    for (number, agent) in [(1, "a"), (2, "b"), (3, "a")] {
+        let mut upload = new(&format!("u{number}"), &format!("f{number}"), agent, 4);
+        upload.at = at(number * 100);
+        store.begin_upload(upload, ROOM).await.unwrap();
+        put(&*store, &format!("u{number}"), 0, b"abcd").await.unwrap();
+    }
+    let ids = |page: crate::Page<Upload>| {
+        page.items
+            .iter()
+            .map(|item| item.id.to_string())
+            .collect::<Vec<_>>()
+    };
+    let of_a = store.uploads(Some(&"a".into()), all()).await.unwrap();
+    assert_eq!(
+        (of_a.total.count(), ids(of_a)),
+        (2, vec!["u3".to_owned(), "u1".to_owned()])
+    );
+    assert_eq!(ids(store.uploads(None, all()).await.unwrap()), ["u3", "u2", "u1"]);
+    let ready = UploadEnd::Ready(Digest::from([1; 32]));
+    store.end_upload(&"u1".into(), ready, at(110)).await.unwrap();
+    assert_eq!(store.expire_uploads(at(300), at(1000), 10).await.unwrap(), 1);
+    let expired = upload(&*store, "u2").await;
+    assert_eq!(
+        (expired.state, expired.ended_at),
+        (UploadState::Expired, Some(at(1000)))
+    );
+    assert_eq!(ended(put(&*store, "u2", 0, b"abcd").await), UploadState::Expired);
+    assert_eq!(usage(&*store).await, (2, 8));
+    assert_eq!(store.delete_uploads(at(110), 10).await.unwrap(), 0);
+    assert_eq!(store.delete_uploads(at(1001), 1).await.unwrap(), 1);
+    assert_eq!(store.delete_uploads(at(1001), 10).await.unwrap(), 1);
+    assert_eq!(store.delete_uploads(at(1001), 10).await.unwrap(), 0);
+    assert_eq!(ids(store.uploads(None, all()).await.unwrap()), ["u3"]);
+    assert_eq!(
+        usage(&*store).await,
+        (1, 4),
+        "an open one stays however old it is"
+    );
+}
