@@ -10,6 +10,7 @@ mod agent_policies;
 mod agent_query;
 mod agent_status;
 mod agents;
+mod artifacts;
 mod enrollment_api_keys;
 mod kuery;
 mod moment;
@@ -170,6 +171,8 @@ impl AdminApi {
                 .get(enrollment_api_keys::get)
                 .delete(enrollment_api_keys::revoke),
             at("/api/fleet/agent_status").get(agent_status::counts),
+            at("/api/fleet/artifacts/{id}").put(artifacts::put),
+            at("/api/fleet/artifacts/{id}/{sha2}").delete(artifacts::delete),
             at("/api/fleet/agents").get(agents::list),
             // Before the next: no action has the id `uploads`.
             at("/api/fleet/agents/{id}/uploads")

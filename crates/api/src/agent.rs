@@ -1,9 +1,10 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes that this version does not have yet (artifacts, files, OpAMP)
+//! Routes that this version does not have yet (files, OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
+mod artifacts;
 mod audit;
 mod checkin;
 mod deflated;
@@ -204,6 +205,11 @@ impl AgentApi {
                 web::resource("/api/fleet/uploads/{id}/{chunk}")
                     .route(serve(state, Method::PUT, Binding::NONE, uploads::chunk))
                     .default_service(call::not_allowed("PUT")),
+            )
+            .service(
+                web::resource("/api/fleet/artifacts/{id}/{sha2}")
+                    .route(serve(state, Method::GET, Binding::NONE, artifacts::serve))
+                    .default_service(call::not_allowed("GET, HEAD")),
             )
             .default_service(web::to(call::not_found));
     }

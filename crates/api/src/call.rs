@@ -42,7 +42,7 @@ pub(crate) struct Call {
     pub payload: Payload,
     /// The path's `{id}`, decoded; empty if it has none.
     pub id: String,
-    /// What stands behind it (`{chunk}`, `{name}`), decoded; empty if there is none.
+    /// What stands behind it (`{chunk}`, `{name}`, `{sha2}`), decoded; empty if there is none.
     pub second: String,
     pub query: String,
     pub started: Instant,
@@ -65,7 +65,7 @@ impl Call {
         };
         let path = request.match_info();
         let id = decoded(path.get("id"));
-        let second = decoded(path.get("chunk").or_else(|| path.get("name")));
+        let second = decoded(path.get("chunk").or(path.get("name")).or(path.get("sha2")));
         let query = request.query_string().to_owned();
         let is_tls = request.app_config().secure();
         let payload = request.take_payload();

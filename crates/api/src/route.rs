@@ -138,6 +138,7 @@ impl Route {
                 | Self::Checkin
                 | Self::Acks
                 | Self::AuditUnenroll
+                | Self::Artifact
                 | Self::UploadStart
                 | Self::UploadChunk
                 | Self::UploadEnd

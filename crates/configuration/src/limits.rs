@@ -29,6 +29,8 @@ pub enum Limit {
     AuditUnenroll,
     /// Requests for the signing key of upgrades.
     PgpRetrieval,
+    /// Fetches of artifacts.
+    Artifact,
     /// Beginnings of uploads.
     UploadStart,
     /// Ends of uploads.
@@ -61,7 +63,7 @@ const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42
 
 /// In the order of [`Limit`].
 #[rustfmt::skip]
-const TABLE: [Row; 11] = [
+const TABLE: [Row; 12] = [
     Row {
         name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
         built_in: (0, 5, 0), bodies: (0, 0),
@@ -127,6 +129,14 @@ const TABLE: [Row; 11] = [
         ],
     },
     Row {
+        name: "artifact_limit", about: "Fetches of artifacts.", is_pace: false,
+        built_in: (5_000, 25, 50), bodies: (0, 0),
+        presets: [
+            (5_000, 100, 200), (5_000, 200, 400), (5_000, 500, 1_000), (2_000, 1_000, 2_000),
+            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
+        ],
+    },
+    Row {
         name: "upload_start_limit", about: "Beginnings of uploads.", is_pace: false,
         built_in: (2_000_000, 5, 10), bodies: (5_242_880, 0),
         presets: [
@@ -153,7 +163,7 @@ const TABLE: [Row; 11] = [
 ];
 
 /// Limits of routes that do not exist yet.
-const LATER: [&str; 3] = ["artifact_limit", "opamp_limit", "file_delivery_limit"];
+const LATER: [&str; 2] = ["opamp_limit", "file_delivery_limit"];
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
@@ -430,7 +440,7 @@ mod tests {
     #[test]
     fn the_table_is_in_the_order_of_the_limits() {
         use Limit::{
-            Ack, Action, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status, UploadChunk,
+            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status, UploadChunk,
             UploadEnd, UploadStart,
         };
         let limits = [
@@ -442,6 +452,7 @@ mod tests {
             Status,
             AuditUnenroll,
             PgpRetrieval,
+            Artifact,
             UploadStart,
             UploadEnd,
             UploadChunk,

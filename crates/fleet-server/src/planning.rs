@@ -138,6 +138,7 @@ fn agent_options(config: &Config) -> AgentOptions {
             .with(Route::Acks, route(limits.of(Limit::Ack)))
             .with(Route::AuditUnenroll, route(limits.of(Limit::AuditUnenroll)))
             .with(Route::PgpRetrieval, route(limits.of(Limit::PgpRetrieval)))
+            .with(Route::Artifact, route(limits.of(Limit::Artifact)))
             .with(Route::UploadStart, route(limits.of(Limit::UploadStart)))
             .with(Route::UploadEnd, route(limits.of(Limit::UploadEnd)))
             .with(Route::UploadChunk, route(limits.of(Limit::UploadChunk))),

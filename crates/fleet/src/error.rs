@@ -113,6 +113,9 @@ pub enum FleetError {
     /// A file does not come, go or stay as asked.
     #[error(transparent)]
     Upload(#[from] crate::uploads::UploadError),
+    /// An artifact could not be stored or fetched.
+    #[error(transparent)]
+    Artifact(#[from] crate::artifacts::ArtifactError),
     /// A queue is full.
     #[error("{what} is busy")]
     Busy {

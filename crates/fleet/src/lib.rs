@@ -27,6 +27,7 @@ pub mod acks;
 pub mod actions;
 mod actors;
 pub mod agents;
+pub mod artifacts;
 pub mod audit;
 pub mod auth;
 pub mod checkin;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use store::{Cause, PolicyId, PolicyRevision, Timestamp};
 
-use crate::FleetError;
+use crate::{FleetError, artifacts::Listed};
 
 /// A revision that agents can run, with its JSON. Replies share the JSON; nobody copies it for an agent.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct RenderedPolicy {
     /// `data.policy`. Nothing in it belongs to one agent yet. A value that does (an output's key) becomes a slot: this
     /// then is a list of shared segments, and the reply puts the agent's values between them.
     json: Bytes,
+    pub(crate) artifacts: Listed,
 }
 
 impl RenderedPolicy {
@@ -41,6 +42,7 @@ impl RenderedPolicy {
         policy.insert("id".into(), stored.policy.as_str().into());
         policy.insert("revision".into(), stored.revision.into());
         check(&policy).map_err(|reason| undeliverable(Cause::new(reason)))?;
+        let artifacts = Listed::of(&policy);
         for output in policy
             .get_mut("outputs")
             .and_then(Value::as_object_mut)
@@ -56,6 +58,7 @@ impl RenderedPolicy {
             at: stored.at,
             // Kept as long as the revision is the newest, so without the vector's spare capacity.
             json: json.into_boxed_slice().into(),
+            artifacts,
         }))
     }
 

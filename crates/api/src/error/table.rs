@@ -5,7 +5,9 @@
 use std::{borrow::Cow, time::Duration};
 
 use actix_web::http::StatusCode;
-use fleet::{FleetError, HealthState, StoreError, acks::AckOutcome, uploads::UploadError};
+use fleet::{
+    FleetError, HealthState, StoreError, acks::AckOutcome, artifacts::ArtifactError, uploads::UploadError,
+};
 use log::Level;
 
 use super::{ApiError, Audience};
@@ -427,6 +429,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
             Row::new(S::CONFLICT, "Conflict", error.to_string())
         }
         FleetError::Upload(error) => upload_row(error),
+        FleetError::Artifact(error) => artifact_row(error),
         FleetError::TooMany { retry_after, .. } => {
             Row::new(S::TOO_MANY_REQUESTS, "TooManyRequests", error.to_string())
                 .at(Level::Debug)
@@ -501,6 +504,20 @@ fn upload_row(error: &UploadError) -> Row {
         UploadError::UnknownFile { .. } | UploadError::NotReady { .. } => {
             Row::new(S::NOT_FOUND, "NotFound", error.to_string())
         }
+    }
+}
+
+/// agents.md 11.1.
+fn artifact_row(error: &ArtifactError) -> Row {
+    match error {
+        ArtifactError::NoDigest { .. } | ArtifactError::Name { .. } => Row::bad_request(error),
+        ArtifactError::InflatesTooLarge { .. } => Row::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "PayloadTooLarge",
+            error.to_string(),
+        ),
+        ArtifactError::NotListed { .. } => Row::new(StatusCode::FORBIDDEN, "Forbidden", "not allowed"),
+        ArtifactError::Unknown { .. } => Row::new(StatusCode::NOT_FOUND, "NotFound", error.to_string()),
     }
 }
 

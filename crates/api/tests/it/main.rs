@@ -13,6 +13,7 @@ mod acks;
 mod admin;
 mod admin_policies;
 mod agent_files;
+mod artifacts;
 mod audit;
 mod cases;
 mod checkin;
