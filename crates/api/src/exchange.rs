@@ -79,6 +79,10 @@ impl Exchange {
             body_bytes: announced(&head.headers),
             is_answered: false,
         };
+        exchange
+            .admission
+            .metrics
+            .begun(exchange.route, exchange.body_bytes.unwrap_or(0));
         exchange.log_start();
         exchange
     }
@@ -173,12 +177,10 @@ impl Exchange {
     fn close(&mut self, status: StatusCode, note: &Note, bytes: u64) {
         self.is_answered = true;
         self.places = None;
+        let took = self.started.elapsed();
         self.admission
             .metrics
-            .answered(self.route, status.as_u16(), self.started.elapsed());
-        if let Some(reason) = note.rejection {
-            self.admission.metrics.rejected(self.route, reason);
-        }
+            .answered(self.route, status.as_u16(), took, bytes, note.rejection);
         let is_quiet = status.is_success() || status.as_u16() == CLIENT_GONE;
         // What costs a client nothing must not fill the log.
         let is_cheap = note.standing != Standing::Known || note.rejection.is_some();
@@ -269,7 +271,7 @@ impl Drop for Exchange {
         if !self.is_answered {
             self.admission
                 .metrics
-                .answered(self.route, CLIENT_GONE, self.started.elapsed());
+                .answered(self.route, CLIENT_GONE, self.started.elapsed(), 0, None);
             self.log_access(CLIENT_GONE, &Note::default(), 0);
         }
     }

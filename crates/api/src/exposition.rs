@@ -43,19 +43,25 @@ impl Exposition {
         }
     }
 
-    /// All metrics of the registry.
+    /// All metrics of the registries, one after the other.
     ///
     /// # Errors
     /// A metric cannot be encoded.
-    pub(crate) fn write(self, registry: &Registry) -> Result<String, fmt::Error> {
+    pub(crate) fn write(self, registries: &[&Registry]) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, registry)?;
+        for registry in registries {
+            text.truncate(text.strip_suffix(END).unwrap_or_default().len());
+            encode(&mut text, registry)?;
+        }
         Ok(match self {
             Self::Prometheus => prometheus(&text),
             Self::OpenMetrics => text,
         })
     }
 }
+
+/// The last line that the library writes for each registry.
+const END: &str = "# EOF\n";
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 

@@ -20,6 +20,7 @@ mod body;
 mod body_budget;
 mod call;
 mod clients;
+mod collectors;
 mod compression;
 mod error;
 mod exchange;
@@ -39,6 +40,7 @@ mod work;
 
 pub use admin::{AdminApi, AdminOptions, TlsAdmin};
 pub use agent::{AgentApi, AgentOptions, Identity, SigningKey, SigningKeyError};
+pub use collectors::Connections;
 pub use compression::ResponseCompression;
 pub use gate::Gate;
 pub use limits::{Limits, RouteLimits};

@@ -1,7 +1,6 @@
 //! What is counted for HTTP requests. The parent passes the prefix `fleet_server`.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +16,7 @@ use prometheus_client::{
 
 use serde::Serialize;
 
-use crate::route::Route;
+use crate::{error::CLIENT_GONE, route::Route};
 
 /// Counters of all listeners of the process.
 #[derive(Clone, Debug)]
@@ -27,18 +26,44 @@ pub struct HttpMetrics {
     rejected: Family<RejectedLabels, Counter>,
     panics: Counter,
     not_logged: Counter,
-    totals: Arc<[AtomicU64; Route::ALL.len()]>,
+    totals: Arc<[RouteTotals; Route::ALL.len()]>,
 }
 
 /// One route's numbers for `/stats`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct RouteStats {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct RouteCounts {
+    /// Requests being answered now, long polls included.
+    active: u64,
     /// Requests answered.
     total: u64,
     /// Of these refused for the rate.
     limit_rate: u64,
-    /// Of these refused for the number in flight.
+    /// Of these refused for the number in flight, or because they could not begin in time.
     limit_max: u64,
+    /// Of these failed otherwise.
+    fail: u64,
+    /// Of these given up by their client.
+    drop: u64,
+    /// Bytes of requests' bodies, as announced.
+    body_in: u64,
+    /// Bytes of answers' bodies.
+    body_out: u64,
+}
+
+impl RouteCounts {
+    pub(crate) const fn limit_max(&self) -> u64 {
+        self.limit_max
+    }
+}
+
+#[derive(Debug, Default)]
+struct RouteTotals {
+    active: AtomicU64,
+    total: AtomicU64,
+    fail: AtomicU64,
+    drop: AtomicU64,
+    body_in: AtomicU64,
+    body_out: AtomicU64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,28 +173,51 @@ impl HttpMetrics {
             rejected: Family::default(),
             panics: Counter::default(),
             not_logged: Counter::default(),
-            totals: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))),
+            totals: Arc::default(),
         }
     }
 
-    pub(crate) fn answered(&self, route: Route, code: u16, took: Duration) {
+    fn totals(&self, route: Route) -> Option<&RouteTotals> {
+        let place = Route::ALL.iter().position(|of| *of == route)?;
+        self.totals.get(place)
+    }
+
+    /// A request came, with a body of so many bytes.
+    pub(crate) fn begun(&self, route: Route, body: u64) {
+        if let Some(totals) = self.totals(route) {
+            totals.active.fetch_add(1, Ordering::Relaxed);
+            totals.body_in.fetch_add(body, Ordering::Relaxed);
+        }
+    }
+
+    /// A request that has begun was answered, or given up by its client. `reason`: the limit that refused it.
+    pub(crate) fn answered(
+        &self,
+        route: Route,
+        code: u16,
+        took: Duration,
+        body: u64,
+        reason: Option<Reason>,
+    ) {
         self.requests.get_or_create(&RequestLabels { route, code }).inc();
-        if let Some(total) = Route::ALL
-            .iter()
-            .position(|of| *of == route)
-            .and_then(|place| self.totals.get(place))
-        {
-            total.fetch_add(1, Ordering::Relaxed);
+        if let Some(reason) = reason {
+            self.rejected
+                .get_or_create(&RejectedLabels { route, reason })
+                .inc();
+        }
+        if let Some(totals) = self.totals(route) {
+            totals.active.fetch_sub(1, Ordering::Relaxed);
+            totals.total.fetch_add(1, Ordering::Relaxed);
+            totals.body_out.fetch_add(body, Ordering::Relaxed);
+            match (code, reason) {
+                (CLIENT_GONE, _) => drop(totals.drop.fetch_add(1, Ordering::Relaxed)),
+                (400.., None) => drop(totals.fail.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
+            }
         }
         self.duration
             .get_or_create(&RouteLabels { route })
             .observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn rejected(&self, route: Route, reason: Reason) {
-        self.rejected
-            .get_or_create(&RejectedLabels { route, reason })
-            .inc();
     }
 
     pub(crate) fn not_logged(&self) {
@@ -180,23 +228,34 @@ impl HttpMetrics {
         self.panics.inc();
     }
 
-    /// All routes' numbers by name.
-    pub(crate) fn stats(&self) -> BTreeMap<&'static str, RouteStats> {
-        let rejected = |route, reason| {
-            self.rejected
-                .get(&RejectedLabels { route, reason })
-                .map_or(0, |counter| counter.get())
+    /// How many requests of the route this limit has refused.
+    pub(crate) fn refused(&self, route: Route, reason: Reason) -> u64 {
+        let counter = self.rejected.get(&RejectedLabels { route, reason });
+        counter.map_or(0, |counter| counter.get())
+    }
+
+    /// How many requests of the route were answered so.
+    pub(crate) fn with_status(&self, route: Route, code: u16) -> u64 {
+        let counter = self.requests.get(&RequestLabels { route, code });
+        counter.map_or(0, |counter| counter.get())
+    }
+
+    /// The route's numbers.
+    pub(crate) fn counts(&self, route: Route) -> RouteCounts {
+        let Some(totals) = self.totals(route) else {
+            return RouteCounts::default();
         };
-        let of = |route, total: &AtomicU64| RouteStats {
-            total: total.load(Ordering::Relaxed),
-            limit_rate: rejected(route, Reason::Rate),
-            limit_max: rejected(route, Reason::InFlight),
-        };
-        Route::ALL
-            .iter()
-            .zip(self.totals.iter())
-            .map(|(route, total)| (route.as_str(), of(*route, total)))
-            .collect()
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RouteCounts {
+            active: of(&totals.active),
+            total: of(&totals.total),
+            limit_rate: self.refused(route, Reason::Rate),
+            limit_max: self.refused(route, Reason::InFlight) + self.refused(route, Reason::Busy),
+            fail: of(&totals.fail),
+            drop: of(&totals.drop),
+            body_in: of(&totals.body_in),
+            body_out: of(&totals.body_out),
+        }
     }
 
     /// Panics survived so far.
@@ -212,4 +271,40 @@ fn new_histogram() -> Histogram {
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 600.0,
         3600.0,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_counts_once_under_what_became_of_it() {
+        let metrics = HttpMetrics::unregistered();
+        let (route, took) = (Route::Checkin, Duration::ZERO);
+        for (code, reason) in [
+            (200, None),
+            (429, Some(Reason::Rate)),
+            (429, Some(Reason::InFlight)),
+            (429, Some(Reason::Busy)),
+            (CLIENT_GONE, None),
+            (500, None),
+        ] {
+            metrics.begun(route, 10);
+            metrics.answered(route, code, took, 3, reason);
+        }
+        metrics.begun(route, 10);
+        let expected = RouteCounts {
+            active: 1,
+            total: 6,
+            limit_rate: 1,
+            limit_max: 2,
+            fail: 1,
+            drop: 1,
+            body_in: 70,
+            body_out: 18,
+        };
+        assert_eq!(metrics.counts(route), expected);
+        assert_eq!(metrics.with_status(route, 429), 3);
+        assert_eq!(metrics.counts(Route::Enroll), RouteCounts::default());
+    }
 }

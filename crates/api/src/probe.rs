@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use actix_service::ServiceFactory;
@@ -21,9 +22,10 @@ use serde::Serialize;
 
 use crate::{
     call,
+    collectors::{Collected, Connections, HttpServer},
     error::{self, FAILED},
     exposition::Exposition,
-    metrics::{HttpMetrics, RouteStats},
+    metrics::HttpMetrics,
 };
 
 /// Whether the server takes work. Shared with the binary, which knows.
@@ -95,10 +97,12 @@ pub struct Probe {
 
 struct ProbeState {
     registry: Arc<Registry>,
-    metrics: HttpMetrics,
+    collected: Collected,
+    collectors: Registry,
     readiness: Readiness,
     parts: Arc<dyn PartHealth>,
     version: String,
+    started: Instant,
 }
 
 impl fmt::Debug for Probe {
@@ -117,15 +121,19 @@ impl Probe {
         metrics: HttpMetrics,
         readiness: Readiness,
         parts: Arc<dyn PartHealth>,
+        connections: Connections,
         version: String,
     ) -> Self {
+        let collected = Collected::new(metrics, connections);
         Self {
             state: Arc::new(ProbeState {
                 registry,
-                metrics,
+                collectors: collected.registry(&version),
+                collected,
                 readiness,
                 parts,
                 version,
+                started: Instant::now(),
             }),
         }
     }
@@ -171,7 +179,7 @@ fn resource(path: &str) -> actix_web::Resource {
 
 async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResponse {
     let form = Exposition::accepted(request.headers());
-    match form.write(&state.registry) {
+    match form.write(&[&*state.registry, &state.collectors]) {
         Ok(text) => HttpResponse::Ok().content_type(form.content_type()).body(text),
         Err(error) => {
             log::error!("error.message" = error.to_string(); "The metrics cannot be written");
@@ -229,15 +237,35 @@ struct Root<'a> {
 
 async fn root(state: web::Data<ProbeState>) -> HttpResponse {
     HttpResponse::Ok().json(Root {
-        name: "fleet-server",
+        name: NAME,
         version: &state.version,
     })
 }
 
 #[derive(Serialize)]
-struct Stats {
-    http_server: Routes,
+struct Stats<'a> {
+    http_server: HttpServer,
+    memstats: Memory,
+    info: Info<'a>,
     health: Health,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    /// Resident bytes; 0 where the system does not tell.
+    rss: u64,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    name: &'static str,
+    version: &'a str,
+    uptime: Uptime,
+}
+
+#[derive(Serialize)]
+struct Uptime {
+    ms: u64,
 }
 
 /// `status` is `degraded` if a part is.
@@ -276,16 +304,50 @@ impl Health {
     }
 }
 
-#[derive(Serialize)]
-struct Routes {
-    routes: std::collections::BTreeMap<&'static str, RouteStats>,
+#[derive(serde::Deserialize)]
+struct Pretty {
+    pretty: Option<String>,
 }
 
-async fn stats(state: web::Data<ProbeState>) -> HttpResponse {
-    HttpResponse::Ok().json(Stats {
-        http_server: Routes {
-            routes: state.metrics.stats(),
+async fn stats(state: web::Data<ProbeState>, query: web::Query<Pretty>) -> HttpResponse {
+    let stats = Stats {
+        http_server: state.collected.http_server(),
+        memstats: Memory {
+            rss: resident_bytes(),
+        },
+        info: Info {
+            name: NAME,
+            version: &state.version,
+            uptime: Uptime {
+                ms: u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            },
         },
         health: Health::of(state.parts.parts()),
-    })
+    };
+    let text = match query.pretty {
+        Some(_) => serde_json::to_vec_pretty(&stats),
+        None => serde_json::to_vec(&stats),
+    };
+    match text {
+        Ok(text) => HttpResponse::Ok()
+            .content_type("application/json; charset=utf-8")
+            .body(text),
+        Err(error) => {
+            log::error!("error.message" = error.to_string(); "The statistics cannot be written");
+            HttpResponse::new(FAILED)
+        }
+    }
 }
+
+/// From the kernel's own table: a read of memory, on the probes' own thread.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        let mut fields = text.split_ascii_whitespace();
+        fields.nth(1)?.parse::<u64>().ok()
+    });
+    pages
+        .unwrap_or(0)
+        .saturating_mul(rustix::param::page_size() as u64)
+}
+
+const NAME: &str = "fleet-server";

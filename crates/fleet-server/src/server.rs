@@ -90,7 +90,7 @@ pub(crate) async fn prepare(plan: Plan, mut passed: PassedSockets) -> Result<Pre
     let reload_metrics = ReloadMetrics::unregistered();
     let mut tls = TlsSets::default();
     let agents_tls = match plan.agents.tls.clone() {
-        Some(settings) => Some(tls.add("agents", settings, reload_metrics.clone()).await?),
+        Some(settings) => Some(tls.add(AGENTS, settings, reload_metrics.clone()).await?),
         // A notice about plain HTTP was logged when the configuration was read.
         None => None,
     };
@@ -196,16 +196,10 @@ impl Prepared {
     fn bind(&self, passed: &mut PassedSockets) -> Result<Listeners> {
         let (plan, tls) = (&self.plan, self.agents_tls.as_ref());
         let agents = |name, host, port| agents_endpoint(plan, name, host, port, tls);
-        let external = bind(agents("agents", &plan.agents.host, plan.agents.port), passed, &[])?;
+        let external = bind(agents(AGENTS, &plan.agents.host, plan.agents.port), passed, &[])?;
         let internal = plan.agents.internal_port;
         let internal = internal
-            .map(|port| {
-                bind(
-                    agents("internal", INTERNAL_HOST, port),
-                    passed,
-                    &[Some(&external)],
-                )
-            })
+            .map(|port| bind(agents(INTERNAL, INTERNAL_HOST, port), passed, &[Some(&external)]))
             .transpose()?;
         let admin = plan.admin.as_ref().map(|admin| {
             let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
@@ -323,11 +317,19 @@ impl Prepared {
         }
         let probe = http.map(|bound| {
             let registry = Arc::new(registry);
+            let counted = listener_metrics.clone();
+            let connections = move || {
+                let counts = [AGENTS, INTERNAL].map(|name| counted.connections(name));
+                counts.iter().fold((0, 0), |(opened, closed), (more, ended)| {
+                    (opened + more, closed + ended)
+                })
+            };
             let probe = Probe::new(
                 registry,
                 http_metrics,
                 readiness.clone(),
                 Arc::new(tls.clone()),
+                Arc::new(connections),
                 build::VERSION.to_owned(),
             );
             ServerBuilder::new(listener_metrics)
@@ -495,3 +497,6 @@ const LAST_PROBE: Duration = Duration::from_secs(1);
 
 /// Host of the internal listener, which only programs on this machine can reach.
 const INTERNAL_HOST: &str = "localhost";
+/// Names of the agents' listeners in logs and metrics.
+const AGENTS: &str = "agents";
+const INTERNAL: &str = "internal";

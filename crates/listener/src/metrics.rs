@@ -63,6 +63,13 @@ impl ListenerMetrics {
         metrics
     }
 
+    /// Connections of a listener that were opened and closed since the start.
+    #[must_use]
+    pub fn connections(&self, listener: &str) -> (u64, u64) {
+        let counters = self.of(listener);
+        (counters.opened.get(), counters.closed.get())
+    }
+
     pub(crate) fn of(&self, listener: &str) -> ConnectionCounters {
         let label = ListenerLabel {
             listener: listener.to_owned(),

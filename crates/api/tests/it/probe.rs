@@ -28,7 +28,15 @@ async fn probe_with(readiness: &Readiness, parts: Vec<Part>) -> Face {
     let mut registry = Registry::with_prefix("fleet_server");
     let metrics = HttpMetrics::register(&mut registry);
     let (registry, parts) = (Arc::new(registry), Arc::new(Still(parts)));
-    let probe = Probe::new(registry, metrics, readiness.clone(), parts, "0.1.0".to_owned());
+    let connections = Arc::new(|| (7, 3));
+    let probe = Probe::new(
+        registry,
+        metrics,
+        readiness.clone(),
+        parts,
+        connections,
+        "0.1.0".to_owned(),
+    );
     Face::of(init_service(probe.app()).await).await
 }
 
@@ -113,9 +121,20 @@ async fn metrics_are_prometheus_text() {
         text.contains("fleet_server_rejected_total{route=\"checkin\",reason=\"max_limit\"} 0\n"),
         "{text}"
     );
+    for line in [
+        "service_info{name=\"fleet-server\",version=\"0.1.0\"} 1\n",
+        "http_server_tcp_active 4\n",
+        "http_server_routes_checkin_limit_max 0\n",
+        "http_server_routes_uploadStart_body_in 0\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
     let asked = TestRequest::with_uri("/metrics").insert_header(("accept", "application/openmetrics-text"));
     let text = face.send(asked).await.text();
-    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(
+        text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1,
+        "{text}"
+    );
 }
 
 #[actix_rt::test]
@@ -127,7 +146,36 @@ async fn name_and_numbers() {
         serde_json::json!({"name": "fleet-server", "version": "0.1.0"})
     );
     let stats = face.send(TestRequest::with_uri("/stats?pretty")).await.ok();
-    assert_eq!(stats["http_server"]["routes"]["checkin"]["limit_max"], 0);
+    let server = &stats["http_server"];
+    assert_eq!(
+        (
+            &server["tcp_open"],
+            &server["tcp_close"],
+            &server["tcp_active"],
+            &server["tcp_rejected_rate"]
+        ),
+        (&7.into(), &3.into(), &4.into(), &0.into())
+    );
+    let routes = server["routes"].as_object().unwrap();
+    assert_eq!(routes.len(), 12);
+    for (name, route) in routes {
+        for member in [
+            "active",
+            "total",
+            "limit_rate",
+            "limit_max",
+            "limit_max_rate",
+            "fail",
+            "drop",
+            "body_in",
+            "body_out",
+        ] {
+            assert_eq!(route[member], 0, "{name}.{member}");
+        }
+    }
+    assert_eq!(routes["artifacts"]["not_found"], 0);
+    assert!(stats["memstats"]["rss"].as_u64().unwrap() > 1 << 20);
+    assert_eq!(stats["info"]["version"], "0.1.0");
     assert_eq!(
         stats["health"],
         serde_json::json!({"status": "healthy", "parts": {}})
