@@ -155,6 +155,8 @@ impl Call {
         };
         let payload = std::mem::replace(&mut self.payload, Payload::None);
         let held = self.held.insert(held);
+        // The client sets the pace; how many there may be is what the body's bytes and the route's own limit say.
+        drop(self.turn.take());
         let taken = body::pass_on(&self.headers, payload, limits, held, take).await;
         Ok(taken.map_err(|cause| ApiError::Body { what, cause })??)
     }

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn families_are_announced_by_the_name_of_their_samples() {
-        let text = Exposition::Prometheus.write(&registry()).unwrap();
+        let text = Exposition::Prometheus.write(&[&registry()]).unwrap();
         let expected = [
             "# HELP x_requests_total Requests.",
             "# TYPE x_requests_total counter",
@@ -152,7 +152,7 @@ mod tests {
         for other in ["*/*", "text/plain", "", "application/openmetrics", "\u{e9}"] {
             assert_eq!(accepted(other), Exposition::Prometheus, "{other}");
         }
-        let text = Exposition::OpenMetrics.write(&registry()).unwrap();
+        let text = Exposition::OpenMetrics.write(&[&registry()]).unwrap();
         assert!(
             text.ends_with("# EOF\n") && text.contains("# TYPE x_requests counter"),
             "{text}"
