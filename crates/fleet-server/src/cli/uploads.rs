@@ -1,13 +1,11 @@
 //! `fleet-server uploads`: files that agents sent, on a running server: listed, saved, removed.
 
 use std::{
-    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -105,37 +103,23 @@ pub(super) fn save(client: &Client, file: &str, to: &Path, out: &mut dyn Write) 
     if to == Path::new("-") {
         return done(client, client.download(&path, out)?).map(drop);
     }
+    let exists = || format!("{} exists: give another name with --output", to.display());
     if to.exists() {
-        bail!("{} exists: give another name with --output", to.display());
+        bail!(exists());
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let saved = private(Path::new(&partial))
-        .with_context(|| format!("cannot write {}", Path::new(&partial).display()))
-        .and_then(|mut into| {
-            let bytes = done(client, client.download(&path, &mut into)?)?;
-            into.sync_all()?;
-            fs::rename(&partial, to)?;
-            Ok(bytes)
-        });
-    match saved {
-        Ok(bytes) => writeln!(out, "{}: {bytes} bytes", to.display()).map_err(Into::into),
-        Err(error) => {
-            // What there is of it is of no use; that it could not be made is told above.
-            drop(fs::remove_file(&partial));
-            Err(error)
-        }
-    }
-}
-
-/// Diagnostics may hold secrets of the host.
-fn private(path: &Path) -> io::Result<fs::File> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    // Readable by its owner only: diagnostics may hold secrets of the host. Without a name until it is whole.
+    let directory = to.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let mut into = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))
+        .with_context(|| format!("cannot write {}", to.display()))?;
+    let bytes = done(client, client.download(&path, into.as_file_mut())?)?;
+    into.as_file().sync_all()?;
+    into.persist_noclobber(to)
+        .map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => anyhow!(exists()),
+            _ => anyhow!(error.error).context(format!("cannot write {}", to.display())),
+        })?;
+    writeln!(out, "{}: {bytes} bytes", to.display())?;
+    Ok(())
 }
 
 fn done(client: &Client, download: Download) -> Result<u64> {

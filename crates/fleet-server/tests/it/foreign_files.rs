@@ -66,6 +66,10 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("sleep", &["1ms"]),
     ("completions", &["bash"]),
     ("man", &["man"]),
+    ("diagnostics", &["agent", "--output", "man/fleet-server.1"]),
+    ("uploads list", &["agent"]),
+    ("uploads get", &["file", "--output", "man/fleet-server.1"]),
+    ("uploads delete", &["file"]),
 ];
 
 const SETTINGS: &[&str] = &[
