@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a4_a_body_is_given_up_when_too_many_bytes_are_under_way_and_gives_them_back() {
+    async fn attack_04_a_body_is_given_up_when_too_many_bytes_are_under_way_and_gives_them_back() {
         let budget = BodyBudget::bounded(600, 600);
         let mut held = budget.hold(None::<()>);
         let pieces = || payload(vec![vec![b'a'; 400], vec![b'b'; 400]]);

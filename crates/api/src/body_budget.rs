@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a4_bytes_in_flight_are_bounded_for_one_and_for_all() {
+    fn attack_04_bytes_in_flight_are_bounded_for_one_and_for_all() {
         let (one, all) = (UNCOUNTED * 4, UNCOUNTED * 10);
         let budget = BodyBudget::bounded(all, one);
         let mut first = budget.hold(Some("a"));

@@ -107,7 +107,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a11_a_client_has_its_own_share_and_no_other() {
+    fn attack_11_a_client_has_its_own_share_and_no_other() {
         let shares = Shares::default();
         assert!(shares.take("a", SECOND, 2, SECOND).is_ok());
         assert!(shares.take("a", SECOND, 2, SECOND).is_ok());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a11_a_client_has_a_few_requests_and_leaves_nothing_behind() {
+    fn attack_11_a_client_has_a_few_requests_and_leaves_nothing_behind() {
         let requests = OwnRequests::default();
         let held: Vec<_> = (0..OWN_REQUESTS).map(|_| requests.take("a").unwrap()).collect();
         assert!(requests.take("a").is_none());

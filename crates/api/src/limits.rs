@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a11_one_busy_client_leaves_room_for_the_others() {
+    fn attack_11_one_busy_client_leaves_room_for_the_others() {
         let limits = RouteLimits {
             interval: Some(Duration::from_millis(5)),
             burst: 100,

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn a7_no_more_run_than_there_are_cores_and_no_more_wait_than_there_are_places() {
+    async fn attack_07_no_more_run_than_there_are_cores_and_no_more_wait_than_there_are_places() {
         let derivations = Derivations::new(2);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (go, gate) = mpsc::sync_channel::<()>(1);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a7_a_client_that_goes_away_frees_no_core_before_its_work_ends() {
+    async fn attack_07_a_client_that_goes_away_frees_no_core_before_its_work_ends() {
         let derivations = Derivations::new(1);
         let (go, gate) = mpsc::sync_channel::<()>(1);
         let mut gone = Box::pin(derivations.run(move || gate.recv().is_ok()));

@@ -100,7 +100,7 @@ async fn gfu_04_without_the_feature_a_bad_key_is_refused() {
 
 /// The answers are successes, but whoever asks for them has no good key: they are limited like other failures.
 #[actix_rt::test]
-async fn a11_farewells_are_limited_by_address() {
+async fn attack_11_farewells_are_limited_by_address() {
     let house = house(100_000).await;
     let face = house.agents().await;
     let from = |number: u32| {

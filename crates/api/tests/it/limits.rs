@@ -167,7 +167,7 @@ fn from(request: TestRequest, address: &str) -> TestRequest {
 }
 
 #[actix_rt::test]
-async fn a11_whoever_has_no_good_key_uses_up_no_limit() {
+async fn attack_11_whoever_has_no_good_key_uses_up_no_limit() {
     let house = House::new().await;
     let routes = [Route::Enroll, Route::Checkin, Route::Acks];
     let limits = routes
@@ -206,7 +206,7 @@ async fn a11_whoever_has_no_good_key_uses_up_no_limit() {
 }
 
 #[actix_rt::test]
-async fn a11_only_failed_attempts_of_an_address_are_refused_because_of_it() {
+async fn attack_11_only_failed_attempts_of_an_address_are_refused_because_of_it() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -241,7 +241,7 @@ async fn a11_only_failed_attempts_of_an_address_are_refused_because_of_it() {
 }
 
 #[actix_rt::test]
-async fn a11_one_agents_checkins_leave_the_others_theirs() {
+async fn attack_11_one_agents_checkins_leave_the_others_theirs() {
     let house = House::new().await;
     let few = RouteLimits {
         interval: Some(Duration::from_secs(1)),
@@ -263,7 +263,7 @@ async fn a11_one_agents_checkins_leave_the_others_theirs() {
 }
 
 #[actix_rt::test]
-async fn a11_an_agents_newer_poll_takes_the_place_of_the_older() {
+async fn attack_11_an_agents_newer_poll_takes_the_place_of_the_older() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -280,7 +280,7 @@ async fn a11_an_agents_newer_poll_takes_the_place_of_the_older() {
 }
 
 #[actix_rt::test]
-async fn a4_a11_one_agents_slow_bodies_leave_the_others_theirs() {
+async fn attack_04_11_one_agents_slow_bodies_leave_the_others_theirs() {
     let house = House::new().await;
     let face = house.agents().await;
     let (slow, other) = (house.enroll(&face).await, house.enroll(&face).await);

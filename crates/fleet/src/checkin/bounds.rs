@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a4_a_message_is_cut_between_characters() {
+    fn attack_04_a_message_is_cut_between_characters() {
         for text in [
             "x".repeat(MESSAGE + 7),
             "ü".repeat(MESSAGE),

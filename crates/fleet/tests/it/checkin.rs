@@ -160,7 +160,7 @@ async fn c8_c9_starts_are_spread_over_the_targets_on_both_paths() {
 }
 
 #[actix_rt::test]
-async fn a11_c26_a_newer_poll_takes_over_and_the_older_is_answered_empty_at_once() {
+async fn c26_attack_11_a_newer_poll_takes_over_and_the_older_is_answered_empty_at_once() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     let first = house.poll(&agent.id, house.runs(1)).await;
@@ -445,7 +445,7 @@ async fn an_unenrolment_between_authentication_and_poll_ends_the_poll() {
 }
 
 #[actix_rt::test]
-async fn a4_a_check_in_is_served_whatever_the_size_of_its_fields_and_nothing_over_a_bound_is_kept() {
+async fn attack_04_a_check_in_is_served_whatever_the_size_of_its_fields_and_nothing_over_a_bound_is_kept() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     let first = CheckinRequest {
