@@ -22,7 +22,13 @@ run: build ## build, then start a server with its own certificates, store, polic
 
 .PHONY: test
 test: ## every test of the workspace
-	$(CARGO) test --workspace --locked
+	@mkdir -p target && rm -f target/test-results.txt
+	bash -o pipefail -c '$(CARGO) test --workspace --locked | tee target/test-results.part'
+	@mv target/test-results.part target/test-results.txt
+
+.PHONY: compatibility
+compatibility: ## write docs/COMPATIBILITY.md from the lists in docs/protocol and the last `make test` that passed
+	$(CARGO) run -q --locked -p test-support --bin compatibility
 
 .PHONY: lint
 lint: ## formatting, citations and lints, as CI sees them
