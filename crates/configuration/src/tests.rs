@@ -12,7 +12,7 @@ use super::*;
 /// A file in a directory of its own, flags, an environment.
 pub(super) struct Given {
     directory: tempfile::TempDir,
-    sources: Sources,
+    pub(super) sources: Sources,
 }
 
 /// Nothing but a file.

@@ -149,6 +149,12 @@ pub enum Notice {
     /// Keys that are checked but have no effect.
     #[error("has no effect in this version: {}", .0.join(", "))]
     NoEffect(Vec<String>),
+    /// A shell writes a default with `:-`; here the dash belongs to the default. The default may be a secret.
+    #[error(
+        "{key}: the default of ${{{name}:-…}} begins with the dash, as in the original; write ${{{name}:…}} if it is \
+         the shell's `:-` that was meant"
+    )]
+    DashedDefault { key: String, name: String },
     /// A key that another one replaces.
     #[error("{key} is deprecated: {instead}")]
     Deprecated { key: String, instead: &'static str },

@@ -10,7 +10,7 @@ use notation::yaml::Node;
 
 use super::{
     layers::{value, written},
-    problem::{Problem, Report},
+    problem::{Notice, Problem, Report},
     schema::{Named, Schema, join},
 };
 
@@ -122,6 +122,24 @@ impl Parser<'_> {
     }
 }
 
+/// The name of the first reference whose default begins with a dash.
+fn dashed_default(pieces: &[Piece]) -> Option<String> {
+    pieces.iter().find_map(|piece| match piece {
+        Piece::Text(_) => None,
+        Piece::Reference { name, otherwise } => match (name.as_slice(), otherwise) {
+            ([Piece::Text(name)], Otherwise::Default(pieces))
+                if matches!(pieces.first(), Some(Piece::Text(text)) if text.starts_with('-')) =>
+            {
+                Some(name.clone())
+            }
+            (_, Otherwise::Default(inner) | Otherwise::Alternative(inner) | Otherwise::Error(inner)) => {
+                dashed_default(inner)
+            }
+            (_, Otherwise::Nothing) => None,
+        },
+    })
+}
+
 /// Why a reference cannot be resolved.
 enum Failure {
     Unresolved(String),
@@ -146,6 +164,12 @@ impl Substitution<'_> {
     /// The tree with every reference replaced; unresolved ones are reported and left out.
     pub(crate) fn run(&mut self, report: &mut Report) -> Value {
         let replaced = each_text(self.root, "", &mut |text, path| {
+            if text.contains(":-")
+                && let Some(name) = parse(text).ok().as_deref().and_then(dashed_default)
+            {
+                let key = path.to_owned();
+                report.notices.push(Notice::DashedDefault { key, name });
+            }
             let failure = match self.text_at(text, path, &mut vec![path.to_owned()]) {
                 Ok(value) => return Ok::<_, Infallible>(value),
                 Err(failure) => failure,

@@ -187,6 +187,25 @@ fn an_empty_section_is_its_defaults() {
 }
 
 #[test]
+fn nothing_but_its_end_ends_a_file() {
+    let errors = |bytes: &[u8]| {
+        let given = given("");
+        std::fs::write(&given.sources.files[0], bytes).unwrap();
+        given.errors()
+    };
+    insta::assert_snapshot!(errors(b"http.port: 1\n\0inputs.0.server.ssl.certificate: /c\n"), @r"fleet.yml:2: this is not valid YAML: unexpected character: `\u{0}'");
+    insta::assert_snapshot!(errors(b"http.port: 1\nhttp.host: \"a\0\"\n"), @r"fleet.yml:2: this is not valid YAML: unexpected character: `\u{0}'");
+    insta::assert_snapshot!(errors(b"http.port: 1\n# a comment\0\nadmin.port: 2\n"), @r"fleet.yml:2: this is not valid YAML: unexpected character: `\u{0}'");
+    insta::assert_snapshot!(errors(b"http.port: 1\n---\nadmin.port: 2\n"), @r"fleet.yml:2: this is not valid YAML: a second document starts here; only one is read");
+    insta::assert_snapshot!(errors(b"http.port: 1\n...\nadmin.port: 2\n"), @r"fleet.yml:3: this is not valid YAML: a second document starts here; only one is read");
+    insta::assert_snapshot!(errors(b"http.port: 1\nhttp.host: \xe4\n"), @r"fleet.yml:2: this is not valid YAML: not UTF-8 text");
+    insta::assert_snapshot!(errors(b"\xff\xfeh\0t\0"), @r"fleet.yml:1: this is not valid YAML: this is UTF-16: save it as UTF-8");
+    // One document may say where it begins and ends.
+    given("%YAML 1.2\n---\nhttp.port: 1\n...\n").config();
+    given("--- # first\nhttp.port: 1\n").config();
+}
+
+#[test]
 fn what_is_nested_without_end_is_an_error_wherever_it_stands() {
     const DEEP: usize = 100_000;
     for text in ["[", "{a: ", "- ", "? ", "{", "!!map {a: "] {

@@ -53,6 +53,22 @@ fn alternatives_errors_nesting_and_escapes() {
 }
 
 #[test]
+fn a_default_with_the_dash_of_a_shell_is_noted() {
+    let yaml = "output.elasticsearch.path: ${UNSET:-hush}\nadmin.host: ${UNSET:${OTHER:-a}}\nhttp.host: ${UNSET:a-b}:-c\n";
+    assert_eq!(text("${UNSET:-def}"), "-def");
+    let mut notices = given(yaml)
+        .flag("http.host=localhost")
+        .environment(ENVIRONMENT)
+        .notices();
+    notices.retain(|notice| notice.contains(":-"));
+    notices.sort();
+    insta::assert_snapshot!(notices.join("\n"), @r"
+    admin.host: the default of ${OTHER:-…} begins with the dash, as in the original; write ${OTHER:…} if it is the shell's `:-` that was meant
+    output.elasticsearch.path: the default of ${UNSET:-…} begins with the dash, as in the original; write ${UNSET:…} if it is the shell's `:-` that was meant
+    ");
+}
+
+#[test]
 fn variables_are_read_as_the_key_wants_them() {
     let hosts = |text: &str| {
         let yaml = format!("output.elasticsearch.hosts: '{text}'");
