@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use store::{Agent, Blob, BlobId, BlobStream, BlobTerms, Digest};
 
-use crate::{Fleet, FleetError, off_the_loop::off_the_loop};
+use crate::{Fleet, FleetError, off_the_loop::off_the_loop, uploads};
 
 /// Why a request for an artifact was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ pub struct Artifact {
 /// bytes again are harmless.
 ///
 /// # Errors
-/// [`ArtifactError::Name`], [`ArtifactError::InflatesTooLarge`], or the store's fault. Bytes that hold the same, compressed
+/// [`ArtifactError::Name`], [`ArtifactError::InflatesTooLarge`], [`uploads::UploadError::StoreFull`], or the store's fault. Bytes that hold the same, compressed
 /// differently, are a conflict: agents know the stored ones by their SHA-256.
 pub async fn store(fleet: &Fleet, identifier: String, encoded: Bytes) -> Result<Artifact, FleetError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -72,6 +72,7 @@ pub async fn store(fleet: &Fleet, identifier: String, encoded: Bytes) -> Result<
         })
     })
     .await??;
+    uploads::leaves_room(fleet, served.bytes).await?;
     let id = blob(&identifier, decoded.digest);
     let terms = BlobTerms {
         most_bytes: served.bytes,

@@ -438,7 +438,7 @@ async fn known(fleet: &Fleet, file: &FileId) -> Result<Upload, FleetError> {
 }
 
 /// Refuses what would leave the disk less than it must keep.
-async fn leaves_room(fleet: &Fleet, bytes: u64) -> Result<(), FleetError> {
+pub(crate) async fn leaves_room(fleet: &Fleet, bytes: u64) -> Result<(), FleetError> {
     let least = fleet.settings.files.free;
     let space = fleet.store.blob_space().await?;
     match space.free_bytes {

@@ -165,3 +165,19 @@ async fn art_06_many_first_fetches_at_once_are_all_served() {
         assert_eq!((fetched.status.as_u16(), fetched.body.len()), (200, 1 << 20));
     }
 }
+
+#[actix_rt::test]
+async fn artifacts_leave_the_disk_the_room_that_other_writes_need() {
+    let settings = fleet::Settings {
+        files: fleet::uploads::FileLimits {
+            free: u64::MAX,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let house = House::with(settings).await;
+    let operators = house.operators().await;
+    let refused = operators.send(put(&house, NAME, b"plain".to_vec())).await;
+    refused.assert_error(507, "Insufficient Storage");
+    assert!(house.files().is_empty(), "{:?}", house.files());
+}
