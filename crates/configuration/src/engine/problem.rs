@@ -1,6 +1,6 @@
 //! Errors and notices about a configuration, each with what is allowed and a hint. The place is kept beside them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::place::{Place, Places};
 
@@ -93,14 +93,31 @@ impl fmt::Display for ConfigErrors {
                 writeln!(f)?;
             }
             match problem {
-                Problem::Unreadable { .. } => write!(f, "{problem}")?,
-                _ => write!(f, "{place}: {problem}")?,
+                Problem::Unreadable { .. } => write!(OneLine(f), "{problem}")?,
+                _ => write!(OneLine(f), "{place}: {problem}")?,
             }
             if let Some(hint) = problem.hint() {
-                write!(f, "\n  hint: {hint}")?;
+                f.write_str("\n  hint: ")?;
+                OneLine(f).write_str(&hint)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Keys and values of files and flags stand in messages: what would end the line or move a terminal's cursor is
+/// escaped.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(self.0, "{}", c.escape_default())
+            } else {
+                self.0.write_char(c)
+            }
+        })
     }
 }
 

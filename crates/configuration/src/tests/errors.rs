@@ -24,6 +24,21 @@ fn cfg_06_the_minimums_of_key_derivation() {
 }
 
 #[test]
+fn what_ends_a_line_or_moves_a_cursor_is_escaped() {
+    insta::assert_snapshot!(
+        given("\"lo\\e[2Jgging\": 1\nlogging.level: \"a\\nb\"\n")
+            .flag("output.\0elasticsearch.hosts=a")
+            .errors(),
+        @r"
+    fleet.yml:1: unknown key lo\u{1b}
+      hint: `fleet-server config reference --output -` lists every key
+    fleet.yml:2: logging.level: invalid log level; must be one of: trace, debug, info, warn, error
+    -E output.\u{0}elasticsearch.hosts: output: can only contain elasticsearch key, found \u{0}elasticsearch
+    "
+    );
+}
+
+#[test]
 fn every_problem_is_named_with_its_line() {
     insta::assert_snapshot!(
         given(
