@@ -28,7 +28,7 @@ pub(crate) struct BodyBudget {
 pub(crate) struct NoRoom;
 
 impl BodyBudget {
-    /// Room for two of the largest bodies that one client may send, and for many of all.
+    /// Room for two of the largest bodies of one client, and for four of all: while they are read there are copies.
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let largest = Route::LIMITED.iter().map(|route| {
             let limits = limits.of(*route);
@@ -37,7 +37,7 @@ impl BodyBudget {
             wire.unwrap_or(0).saturating_add(inflated.unwrap_or(0))
         });
         let most_of_one = largest.max().unwrap_or(0).saturating_mul(2).max(LEAST_OF_ONE);
-        Self::bounded(most_of_one.saturating_mul(4).max(LEAST), most_of_one)
+        Self::bounded(most_of_one.saturating_mul(2).max(LEAST), most_of_one)
     }
 
     pub(crate) fn bounded(most: usize, most_of_one: usize) -> Arc<Self> {
@@ -56,7 +56,7 @@ impl BodyBudget {
             client: client.map(|client| self.hasher.hash_one(client)),
             budget: Arc::clone(self),
             bytes: 0,
-            of_one: 0,
+            counted: 0,
         }
     }
 }
@@ -67,47 +67,50 @@ pub(crate) struct HeldBytes {
     budget: Arc<BodyBudget>,
     client: Option<u64>,
     bytes: usize,
-    /// Of these, what is counted as the client's.
-    of_one: usize,
+    /// Of these, what counts: all that an ordinary body does not have.
+    counted: usize,
 }
 
 impl HeldBytes {
-    /// Room for so many more.
+    /// Room for so many more. What an ordinary body has is never refused: large ones cannot take its place.
     pub(crate) fn grow(&mut self, by: usize) -> Result<(), NoRoom> {
         let budget = &self.budget;
-        let fits = |held: usize| held.checked_add(by).filter(|held| *held <= budget.most);
-        budget
-            .held
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
-            .map_err(|_| NoRoom)?;
-        self.bytes += by;
-        let Some(client) = self.client.filter(|_| self.bytes > UNCOUNTED) else {
-            return Ok(());
-        };
-        let mut ones = budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = ones.entry(client).or_default();
-        let more = self.bytes - self.of_one;
-        if held.saturating_add(more) > budget.most_of_one {
-            if *held == 0 {
-                ones.remove(&client);
+        let bytes = self.bytes.saturating_add(by);
+        let more = bytes.saturating_sub(UNCOUNTED) - self.counted;
+        if more > 0 {
+            let mut ones = budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_one = self
+                .client
+                .and_then(|client| ones.get(&client).copied())
+                .unwrap_or(0);
+            if self.client.is_some() && of_one.saturating_add(more) > budget.most_of_one {
+                return Err(NoRoom);
             }
-            return Err(NoRoom);
+            let fits = |held: usize| held.checked_add(more).filter(|held| *held <= budget.most);
+            budget
+                .held
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
+                .map_err(|_| NoRoom)?;
+            if let Some(client) = self.client {
+                ones.insert(client, of_one + more);
+            }
         }
-        *held += more;
-        self.of_one = self.bytes;
+        self.bytes = bytes;
+        self.counted += more;
         Ok(())
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
-        let Some(client) = self.client.filter(|_| self.of_one > 0) else {
+        if self.counted == 0 {
             return;
-        };
+        }
+        self.budget.held.fetch_sub(self.counted, Ordering::AcqRel);
+        let Some(client) = self.client else { return };
         let mut ones = self.budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = ones.get_mut(&client) {
-            *held = held.saturating_sub(self.of_one);
+            *held = held.saturating_sub(self.counted);
             if *held == 0 {
                 ones.remove(&client);
             }
@@ -115,10 +118,10 @@ impl Drop for HeldBytes {
     }
 }
 
-/// Ordinary bodies are smaller; of these a client has only as many as it has requests.
-const UNCOUNTED: usize = 64 * 1024;
+/// Ordinary bodies are smaller; of these there are only as many as there are requests.
+pub(crate) const UNCOUNTED: usize = 64 * 1024;
 const LEAST_OF_ONE: usize = 16 << 20;
-const LEAST: usize = 256 << 20;
+const LEAST: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -126,25 +129,22 @@ mod tests {
 
     #[test]
     fn attack_04_bytes_in_flight_are_bounded_for_one_and_for_all() {
-        let (one, all) = (UNCOUNTED * 4, UNCOUNTED * 10);
+        let (one, all) = (UNCOUNTED * 3, UNCOUNTED * 6);
         let budget = BodyBudget::bounded(all, one);
         let mut first = budget.hold(Some("a"));
         assert_eq!(first.grow(UNCOUNTED * 3), Ok(()));
         let mut second = budget.hold(Some("a"));
-        assert_eq!(second.grow(UNCOUNTED * 2), Err(NoRoom), "the client's bound");
-        drop(second);
-        let mut third = budget.hold(Some("a"));
-        assert_eq!(third.grow(UNCOUNTED / 2), Ok(()), "ordinary bodies go on");
-        let others: Vec<_> = ["b", "c"]
-            .map(|client| {
-                let mut held = budget.hold(Some(client));
-                assert_eq!(held.grow(UNCOUNTED * 3), Ok(()), "{client}");
-                held
-            })
-            .into();
-        let mut last = budget.hold(Some("d"));
-        assert_eq!(last.grow(UNCOUNTED), Err(NoRoom), "the bound of all");
-        drop((first, third, others, last));
+        assert_eq!(second.grow(UNCOUNTED * 3), Err(NoRoom), "the client's bound");
+        assert_eq!(second.grow(UNCOUNTED * 2), Ok(()), "and what fits");
+        let mut third = budget.hold(Some("b"));
+        assert_eq!(third.grow(UNCOUNTED * 4), Ok(()));
+        let mut last = budget.hold(Some("c"));
+        assert_eq!(last.grow(UNCOUNTED + 1), Err(NoRoom), "the bound of all");
+        assert_eq!(last.grow(UNCOUNTED), Ok(()), "ordinary bodies always go on");
+        assert_eq!(last.grow(1), Err(NoRoom));
+        let mut nobody = budget.hold(None::<()>);
+        assert_eq!(nobody.grow(UNCOUNTED + 1), Err(NoRoom), "also of nobody");
+        drop((first, second, third, last, nobody));
         assert_eq!(budget.held.load(Ordering::SeqCst), 0);
         assert!(budget.ones.lock().unwrap().is_empty());
     }
