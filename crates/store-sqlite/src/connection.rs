@@ -145,8 +145,14 @@ pub(super) fn refused(path: &Path, error: rusqlite::Error) -> OpenError {
             }
         }
         Some(_) if is_unwritable(&error) => OpenError::NotWritable {
+            source: match free_bytes(&path) {
+                Some(free) if free < LITTLE => io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("{error}; the disk is full ({free} bytes are free)"),
+                ),
+                _ => io::Error::other(error),
+            },
             path,
-            source: io::Error::other(error),
         },
         Some(_) => OpenError::Refused { path, source: error },
     }
@@ -161,6 +167,14 @@ pub(super) fn is_unwritable(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Space left where `path` lies: SQLite calls a full disk an I/O error where it maps memory.
+fn free_bytes(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path.parent()?).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Less than an empty store needs.
+const LITTLE: u64 = 512 * 1024;
 /// Prepared statements kept by each connection: more than there are.
 const STATEMENTS: usize = 128;
 /// Nobody else writes (M10); this covers a checkpoint of a foreign tool.

@@ -134,6 +134,105 @@ async fn overrides_lie_over_the_full_policy() {
     assert_eq!(full["outputs"]["default"]["type"], "elasticsearch");
 }
 
+/// Numbers that no 64 bits hold, as they are written.
+const NUMBERS: &[&str] = &[
+    "9223372036854775808",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "0.12345678901234567890",
+    "1e+400",
+    "1.50",
+    "-0.0",
+    "100000000000000000000000000000000",
+];
+
+#[actix_rt::test]
+async fn numbers_of_a_policy_keep_their_digits() {
+    let house = House::new().await;
+    let (face, agents) = (house.operators().await, house.agents().await);
+    let list = NUMBERS.join(",");
+    let yaml = format!(
+        "id: n1\noutputs: {{default: {{type: elasticsearch, hosts: ['https://e:9200']}}}}\ninputs: []\nx: [{}]\n",
+        list.replace("e+", "e")
+    );
+    let json = format!(r#"{{"id":"n2","name":"n2","namespace":"default","overrides":{{"x":[{list}]}}}}"#);
+    for (id, kind, body) in [("n1", "application/yaml", yaml), ("n2", "application/json", json)] {
+        let made = face
+            .send(
+                house
+                    .admin(Method::POST, POLICIES)
+                    .insert_header(("content-type", kind))
+                    .set_payload(body),
+            )
+            .await;
+        // `e400` is `e+400`: no digit is lost.
+        let stored = made.text();
+        let made = made.ok();
+        assert!(stored.contains(&list), "{stored}");
+        // A change of something else keeps them.
+        put(&house, &face, id, &json!({"description": "other"}))
+            .await
+            .ok();
+        let token = made["enrollment_api_key"]["api_key"].as_str().unwrap();
+        let item = agents
+            .send(enroll_request(token, &json!({"type": "PERMANENT"})))
+            .await
+            .ok()["item"]
+            .take();
+        let agent = crate::house::Enrolled {
+            id: item["id"].as_str().unwrap().into(),
+            key: item["access_api_key"].as_str().unwrap().into(),
+        };
+        let got = agents
+            .send(crate::house::checkin_request(
+                &agent,
+                &json!({"status": "online"}),
+            ))
+            .await
+            .text();
+        assert!(got.contains(&format!("\"x\":[{list}]")), "{id}: {got}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_policy_that_is_not_one_document_of_text_is_refused_with_its_line() {
+    let house = House::new().await;
+    let face = house.operators().await;
+    for (body, told) in [
+        (
+            b"id: d1\n---\nid: d2\n".as_slice(),
+            "line 2: a second document starts here",
+        ),
+        (b"id: d1\n\0name: x\n", "line 2: "),
+        (b"id: d1\nname: \xe4\n", "line 2: not UTF-8 text"),
+        (b"\xff\xfei\0d\0", "line 1: this is UTF-16"),
+    ] {
+        let refused = face
+            .send(
+                house
+                    .admin(Method::POST, POLICIES)
+                    .insert_header(("content-type", "application/yaml"))
+                    .set_payload(body.to_vec()),
+            )
+            .await
+            .assert_error(400, "Bad Request");
+        assert!(refused.contains(told), "{refused}");
+    }
+    // A byte order mark is no content.
+    let yaml = "\u{feff}id: bom-policy\nname: bom-policy\nnamespace: default\n\
+                outputs: {default: {type: elasticsearch, hosts: [\"http://localhost:9200\"]}}\ninputs: []\n";
+    let made = face
+        .send(
+            house
+                .admin(Method::POST, POLICIES)
+                .insert_header(("content-type", "application/yaml"))
+                .set_payload(yaml),
+        )
+        .await
+        .ok();
+    assert_eq!(made["item"]["id"], "bom-policy");
+}
+
 #[actix_rt::test]
 async fn a_full_policy_as_yaml() {
     let house = House::new().await;

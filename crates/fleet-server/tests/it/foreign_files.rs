@@ -52,7 +52,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (
         "cert check",
         &[
-            "--cert",
+            "--certificate",
             "data/certs/server.crt",
             "--key",
             "data/certs/server.key",

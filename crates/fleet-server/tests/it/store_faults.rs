@@ -1,8 +1,12 @@
 //! A store that cannot be opened is left alone and named; one that cannot be written refuses and loses nothing.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Command, Stdio},
+};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use test_support::{Request, ServerProcess, server_command};
 
 use crate::{agents::Scene, quickstart::said_once};
@@ -109,4 +113,69 @@ async fn expect_exactly(scene: &Scene, answered: &[String]) {
     }
     let listed = scene.admin.call("GET", "/agents?perPage=1", None).await.json();
     assert_eq!(listed["total"], answered.len());
+}
+
+/// On a small file system of memory, where this may be mounted: first without room, then with it.
+#[test]
+fn quickstart_on_a_full_disk_says_so_and_starts_once_there_is_room() {
+    const SCRIPT: &str = r#"
+        mount -t tmpfs -o size=$SIZE tmpfs "$PLACE" || { echo "not run"; exit 0; }
+        "$0" "$@" >/dev/null
+        echo "ended with $?"
+        mount -o remount,size=64m "$PLACE"
+        exec "$0" "$@"
+    "#;
+    for size in ["8k", "16k", "24k", "40k", "128k", "256k"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new("unshare")
+            .args([
+                "-Urm",
+                "sh",
+                "-c",
+                SCRIPT,
+                env!("CARGO_BIN_EXE_fleet-server"),
+                "quickstart",
+            ])
+            .arg("--data-dir")
+            .arg(directory.path().join("data"))
+            .args(
+                ["inputs.0.server.port=0", "admin.port=0", "http.port=0"]
+                    .iter()
+                    .flat_map(|set| ["-E", *set]),
+            )
+            .env("SIZE", size)
+            .env("PLACE", directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("`unshare` of util-linux");
+        let mut out = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        match out.next().as_deref() {
+            Some("ended with 1") => {}
+            None | Some("not run") => {
+                println!("not run: no file system may be mounted here");
+                child.wait().unwrap();
+                return;
+            }
+            other => panic!("{size}: {other:?}"),
+        }
+        let serves = out.any(|line| line.contains("Stop with Ctrl-C"));
+        if serves {
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        }
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert!(serves && child.wait().unwrap().success(), "{size}: {err}");
+        let said = err
+            .lines()
+            .find(|line| line.starts_with("error: "))
+            .unwrap_or_default();
+        assert!(
+            said.contains("full") || said.contains("No space left"),
+            "{size}: {said}"
+        );
+    }
 }

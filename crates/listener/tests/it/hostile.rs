@@ -8,7 +8,7 @@ use std::{
 use tokio::io::AsyncWriteExt as _;
 
 use crate::protocols::Http2;
-use crate::support::{closed, get, identity, response, send, start, tcp, tls};
+use crate::support::{SHARED, closed, get, identity, response, send, start, tcp, tls};
 
 /// The first flight of a handshake, as a real client sends it.
 fn client_hello(roots: &rustls::RootCertStore) -> Vec<u8> {
@@ -245,5 +245,87 @@ async fn a_window_that_opens_byte_by_byte_does_not_hold_a_response() {
         () = server.routes.until_waiting(0) => {}
     }
     server.routes.until_waiting(0).await;
+    server.stop().await;
+}
+
+fn resident_mib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib >> 10
+}
+
+#[actix_rt::test]
+async fn answers_that_nobody_reads_over_http2_share_their_bytes_and_end_at_the_deadline() {
+    const STREAMS: usize = 100;
+    let identity = identity();
+    let mut endpoint = identity.endpoint();
+    // Long enough for all streams to be open at once, also on a busy machine.
+    endpoint.timeouts.write = Duration::from_secs(12);
+    let server = start(endpoint).await;
+    let before = resident_mib();
+    let io = tls(server.port, &identity.roots, &["h2"]).await.unwrap();
+    // The client never opens a window: not a byte of an answer's body may be sent.
+    let mut client = Http2::open_as(h2::client::Builder::new().initial_window_size(0), io).await;
+    let mut answers = Vec::new();
+    for _ in 0..STREAMS {
+        let request = http::Request::get("https://localhost/shared").body(()).unwrap();
+        let (response, _stream) = client.request(request, None).await;
+        answers.push(response.await.unwrap().into_body());
+    }
+    server.routes.until_waiting(STREAMS).await;
+    // Other tests of this process take some too; private copies would take 800 MiB.
+    let growth = resident_mib().saturating_sub(before);
+    assert!(
+        growth < STREAMS * (SHARED >> 20) / 2,
+        "{growth} MiB for {STREAMS} answers"
+    );
+    server.routes.until_waiting(0).await;
+    for mut body in answers {
+        let outcome = body.data().await.unwrap();
+        let reason = outcome.expect_err("the stream was cut").reason();
+        assert_eq!(reason, Some(h2::Reason::CANCEL));
+    }
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_reads_slowly_over_http2_gets_its_answer() {
+    // Four of these are progress; the window holds four, the connection's a little less.
+    const STEP: usize = 16 * 1024;
+    let identity = identity();
+    let mut endpoint = identity.endpoint();
+    endpoint.timeouts.write = Duration::from_secs(3);
+    let server = start(endpoint).await;
+    let io = tls(server.port, &identity.roots, &["h2"]).await.unwrap();
+    let mut client = Http2::open_as(
+        h2::client::Builder::new().initial_window_size(4 * STEP as u32),
+        io,
+    )
+    .await;
+    let bytes = 40 * STEP;
+    let request = http::Request::get(format!("https://localhost/large/{bytes}"))
+        .body(())
+        .unwrap();
+    let (response, _stream) = client.request(request, None).await;
+    let mut body = response.await.unwrap().into_body();
+    let (started, mut read, mut held) = (Instant::now(), 0, 0);
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        (read, held) = (read + chunk.len(), held + chunk.len());
+        if held >= STEP {
+            // All of these are longer than the deadline, those of one progress are not.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            body.flow_control()
+                .release_capacity(std::mem::take(&mut held))
+                .unwrap();
+        }
+    }
+    assert_eq!(read, bytes);
+    assert!(
+        started.elapsed() > Duration::from_secs(3),
+        "it was not slow: {:?}",
+        started.elapsed()
+    );
     server.stop().await;
 }

@@ -190,7 +190,14 @@ impl Http2 {
     pub(crate) async fn open(
         io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     ) -> Self {
-        let (client, connection) = h2::client::handshake(io).await.unwrap();
+        Self::open_as(&mut h2::client::Builder::new(), io).await
+    }
+
+    pub(crate) async fn open_as(
+        client: &mut h2::client::Builder,
+        io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    ) -> Self {
+        let (client, connection) = client.handshake(io).await.unwrap();
         actix_rt::spawn(async move {
             // Its errors are those of the requests.
             let _ = connection.await;

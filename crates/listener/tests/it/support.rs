@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
+use futures_util::StreamExt as _;
 use listener::{
     ConnectionInfo, Endpoint, ListenerMetrics, PassedSockets, ServerBuilder, ServerHandle, Shutdown, bind,
 };
@@ -89,6 +90,7 @@ impl Routes {
             .route("/count", web::to(count))
             .route("/large/{bytes}", web::to(large))
             .route("/endless", web::to(endless))
+            .route("/shared", web::to(shared))
             .route("/who", web::to(who))
             .route("/ignore-body", web::to(async || "not read"))
             .route("/panic", web::to(panics))
@@ -139,6 +141,20 @@ async fn endless(routes: web::Data<Routes>) -> HttpResponse {
     HttpResponse::Ok().streaming(futures_util::stream::repeat_with(move || {
         let _ = &waiting;
         Ok::<_, std::io::Error>(chunk.clone())
+    }))
+}
+
+/// The length of the body of `/shared`.
+pub(crate) const SHARED: usize = 8 << 20;
+
+/// A body that is the same bytes for every client.
+async fn shared(routes: web::Data<Routes>) -> HttpResponse {
+    static BYTES: std::sync::LazyLock<web::Bytes> =
+        std::sync::LazyLock::new(|| web::Bytes::from(vec![b'x'; SHARED]));
+    let waiting = Waiting::begin(&routes.into_inner());
+    HttpResponse::Ok().streaming(futures_util::stream::iter([()]).map(move |()| {
+        let _ = &waiting;
+        Ok::<_, std::io::Error>(BYTES.clone())
     }))
 }
 
