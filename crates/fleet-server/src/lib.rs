@@ -5,6 +5,7 @@
 pub(crate) mod build;
 pub mod cli;
 pub mod client;
+pub(crate) mod connection_shares;
 pub(crate) mod data_directory;
 pub(crate) mod first_start;
 pub(crate) mod lifecycle;

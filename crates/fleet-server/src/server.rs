@@ -22,7 +22,9 @@ use store_sqlite::{OpenOptions, SqliteStore};
 use tls_reload::{ReloadMetrics, ReloadResult, Trigger};
 
 use crate::{
-    build, data_directory,
+    build,
+    connection_shares::ConnectionShares,
+    data_directory,
     first_start::{self, FirstStart, Secrets},
     logging,
     plan::Plan,
@@ -195,20 +197,37 @@ impl Prepared {
 
     fn bind(&self, passed: &mut PassedSockets) -> Result<Listeners> {
         let (plan, tls) = (&self.plan, self.agents_tls.as_ref());
-        let agents = |name, host, port| agents_endpoint(plan, name, host, port, tls);
-        let external = bind(agents(AGENTS, &plan.agents.host, plan.agents.port), passed, &[])?;
+        let agents = |name, host, port, connections| {
+            let mut endpoint = agents_endpoint(plan, name, host, port, tls);
+            endpoint.limits.descriptors = Some(connections);
+            endpoint
+        };
+        let shares = ConnectionShares::of_this_process();
+        let external = bind(
+            agents(AGENTS, &plan.agents.host, plan.agents.port, shares.agents),
+            passed,
+            &[],
+        )?;
         let internal = plan.agents.internal_port;
         let internal = internal
-            .map(|port| bind(agents(INTERNAL, INTERNAL_HOST, port), passed, &[Some(&external)]))
+            .map(|port| {
+                bind(
+                    agents(INTERNAL, INTERNAL_HOST, port, shares.internal),
+                    passed,
+                    &[Some(&external)],
+                )
+            })
             .transpose()?;
         let admin = plan.admin.as_ref().map(|admin| {
-            let endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
+            let mut endpoint = Endpoint::new("admin", admin.host.as_str(), admin.port);
+            endpoint.limits.descriptors = Some(shares.admin);
             let endpoint = with_tls(endpoint, self.admin_tls.as_ref());
             bind(endpoint, passed, &[Some(&external), internal.as_ref()])
         });
         let admin = admin.transpose()?;
         let http = plan.http.as_ref().map(|(host, port)| {
-            let endpoint = Endpoint::new("http", host.as_str(), *port);
+            let mut endpoint = Endpoint::new("http", host.as_str(), *port);
+            endpoint.limits.descriptors = Some(shares.http);
             bind(
                 endpoint,
                 passed,

@@ -340,7 +340,7 @@ impl Waiting {
     ) -> Result<Option<CheckinReply>, FleetError> {
         let cancels: Vec<_> = pending
             .iter()
-            .filter(|pending| pending.action.kind == ActionKind::Cancel.as_str())
+            .filter(|pending| ActionKind::named(&pending.action.kind) == Some(ActionKind::Cancel))
             .map(|pending| (pending.action.action.clone(), pending.action.namespaces.clone()))
             .collect();
         let Some(delivery) = Delivery::of(pending) else {

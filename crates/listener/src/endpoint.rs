@@ -58,6 +58,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Size of a request head in bytes, to which 4 KiB are added (agents.md 1.3); more answers 431.
     pub max_header_bytes: usize,
+    /// Connections that there are descriptors for: never more, whatever `max_connections` says. `None`: any number.
+    pub descriptors: Option<usize>,
     /// Requests one HTTP/2 connection may have open at a time.
     pub streams_per_connection: u32,
     /// Length of the kernel's queue of connections that are not accepted yet.
@@ -68,7 +70,12 @@ impl Limits {
     /// The number of connections that is enforced; `None`: no cap.
     pub fn hard_cap(&self) -> Option<usize> {
         // In integers: `max × 1.1` in floating point would give 10 for 10 on some roundings.
-        (self.max_connections > 0).then(|| self.max_connections.saturating_add(self.max_connections / 10))
+        let configured = (self.max_connections > 0)
+            .then(|| self.max_connections.saturating_add(self.max_connections / 10));
+        match (configured, self.descriptors) {
+            (Some(configured), Some(descriptors)) => Some(configured.min(descriptors)),
+            (cap, None) | (None, cap) => cap,
+        }
     }
 
     /// The largest request head that is accepted, with the slack of agents.md 1.3.
@@ -82,6 +89,7 @@ impl Default for Limits {
         Self {
             max_connections: 0,
             max_header_bytes: 8192,
+            descriptors: None,
             streams_per_connection: 128,
             backlog: 4096,
         }
@@ -136,5 +144,14 @@ mod tests {
         assert_eq!(cap(19), Some(20));
         assert_eq!(cap(12_500), Some(13_750));
         assert_eq!(cap(usize::MAX), Some(usize::MAX));
+        let few = |max_connections| {
+            Limits {
+                max_connections,
+                descriptors: Some(15),
+                ..Limits::default()
+            }
+            .hard_cap()
+        };
+        assert_eq!([few(0), few(10), few(100)], [Some(15), Some(11), Some(15)]);
     }
 }

@@ -24,6 +24,7 @@ pub struct ServerCommand {
     listeners: usize,
     allowed: Vec<String>,
     sockets: Vec<(String, TcpListener)>,
+    descriptors: Option<u32>,
 }
 
 /// A [`ServerCommand`] for the binary of this workspace; works in the integration tests of crate `fleet-server`
@@ -48,6 +49,7 @@ impl ServerCommand {
             listeners: 1,
             allowed: Vec::new(),
             sockets: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -121,6 +123,12 @@ impl ServerCommand {
         self
     }
 
+    /// Lets the process have so many file descriptors.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// Lets error lines pass that contain `text`.
     pub fn allow_log(mut self, text: &str) -> Self {
         self.allowed.push(text.to_owned());
@@ -170,7 +178,15 @@ impl ServerCommand {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.descriptors {
+            None => Command::new(&self.binary),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", script.as_str()]).arg(&self.binary);
+                shell
+            }
+        };
         command
             .args(&self.sub_command)
             .args(&self.arguments)

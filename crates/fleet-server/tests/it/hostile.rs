@@ -244,3 +244,33 @@ fn send_hello(port: u16, hello: &[u8]) {
     stream.write_all(hello).unwrap();
     stream.read_exact(&mut [0]).unwrap();
 }
+
+#[actix_rt::test]
+async fn attack_18_a_listener_that_is_full_takes_no_descriptor_of_the_agents() {
+    const DESCRIPTORS: u32 = 200;
+    // The flood is accepted faster than its rest is closed.
+    let server = server_command!()
+        .descriptors(DESCRIPTORS)
+        .allow_log("Too many open files");
+    let scene = Scene::of(server.quickstart().start());
+    let mut held = Vec::new();
+    for url in ["http_url", "admin_url"] {
+        let port = scene
+            .facts
+            .get(url)
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .parse::<u16>()
+            .unwrap();
+        for _ in 0..DESCRIPTORS {
+            // Those above the share are accepted and closed.
+            held.push(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+        }
+    }
+    let mut agent = scene.enroll().await;
+    let first = agent.checkin().await.unwrap();
+    agent.apply(&first).await.unwrap();
+    drop(held);
+    scene.server.stop();
+}
