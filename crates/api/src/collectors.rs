@@ -181,12 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_of_ten_seconds_and_rounded_half_up() {
+    fn met_02_a_rate_is_of_ten_seconds_and_rounded_half_up() {
         let (rate, start) = (Rate::default(), Instant::now());
         assert_eq!(rate.of(100, start), 0);
         assert_eq!(rate.of(900, start + SAMPLED / 2), 0, "not yet");
         assert_eq!(rate.of(125, start + SAMPLED), 3, "2.5 a second");
         assert_eq!(rate.of(125, start + SAMPLED * 3 / 2), 3);
         assert_eq!(rate.of(125, start + SAMPLED * 2), 0);
+        assert_eq!(rate.of(5, start + SAMPLED * 3), 0, "it began anew");
     }
 }

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn c2_chk_09_to_11_lengths_without_jitter() {
+    fn c1_c2_chk_09_to_11_lengths_without_jitter() {
         let settings = Settings::default();
         for (asked, poll) in [
             (None, 300),

@@ -163,6 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn d13_other_outputs_arrive_as_they_are() {
+        let outputs = json!({
+            "l": {"type": "logstash", "hosts": ["h:5044"], "ssl": {"verification_mode": "full"}, "x": [1.0, null]},
+            "k": {"type": "kafka", "hosts": ["k:9092"], "topic": "t", "service_token": "kept"},
+        });
+        let policy = rendered(&json!({ "outputs": outputs }).to_string());
+        assert_eq!(policy["outputs"], outputs);
+    }
+
+    #[test]
+    fn paths_that_crash_agents_are_left_out() {
+        let policy = rendered(
+            r#"{"outputs":{"default":{"type":"logstash"}},"secret_paths":["inputs.0.x","outputs","",7,"outputs.default.y"]}"#,
+        );
+        assert_eq!(policy["secret_paths"], json!(["inputs.0.x", "outputs.default.y"]));
+    }
+
+    #[test]
     fn d15_a_policy_that_no_agent_can_run_is_named() {
         for (data, reason) in [
             ("{}", "no outputs"),

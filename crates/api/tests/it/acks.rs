@@ -74,7 +74,7 @@ async fn ack_01_07_08_09_policies() {
 }
 
 #[actix_rt::test]
-async fn ack_02_no_events() {
+async fn ack_02_ac_16_no_events() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -119,7 +119,7 @@ async fn ack_03_04_05_each_event_has_its_item_and_the_highest_is_the_answers() {
 }
 
 #[actix_rt::test]
-async fn ack_06_a_repeat_is_stored_once() {
+async fn ack_06_ac_58_a_repeat_is_stored_once() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -134,7 +134,7 @@ async fn ack_06_a_repeat_is_stored_once() {
 }
 
 #[actix_rt::test]
-async fn ack_10_11_12_the_end_of_an_agent() {
+async fn ack_10_11_12_ac_17_48_the_end_of_an_agent() {
     let house = House::new().await;
     let face = house.agents().await;
     let migrate = json!({"target_uri": "https://x", "enrollment_token": "t"});
@@ -162,7 +162,7 @@ async fn ack_10_11_12_the_end_of_an_agent() {
 }
 
 #[actix_rt::test]
-async fn ack_13_14_15_upgrades() {
+async fn ack_13_14_15_ac_43_upgrades() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;

@@ -33,7 +33,7 @@ async fn shown(house: &House, operators: &Face, agent: &Enrolled) -> [Value; 3] 
 }
 
 #[actix_rt::test]
-async fn aud_01_02_03_f16_ac_85_orphaned_is_the_last_word_until_the_agent_checks_in() {
+async fn aud_01_02_03_f16_ac_85_chk_48_c22_orphaned_is_the_last_word_until_the_agent_checks_in() {
     let house = House::new().await;
     let (face, operators) = (house.agents().await, house.operators().await);
     let agent = house.enroll(&face).await;

@@ -11,7 +11,7 @@ use fleet::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::house::{Enrolled, Face, House, checkin_request, poll_request, until, with_key};
+use crate::house::{Enrolled, Face, House, acks_request, checkin_request, poll_request, until, with_key};
 
 pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -41,7 +41,7 @@ async fn due(face: &Face, agent: &Enrolled) -> Value {
 }
 
 #[actix_rt::test]
-async fn chk_01_a_fresh_agent_gets_its_policy() {
+async fn chk_01_ac_23_a_fresh_agent_gets_its_policy() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -99,7 +99,7 @@ async fn chk_06_07_08_bad_requests() {
 }
 
 #[actix_rt::test]
-async fn chk_12_a_gzip_body_is_read() {
+async fn chk_12_ac_19_a_gzip_body_is_read() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -301,7 +301,7 @@ async fn chk_23_24_a_waiting_agent_is_answered() {
 }
 
 #[actix_rt::test]
-async fn chk_29_30_signatures_pass_and_expired_actions_do_not() {
+async fn chk_29_30_ac_76_signatures_pass_and_expired_actions_do_not() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
@@ -327,6 +327,29 @@ async fn chk_29_30_signatures_pass_and_expired_actions_do_not() {
     let body = due(&face, &agent).await;
     assert_eq!(body["actions"].as_array().unwrap().len(), 1, "{body}");
     assert_eq!(body["actions"][0]["signed"], signed);
+}
+
+#[actix_rt::test]
+async fn chk_38_who_reports_nothing_has_what_it_acknowledged() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let online = json!({"status": "online"});
+    for revision in 1..3 {
+        let expected = format!("policy:P:{revision}");
+        let body = face.send(checkin_request(&agent, &online)).await.ok();
+        assert_eq!(body["actions"][0]["id"], json!(expected));
+        let acked = json!({"events": [{"action_id": expected, "agent_id": agent.id}]});
+        face.send(acks_request(&agent, &acked)).await.ok();
+        let waiting = face.start(checkin_request(&agent, &online));
+        until(|| house.fleet.waiting() == 1 || waiting.is_finished()).await;
+        assert!(!waiting.is_finished(), "{expected} is not delivered again");
+        waiting.abort();
+        until(|| house.fleet.waiting() == 0).await;
+        policies::update(&house.fleet, &house.policy, Map::new(), Timestamp::now())
+            .await
+            .unwrap();
+    }
 }
 
 #[actix_rt::test]

@@ -283,21 +283,24 @@ async fn a_panic_is_500_without_a_body_and_the_server_goes_on() {
 }
 
 #[actix_rt::test]
-async fn a_fault_inside_is_not_told_and_503_names_a_wait() {
+async fn gen_33_chk_52_b5_a_fault_inside_is_not_told_and_503_names_a_wait() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
     house.store.close().await.unwrap();
-    let answer = face
-        .send(checkin_request(&agent, &json!({"status": "online"})))
-        .await;
-    let message = answer.assert_error(503, "ServiceUnavailable");
-    assert!(message.contains(answer.header("x-request-id")), "{message}");
-    assert!(
-        !message.contains("store") && !message.contains("sqlite"),
-        "{message}"
-    );
-    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+    for request in [
+        checkin_request(&agent, &json!({"status": "online"})),
+        enroll_request(&house.token, &json!({"type": "PERMANENT"})),
+    ] {
+        let answer = face.send(request).await;
+        let message = answer.assert_error(503, "ServiceUnavailable");
+        assert!(message.contains(answer.header("x-request-id")), "{message}");
+        assert!(
+            !message.contains("store") && !message.contains("sqlite"),
+            "{message}"
+        );
+        assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+    }
 }
 
 #[actix_rt::test]

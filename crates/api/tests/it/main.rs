@@ -23,6 +23,7 @@ mod general;
 mod house;
 mod limits;
 mod probe;
+mod real_agents;
 mod status;
 mod uploads;
 mod wire;

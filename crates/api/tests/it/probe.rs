@@ -138,7 +138,7 @@ async fn metrics_are_prometheus_text() {
 }
 
 #[actix_rt::test]
-async fn name_and_numbers() {
+async fn met_01_name_and_numbers() {
     let face = probe(&Readiness::default()).await;
     let root = face.send(TestRequest::with_uri("/")).await.ok();
     assert_eq!(

@@ -69,3 +69,14 @@ async fn sta_04_any_other_state_is_503_with_its_name() {
         json!({"name": "fleet-server", "status": "STOPPING"})
     );
 }
+
+#[actix_rt::test]
+async fn sta_09_without_a_policy_a_server_is_well() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    fleet::policies::delete(&house.fleet, &house.policy, fleet::Timestamp::now())
+        .await
+        .unwrap();
+    let body = face.send(status(None)).await.ok();
+    assert_eq!(body, json!({"name": "fleet-server", "status": "HEALTHY"}));
+}

@@ -108,7 +108,7 @@ fn one_of_each() -> Vec<Value> {
 }
 
 #[actix_rt::test]
-async fn enrolment_and_checkin() {
+async fn ac_31_enrolment_and_checkin() {
     let house = House::new().await;
     let (face, operators) = (house.agents().await, house.operators().await);
     let mut seen = Transcript::default();

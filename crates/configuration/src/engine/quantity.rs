@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retention_falls_back_to_thirty_days() {
+    fn g9_retention_falls_back_to_thirty_days() {
         let length = |text: &str| Retention::new(text).length.as_secs();
         assert_eq!(length("2w"), 14 * 86_400);
         assert_eq!(length("1H"), 3_600);

@@ -48,7 +48,7 @@ pub(crate) fn openssl_fingerprint(port: u16) -> String {
 
 /// The user's own procedure, word for word but for the ports.
 #[test]
-fn the_users_procedure() {
+fn gen_32_the_users_procedure() {
     let ca = CertificateAuthority::new("test CA");
     let (old, new) = (ca.issue(&["localhost"]), ca.issue(&["localhost"]));
     let command = server_command!();

@@ -141,7 +141,7 @@ async fn t62_required_is_what_client_authorities_mean() {
 }
 
 #[actix_rt::test]
-async fn t62_optional_lets_the_nameless_in_and_no_stranger() {
+async fn t62_gen_31_optional_lets_the_nameless_in_and_no_stranger() {
     let [friends, strangers] = ["friends", "strangers"].map(CertificateAuthority::new);
     let gate = Gate::start("inputs.0.server.ssl", &[&friends], None, |command| {
         command.set("inputs.0.server.ssl.client_authentication", "optional")

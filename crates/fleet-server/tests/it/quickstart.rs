@@ -2,12 +2,12 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
-use test_support::{CertificateAuthority, HttpClient, Request, eventually, server_command};
+use test_support::{CertificateAuthority, HttpClient, Request, eventually, fingerprint, server_command};
 
 use crate::agents::Scene;
 
 #[actix_rt::test]
-async fn prints_and_writes_what_a_new_user_needs() {
+async fn ac_05_prints_and_writes_what_a_new_user_needs() {
     let scene = Scene::start();
     eventually("the help is printed", async || {
         scene.server.stdout().contains("Stop with Ctrl-C")
@@ -48,6 +48,10 @@ async fn prints_and_writes_what_a_new_user_needs() {
         status.json(),
         serde_json::json!({"name": "fleet-server", "status": "HEALTHY"})
     );
+    // An agent that was given the fingerprint alone looks for the CA in the chain.
+    let connection = facts.client("url").connect().await.unwrap();
+    let ca = connection.tls().unwrap().chain.last().map(fingerprint);
+    assert_eq!(ca.as_deref(), Some(facts.get("ca_sha256")));
     let internal = facts
         .client("internal_url")
         .request(&Request::get("/api/status"))

@@ -53,7 +53,7 @@ fn limit_files(server: &ServerProcess, bytes: Option<u64>) -> Option<u64> {
 
 /// The bad input: a full disk is a clear error and no silent loss.
 #[actix_rt::test]
-async fn a_full_disk_is_answered_503_and_loses_nothing_that_was_answered() {
+async fn enr_21_a15_sta_07_a_full_disk_is_answered_503_and_loses_nothing_that_was_answered() {
     let directory = tempfile::tempdir().unwrap();
     let command = || {
         server_command!()
@@ -99,6 +99,9 @@ async fn a_full_disk_is_answered_503_and_loses_nothing_that_was_answered() {
 
     limit_files(&scene.server, None);
     scene.server.wait_for_log("the store takes writes again");
+    scene.server.wait_for_log("from DEGRADED to HEALTHY");
+    let status = client.request(&Request::get("/api/status")).await.unwrap();
+    assert_eq!(status.status, 200);
     answered.push(enroll().await.unwrap().id);
     expect_exactly(&scene, &answered).await;
     scene.server.stop();

@@ -24,7 +24,9 @@ use super::{
     policy_monitor::PolicyMonitor,
 };
 use crate::{
-    Fleet, FleetError, HealthState, Pace, Settings, checkin, enrollment,
+    Fleet, FleetError, HealthState, Pace, Settings,
+    actions::{self, ActionDraft, ActionKind},
+    checkin, enrollment,
     policies::{self, PolicySettings},
     waiters::Subscription,
 };
@@ -427,4 +429,27 @@ async fn the_collector_goes_on_after_a_panic() {
     let collector = &house.fleet.actors.collector;
     house.break_down("collector", collector).await;
     assert_eq!(collector.ask(Collect, soon()).await.unwrap(), Ok(0));
+}
+
+#[actix_rt::test]
+async fn g8_what_expired_long_ago_goes() {
+    let house = House::new(Settings::default()).await;
+    let agent = house.enroll().await;
+    let now = Timestamp::now();
+    let day = Duration::from_secs(24 * 3600);
+    let mut posted = Vec::new();
+    for days in [31, 29] {
+        let draft = ActionDraft {
+            expiration: Some(now.minus(day * days)),
+            ..ActionDraft::new(ActionKind::Unenroll)
+        };
+        let targets = vec![agent.id.clone()];
+        let action = actions::post(&house.fleet, targets, draft, now.minus(day * 40)).await;
+        posted.push(action.unwrap().action);
+    }
+    let collector = &house.fleet.actors.collector;
+    assert_eq!(collector.ask(Collect, soon()).await.unwrap(), Ok(1));
+    for (action, is_there) in posted.iter().zip([false, true]) {
+        assert_eq!(house.store.action(action).await.unwrap().is_some(), is_there);
+    }
 }

@@ -7,7 +7,7 @@ use fleet::{
 };
 use serde_json::json;
 
-use crate::house::{House, online, raw, settings_action};
+use crate::house::{House, named, online, raw, settings_action};
 
 const ALL: PageRequest = PageRequest::first(100);
 
@@ -273,4 +273,80 @@ async fn ack_16_17_f17_details_by_type() {
         (&input["started_at"], &input["completed_at"]),
         (&json!("2026-01-01T00:00:00Z"), &json!("2026-01-01T00:00:01Z"))
     );
+}
+
+#[actix_rt::test]
+async fn ack_18_ac_57_a_fault_of_the_store_fails_each_item() {
+    let house = House::new().await;
+    let enrolled = house.enroll().await.agent;
+    let action = post(&house, &enrolled, "SETTINGS", Some(json!({"log_level": "info"}))).await;
+    let agent = house.agent(&enrolled.id).await;
+    house.store.close().await.unwrap();
+    let events = vec![event(action.as_str()), event("policy:P:1")];
+    let outcomes = acks::apply(&house.fleet, agent, events, now()).await;
+    assert_eq!(outcomes.len(), 2);
+    for outcome in outcomes {
+        assert!(matches!(outcome, AckOutcome::Failed(_)), "{outcome:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn f4_the_results_of_all_agents_are_in_the_actions_spaces() {
+    let house = House::new().await;
+    let (one, other) = (house.enroll().await.agent, house.enroll().await.agent);
+    let action = store::NewAction {
+        doc: "d".into(),
+        action: "a".into(),
+        kind: "SETTINGS".to_owned(),
+        is_deliverable: true,
+        agents: vec![one.id.clone(), other.id.clone()],
+        mark: None,
+        input_type: None,
+        data: None,
+        at: now(),
+        expiration: Some(now().plus(std::time::Duration::from_secs(3600))),
+        start_time: None,
+        rollout_duration_seconds: None,
+        timeout: None,
+        user_id: None,
+        namespaces: vec!["s1".to_owned()],
+        signed: None,
+        traceparent: None,
+    };
+    house.store.append_actions(vec![action]).await.unwrap();
+    for agent in [&one, &other] {
+        let done = ack(&house, agent, vec![event("a")]).await;
+        assert_eq!(done, [AckOutcome::Done]);
+    }
+    let results = actions::results(&house.fleet, &"a".into(), ALL)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(results.len(), 2);
+    for result in results {
+        assert_eq!(result.namespaces, ["s1"]);
+    }
+}
+
+#[actix_rt::test]
+async fn d12_the_policy_that_was_assigned_before_is_not_confirmed() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    policies::create(&house.fleet, Some("Q"), named("Q"), now())
+        .await
+        .unwrap();
+    let before = house.agent(&agent.id).await;
+    house
+        .store
+        .reassign(std::slice::from_ref(&agent.id), &"Q".into(), now())
+        .await
+        .unwrap();
+    // The acknowledgement had been read before the reassignment, and another comes after it.
+    let early = acks::apply(&house.fleet, before, vec![event("policy:P:1")], now()).await;
+    assert_eq!(early, [AckOutcome::Done]);
+    assert_eq!(
+        ack(&house, &agent, vec![event("policy:P:1")]).await,
+        [AckOutcome::Done]
+    );
+    assert_eq!(house.agent(&agent.id).await.policy_revision, None);
 }

@@ -49,7 +49,7 @@ async fn chk_06_c24_a_check_in_needs_a_status() {
 }
 
 #[actix_rt::test]
-async fn chk_20_21_c3_c4_c5_an_action_is_delivered_once() {
+async fn chk_20_21_22_c3_c4_c5_an_action_is_delivered_once() {
     let house = House::with(Settings {
         checkin_flush: Duration::from_millis(10),
         ..Settings::default()
@@ -236,7 +236,7 @@ async fn c17_chk_49_the_stop_answers_every_poll() {
 }
 
 #[actix_rt::test]
-async fn chk_31_to_34_48_what_is_written_with_the_batch() {
+async fn chk_31_32_34_c25_what_is_written_with_the_batch() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     let components =
@@ -249,9 +249,13 @@ async fn chk_31_to_34_48_what_is_written_with_the_batch() {
         )),
         ..house.runs(1)
     };
-    drop(house.poll(&agent.id, request).await);
+    let Begun::Wait(waiting) = house.checkin_as("9.6.1", &agent.id, request).await.unwrap() else {
+        panic!("answered")
+    };
+    drop(waiting);
     house.flush().await;
     let stored = house.agent(&agent.id).await;
+    assert_eq!((&stored.version, &stored.id), (&"9.6.1".to_owned(), &agent.id));
     assert_eq!(stored.last_checkin_status.as_deref(), Some("online"));
     assert_eq!(stored.last_checkin_message.as_deref(), Some("Running"));
     assert!(stored.last_checkin.is_some());
@@ -264,7 +268,7 @@ async fn chk_31_to_34_48_what_is_written_with_the_batch() {
 }
 
 #[actix_rt::test]
-async fn chk_35_36_37_d6_d8_the_reported_pair_is_stored_before_the_answer() {
+async fn chk_35_36_37_ac_65_d6_d8_the_reported_pair_is_stored_before_the_answer() {
     let house = House::new().await;
     let agent = house.enroll().await.agent;
     house.change_policy().await;

@@ -8,7 +8,7 @@ use crate::house::{House, online};
 
 /// An agent that did not read its answer reports the same as before.
 #[actix_rt::test]
-async fn a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
+async fn ac_67_a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
     let house = House::new().await;
     let (fresh, old) = (house.enroll().await.agent.id, house.enroll().await.agent.id);
     house.change_policy().await;

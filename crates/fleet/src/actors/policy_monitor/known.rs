@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn m6_the_higher_revision_stays_and_a_newer_one_must_be_rendered_first() {
+    fn d3_m6_the_higher_revision_stays_and_a_newer_one_must_be_rendered_first() {
         let mut known = Known::new(version(2, 0));
         assert!(known.answer().is_none());
         known.rendered(version(2, 0), rendered(version(2, 0), GOOD));
