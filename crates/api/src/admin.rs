@@ -12,6 +12,7 @@ mod agent_status;
 mod agents;
 mod artifacts;
 mod enrollment_api_keys;
+mod files;
 mod kuery;
 mod moment;
 mod query;
@@ -189,6 +190,8 @@ impl AdminApi {
                 .beside_ids(),
             at("/api/fleet/agents/files/{id}/{name}").get(agent_files::download),
             at("/api/fleet/agents/{id}/request_diagnostics").post(agent_files::request_diagnostics),
+            at("/api/fleet/files").get(files::list).post(files::create),
+            at("/api/fleet/files/{id}").delete(files::delete),
             at("/api/fleet/agents/{id}").get(agents::get),
             at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll),
             at("/api/fleet/agents/{id}/reassign").post(agents::reassign),

@@ -1,14 +1,16 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
 //!
-//! Routes that this version does not have yet (files, OpAMP)
+//! Routes that this version does not have yet (OpAMP)
 //! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
 mod artifacts;
 mod audit;
+mod byte_range;
 mod checkin;
 mod deflated;
 mod enroll;
+mod file;
 mod signing_key;
 pub(crate) mod status;
 mod uploads;
@@ -209,6 +211,11 @@ impl AgentApi {
             .service(
                 web::resource("/api/fleet/artifacts/{id}/{sha2}")
                     .route(serve(state, Method::GET, Binding::NONE, artifacts::serve))
+                    .default_service(call::not_allowed("GET, HEAD")),
+            )
+            .service(
+                web::resource("/api/fleet/file/{id}")
+                    .route(serve(state, Method::GET, Binding::NONE, file::serve))
                     .default_service(call::not_allowed("GET, HEAD")),
             )
             .default_service(web::to(call::not_found));

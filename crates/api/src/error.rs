@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use actix_web::{
     HttpResponse,
-    http::header::{ALLOW, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    http::header::{ALLOW, CONTENT_RANGE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
 };
 use fleet::FleetError;
 use serde::Serialize;
@@ -61,6 +61,10 @@ pub(crate) enum ApiError {
     TlsRequired,
     /// There is no key to check upgrades with.
     SigningKey(SigningKeyError),
+    /// A range that is not there (416, with the file's size), or several at once (`None`).
+    Range { size: Option<u64> },
+    /// Whoever asks for a library's file is no client of it.
+    LibraryClient,
     /// There is nothing of that name.
     NotFound { what: &'static str, id: String },
     /// The route exists, the method does not.
@@ -101,6 +105,9 @@ impl ApiError {
         }
         if let Self::Method { allowed } = self {
             response.insert_header((ALLOW, allowed.as_str()));
+        }
+        if let Self::Range { size: Some(size) } = self {
+            response.insert_header((CONTENT_RANGE, format!("bytes */{size}")));
         }
         if let Some(wait) = row.retry_after {
             // Whole seconds, rounded up, so that a client that obeys is not too early.

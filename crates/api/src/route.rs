@@ -142,6 +142,7 @@ impl Route {
                 | Self::UploadStart
                 | Self::UploadChunk
                 | Self::UploadEnd
+                | Self::FileDelivery
         )
     }
 

@@ -37,6 +37,8 @@ pub enum Limit {
     UploadEnd,
     /// Chunks of uploads.
     UploadChunk,
+    /// Files for agents.
+    FileDelivery,
 }
 
 /// A row of the table.
@@ -63,7 +65,7 @@ const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42
 
 /// In the order of [`Limit`].
 #[rustfmt::skip]
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 13] = [
     Row {
         name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
         built_in: (0, 5, 0), bodies: (0, 0),
@@ -160,10 +162,18 @@ const TABLE: [Row; 12] = [
             (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80),
         ],
     },
+    Row {
+        name: "file_delivery_limit", about: "Files for agents.", is_pace: false,
+        built_in: (100_000, 5, 10), bodies: (0, 0),
+        presets: [
+            (100_000, 5, 5), (100_000, 5, 10), (100_000, 10, 20), (100_000, 20, 40),
+            (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80),
+        ],
+    },
 ];
 
 /// Limits of routes that do not exist yet.
-const LATER: [&str; 2] = ["opamp_limit", "file_delivery_limit"];
+const LATER: [&str; 1] = ["opamp_limit"];
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
@@ -440,8 +450,8 @@ mod tests {
     #[test]
     fn the_table_is_in_the_order_of_the_limits() {
         use Limit::{
-            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, PgpRetrieval, Policy, Status, UploadChunk,
-            UploadEnd, UploadStart,
+            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, FileDelivery, PgpRetrieval, Policy,
+            Status, UploadChunk, UploadEnd, UploadStart,
         };
         let limits = [
             Action,
@@ -456,6 +466,7 @@ mod tests {
             UploadStart,
             UploadEnd,
             UploadChunk,
+            FileDelivery,
         ];
         for (limit, row) in limits.into_iter().zip(&TABLE) {
             let name = format!("{limit:?}_limit").to_lowercase();

@@ -1,5 +1,6 @@
 //! The command line: one declaration an option, one file a sub-command.
 
+pub(crate) mod backup;
 pub(crate) mod cert;
 pub(crate) mod config;
 pub(crate) mod diagnostics;
@@ -97,6 +98,10 @@ enum Command {
     Uploads(uploads::UploadsArgs),
     /// Ask an agent for diagnostics and save them
     Diagnostics(diagnostics::DiagnosticsArgs),
+    /// Copy the store to a directory, also while the server runs
+    Backup(backup::BackupArgs),
+    /// Check the store and its files, also while the server runs
+    Fsck(backup::FsckArgs),
     /// Show and check certificates
     Cert(cert::CertArgs),
     /// Check, show and explain the configuration
@@ -201,6 +206,8 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
         Some(Command::Uploads(args)) => uploads::run(args, &cli.global, out),
         Some(Command::Diagnostics(args)) => diagnostics::run(args, &cli.global, out),
+        Some(Command::Backup(args)) => backup::backup(args, &cli.global, out),
+        Some(Command::Fsck(args)) => backup::fsck(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
         Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
         Some(Command::Config(args)) => config::run(args, &cli.global, out),
@@ -236,6 +243,8 @@ mod tests {
       enrollment-token  Print the token that new agents enrol with
       uploads           List, save and remove files that agents sent
       diagnostics       Ask an agent for diagnostics and save them
+      backup            Copy the store to a directory, also while the server runs
+      fsck              Check the store and its files, also while the server runs
       cert              Show and check certificates
       config            Check, show and explain the configuration
       help              Print this message or the help of the given subcommand(s)

@@ -141,7 +141,8 @@ fn agent_options(config: &Config) -> AgentOptions {
             .with(Route::Artifact, route(limits.of(Limit::Artifact)))
             .with(Route::UploadStart, route(limits.of(Limit::UploadStart)))
             .with(Route::UploadEnd, route(limits.of(Limit::UploadEnd)))
-            .with(Route::UploadChunk, route(limits.of(Limit::UploadChunk))),
+            .with(Route::UploadChunk, route(limits.of(Limit::UploadChunk)))
+            .with(Route::FileDelivery, route(limits.of(Limit::FileDelivery))),
         compression: ResponseCompression {
             level: u32::try_from(server.compression_level).unwrap_or(DEFAULT_COMPRESSION),
             threshold: usize_of(server.compression_threshold),

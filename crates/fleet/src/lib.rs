@@ -26,6 +26,7 @@
 pub mod acks;
 pub mod actions;
 mod actors;
+pub mod agent_files;
 pub mod agents;
 pub mod artifacts;
 pub mod audit;
@@ -58,10 +59,10 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 pub use store::{
-    Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentId, AgentQuery, AgentSort,
-    AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, EnrollmentToken, FileId, KeyId, KeyOwner, Page,
-    PagePosition, PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret,
-    SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total,
+    Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId, AgentQuery,
+    AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, EnrollmentToken, FileId, KeyId,
+    KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson,
+    Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total,
     UnhealthyReason, Upload, UploadId, UploadState, chain,
 };
 

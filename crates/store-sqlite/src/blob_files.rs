@@ -40,6 +40,14 @@ pub(super) struct Staged {
 }
 
 impl BlobFiles {
+    /// The directory as it is.
+    pub(super) fn of(store: &Path) -> Self {
+        Self {
+            directory: store.join(DIRECTORY).into(),
+            turns: Arc::new(Semaphore::new(TURNS)),
+        }
+    }
+
     /// Makes the directory if it is missing.
     pub(super) fn open(store: &Path) -> std::result::Result<Self, OpenError> {
         let directory = store.join(DIRECTORY);
@@ -50,10 +58,7 @@ impl BlobFiles {
                 source,
             })?;
         }
-        Ok(Self {
-            directory: directory.into(),
-            turns: Arc::new(Semaphore::new(TURNS)),
-        })
+        Ok(Self::of(store))
     }
 
     pub(super) fn path(&self, file: &str) -> PathBuf {

@@ -9,6 +9,7 @@
 //! on the caller's thread. Guarantees and their price: `docs/adr/0003-store.md`.
 
 mod actions;
+mod agent_files;
 mod agent_list;
 mod agents;
 mod blob_files;
@@ -35,6 +36,7 @@ mod results;
 mod sizes;
 mod tokens;
 mod unit;
+mod upkeep;
 mod uploads;
 mod writer;
 
@@ -54,6 +56,7 @@ use tokio::sync::watch;
 
 pub use lock::holder_of;
 pub use open_error::OpenError;
+pub use upkeep::{Checked, Copied};
 
 use blob_files::BlobFiles;
 use condition::Condition;

@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
+    include_str!("schema/v5.sql"),
 ];
 
 /// Brings the file to the newest version of `migrations`.
@@ -157,7 +158,7 @@ fn put_copy_aside(connection: &Connection, path: &Path, to: i64) -> Result<PathB
     Ok(kept)
 }
 
-fn copy(from: &Connection, to: &Path) -> rusqlite::Result<()> {
+pub(super) fn copy(from: &Connection, to: &Path) -> rusqlite::Result<()> {
     let mut copy = Connection::open(to)?;
     Backup::new(from, &mut copy)?.run_to_completion(COPY_PAGES, Duration::ZERO, None)?;
     copy.close().map_err(|(_, error)| error)
@@ -169,5 +170,5 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
 
 /// "FltS": tells our file from another SQLite database.
 pub(super) const APPLICATION_ID: i64 = 0x466c_7453;
-/// Pages copied at a time.
-const COPY_PAGES: i32 = 1024;
+/// All pages in one step: a writer is not kept from its work, and a copy in steps would begin anew at each commit of its.
+const COPY_PAGES: i32 = i32::MAX;

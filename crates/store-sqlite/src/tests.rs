@@ -9,6 +9,7 @@ mod files;
 mod full_disk;
 mod groups;
 mod keys;
+mod upkeep;
 mod versions;
 
 use std::{path::Path, sync::Arc};

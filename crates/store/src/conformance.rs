@@ -15,6 +15,7 @@
 )]
 
 mod actions;
+mod agent_files;
 mod blobs;
 mod checkins;
 mod enrollment;
@@ -35,6 +36,7 @@ use async_trait::async_trait;
 use crate::Store;
 
 pub use actions::*;
+pub use agent_files::*;
 pub use blobs::*;
 pub use checkins::*;
 pub use enrollment::*;
@@ -121,6 +123,7 @@ macro_rules! conformance_suite {
             o17_given_keys_are_adopted_once_or_refused_by_name
             o20_beginning_again_goes_on_or_begins_anew
             o20_what_was_announced_counts_in_quotas
+            o21_files_for_agents_come_and_go_with_their_bytes
             o24_stale_uploads_expire_and_old_ones_go
             o22_pages_end_where_it_is_said
             o22_the_status_is_the_defined_one

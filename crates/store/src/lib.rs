@@ -12,6 +12,7 @@
 mod action;
 mod actions;
 mod agent;
+mod agent_files;
 mod agents;
 mod api_key;
 mod blobs;
@@ -44,6 +45,7 @@ pub use agent::{
     Agent, AgentQuery, AgentSort, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment, NewAgent,
     Replacement, SortOrder, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
+pub use agent_files::{AgentFile, AgentFiles, NewAgentFile, agent_file_blob};
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
 pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
@@ -74,6 +76,6 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A method that fails has done nothing, as far as its documentation says so for the engine's class. "Does not exist"
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
-pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + Engine {}
+pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + AgentFiles + Engine {}
 
-impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + Engine> Store for T {}
+impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + AgentFiles + Engine> Store for T {}

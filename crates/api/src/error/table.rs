@@ -168,6 +168,19 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
             Row::bad_request(format_args!("unable to decode {what} request: {cause}"))
         }
         ApiError::Invalid(reason) => Row::bad_request(reason),
+        ApiError::Range { size } => Row::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "ErrRangeNotSatisfiable",
+            match size {
+                Some(_) => "range not satisfiable",
+                None => "Multipart ranges not satisfiable",
+            },
+        ),
+        ApiError::LibraryClient => Row::new(
+            StatusCode::FORBIDDEN,
+            "ErrClientFileForbidden",
+            "client forbidden",
+        ),
         ApiError::Refused(refusal) => refusal_row(*refusal, is_agent),
         ApiError::TlsRequired => Row::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -427,6 +440,9 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::UnknownAction { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::PolicyExists { .. } | FleetError::PolicyInUse { .. } => {
             Row::new(S::CONFLICT, "Conflict", error.to_string())
+        }
+        FleetError::Upload(UploadError::UnknownFile { .. }) if !operator => {
+            Row::new(S::NOT_FOUND, "ErrNoFile", "file not found")
         }
         FleetError::Upload(error) => upload_row(error),
         FleetError::Artifact(error) => artifact_row(error),

@@ -19,6 +19,7 @@ mod cases;
 mod checkin;
 mod enroll;
 mod farewell;
+mod files;
 mod general;
 mod house;
 mod limits;

@@ -210,3 +210,74 @@ async fn upl_08_16_ac_79_80_an_upload_survives_kill_9_in_each_of_its_steps() {
         .await;
     assert_eq!(gone.status, 404);
 }
+
+/// C14 from the operator's request to the zip: the command asks, an agent sends, the command saves.
+#[actix_rt::test]
+async fn c14_diagnostics_on_the_command_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let scene = start(directory.path());
+    let mut agent = scene.enroll().await;
+    let first = agent.checkin().await.unwrap();
+    agent.apply(&first).await.unwrap();
+    agent.begin_checkin().await.unwrap();
+    let zip = directory.path().join("x.zip");
+    let command = |words: &[&str]| {
+        let mut command = server_command!().directory(directory.path());
+        for (place, word) in words.iter().enumerate() {
+            command = match place {
+                0 => command.sub_command(word),
+                _ => command.arg(*word),
+            };
+        }
+        command
+    };
+    let asking = {
+        let command = command(&["diagnostics", &agent.id, "--output", zip.to_str().unwrap()]);
+        std::thread::spawn(move || command.output())
+    };
+    let checkin = agent.end_checkin(LIMIT).await.unwrap();
+    let asked = checkin.of_type("REQUEST_DIAGNOSTICS");
+    let action = asked[0]["id"].as_str().unwrap().to_owned();
+    let bytes = file(CHUNK + 5);
+    let sender = Sender::new(&scene, "url", &agent, bytes.clone());
+    let upload = sender.begin(&action).await;
+    for number in [0, 1] {
+        sender.put(&upload, number).await;
+    }
+    assert_eq!(sender.complete(&upload).await.status, 200);
+    let mut event = agent.ack_event(asked[0]);
+    event["data"] = json!({"upload_id": upload});
+    agent.ack_events(&[event]).await.unwrap();
+    let (code, out, err) = asking.join().unwrap();
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&format!("asked agent {}", agent.id)), "{out}");
+    assert!(
+        out.ends_with(&format!("{}: {} bytes\n", zip.display(), bytes.len())),
+        "{out}"
+    );
+    assert!(std::fs::read(&zip).unwrap() == bytes);
+
+    let id = format!("{action}.{}", agent.id);
+    let (code, out, err) = command(&["uploads", "list", &agent.id]).output();
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.starts_with(&id) && out.contains("READY") && out.contains("diagnostics.zip"),
+        "{out}"
+    );
+    // What is there already is not written over.
+    let (code, _, err) = command(&["uploads", "get", &id, "--output", zip.to_str().unwrap()]).output();
+    assert!(code == 1 && err.contains("exists"), "{err}");
+    let (code, out, err) = command(&["fsck"]).output();
+    assert_eq!(
+        (code, out.as_str()),
+        (0, format!("2 files, {} bytes; 0 faults\n", bytes.len()).as_str()),
+        "{err}"
+    );
+    let copy = directory.path().join("copy");
+    let (code, out, err) = command(&["backup", copy.to_str().unwrap()]).output();
+    assert!(code == 0 && out.contains("2 files"), "{out}{err}");
+    let (code, out, err) = command(&["uploads", "delete", &id]).output();
+    assert_eq!((code, out), (0, format!("{id} is removed\n")), "{err}");
+    let (code, _, err) = command(&["uploads", "get", &id]).output();
+    assert!(code == 1 && err.contains("answered 404"), "{err}");
+}

@@ -70,6 +70,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("uploads list", &["agent"]),
     ("uploads get", &["file", "--output", "man/fleet-server.1"]),
     ("uploads delete", &["file"]),
+    ("backup", &["copy"]),
+    ("fsck", &[]),
 ];
 
 const SETTINGS: &[&str] = &[

@@ -114,7 +114,11 @@ async fn clean_up(store: Arc<dyn Store>, kept: Kept, now: Timestamp) -> store::R
     let files = in_batches("files of agents removed", || {
         store.delete_uploads(before(kept.files), FILE_BATCH)
     });
-    Ok(actions? + uploads? + files.await?)
+    let files = files.await;
+    let laid_down = in_batches("files for agents removed", || {
+        store.delete_agent_files(before(kept.files), FILE_BATCH)
+    });
+    Ok(actions? + uploads? + files? + laid_down.await?)
 }
 
 async fn in_batches<F: Future<Output = store::Result<u64>>>(
