@@ -1,7 +1,4 @@
 //! The agents' API: the same routes on the external and the internal listener, each with limits of its own.
-//!
-//! Routes that this version does not have yet (OpAMP)
-//! answer 404 like any unknown path; their limits count all the same.
 
 mod acks;
 mod artifacts;
@@ -11,6 +8,7 @@ mod checkin;
 mod deflated;
 mod enroll;
 mod file;
+mod opamp;
 mod signing_key;
 pub(crate) mod status;
 mod uploads;
@@ -85,6 +83,8 @@ pub struct AgentOptions {
     pub address: String,
     /// Told by `GET /api/status`.
     pub identity: Identity,
+    /// Whether agents that speak OpAMP are served.
+    pub serves_opamp: bool,
 }
 
 impl Default for AgentOptions {
@@ -96,6 +96,7 @@ impl Default for AgentOptions {
             body_timeout: Duration::from_secs(60),
             address: "localhost:8220".to_owned(),
             identity: Identity::default(),
+            serves_opamp: true,
         }
     }
 }
@@ -219,6 +220,13 @@ impl AgentApi {
                     .default_service(call::not_allowed("GET, HEAD")),
             )
             .default_service(web::to(call::not_found));
+        if state.options.serves_opamp {
+            config.service(
+                web::resource("/v1/opamp")
+                    .route(opamp::route(state))
+                    .default_service(call::not_allowed("POST")),
+            );
+        }
     }
 
     /// Gate and routes as one application, ready for a listener.

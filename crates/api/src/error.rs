@@ -55,6 +55,8 @@ pub(crate) enum ApiError {
     Json { what: &'static str, cause: JsonError },
     /// The body says something that is not allowed; the text says what.
     Invalid(Cow<'static, str>),
+    /// The body is of another type.
+    ContentType { wanted: &'static str },
     /// A limit of the listener.
     Refused(Refusal),
     /// The route is for encrypted connections only.

@@ -53,7 +53,7 @@ impl RouteLimits {
             Route::UploadEnd => (2000, 5, Some(10), Some(1024), None),
             Route::UploadChunk => (3, 5, Some(10), Some(4_194_304), None),
             Route::FileDelivery => (100, 5, Some(10), None, None),
-            Route::OpAmp => (1, 1000, None, Some(3_145_728), None),
+            Route::OpAmp => (1, 1000, None, Some(3_145_728), Some(3_145_728)),
             Route::Admin | Route::Other => return Self::NONE,
         };
         let interval = Some(Duration::from_millis(interval_ms));

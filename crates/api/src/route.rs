@@ -143,6 +143,7 @@ impl Route {
                 | Self::UploadChunk
                 | Self::UploadEnd
                 | Self::FileDelivery
+                | Self::OpAmp
         )
     }
 

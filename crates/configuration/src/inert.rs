@@ -90,7 +90,6 @@ const KEYS: &[(&str, &[(&str, Kind)])] = &[
             ("server_ca", FILE),
         ],
     ),
-    ("inputs.0.server.feature_flags", &[("enable_opamp", SWITCH)]),
     (
         "inputs.0.cache",
         &[

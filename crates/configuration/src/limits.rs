@@ -39,6 +39,8 @@ pub enum Limit {
     UploadChunk,
     /// Files for agents.
     FileDelivery,
+    /// Messages of agents that speak OpAMP.
+    OpAmp,
 }
 
 /// A row of the table.
@@ -65,7 +67,7 @@ const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42
 
 /// In the order of [`Limit`].
 #[rustfmt::skip]
-const TABLE: [Row; 13] = [
+const TABLE: [Row; 14] = [
     Row {
         name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
         built_in: (0, 5, 0), bodies: (0, 0),
@@ -170,15 +172,17 @@ const TABLE: [Row; 13] = [
             (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80),
         ],
     },
+    Row {
+        name: "opamp_limit", about: "Messages of agents that speak OpAMP.", is_pace: false,
+        built_in: (1_000, 1_000, 0), bodies: (3_145_728, 3_145_728),
+        // The original's presets say nothing of it.
+        presets: [(1_000, 1_000, 0); PRESETS],
+    },
 ];
-
-/// Limits of routes that do not exist yet.
-const LATER: [&str; 1] = ["opamp_limit"];
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
-    let paces = TABLE.iter().filter(|row| row.is_pace).map(|row| (row.name, 2));
-    paces.chain(LATER.iter().map(|name| (*name, 0)))
+    TABLE.iter().filter(|row| row.is_pace).map(|row| (row.name, 2))
 }
 
 /// How much is served at once. 0 leaves it to [`Limits::settle`].
@@ -450,7 +454,7 @@ mod tests {
     #[test]
     fn the_table_is_in_the_order_of_the_limits() {
         use Limit::{
-            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, FileDelivery, PgpRetrieval, Policy,
+            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, FileDelivery, OpAmp, PgpRetrieval, Policy,
             Status, UploadChunk, UploadEnd, UploadStart,
         };
         let limits = [
@@ -467,6 +471,7 @@ mod tests {
             UploadEnd,
             UploadChunk,
             FileDelivery,
+            OpAmp,
         ];
         for (limit, row) in limits.into_iter().zip(&TABLE) {
             let name = format!("{limit:?}_limit").to_lowercase();

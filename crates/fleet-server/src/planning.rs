@@ -142,12 +142,14 @@ fn agent_options(config: &Config) -> AgentOptions {
             .with(Route::UploadStart, route(limits.of(Limit::UploadStart)))
             .with(Route::UploadEnd, route(limits.of(Limit::UploadEnd)))
             .with(Route::UploadChunk, route(limits.of(Limit::UploadChunk)))
-            .with(Route::FileDelivery, route(limits.of(Limit::FileDelivery))),
+            .with(Route::FileDelivery, route(limits.of(Limit::FileDelivery)))
+            .with(Route::OpAmp, route(limits.of(Limit::OpAmp))),
         compression: ResponseCompression {
             level: u32::try_from(server.compression_level).unwrap_or(DEFAULT_COMPRESSION),
             threshold: usize_of(server.compression_threshold),
         },
         body_timeout: server.timeouts.read,
+        serves_opamp: server.feature_flags.enable_opamp,
         identity: Identity {
             build_hash: build::commit().to_owned(),
             build_time: build::time().to_owned(),

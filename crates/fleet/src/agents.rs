@@ -8,6 +8,7 @@ use store::{
 use crate::{
     Fleet, FleetError,
     actions::{self, ActionDraft, ActionKind},
+    opamp,
 };
 
 /// One page of agents with their state.
@@ -124,11 +125,16 @@ async fn moved(
 /// Agents that are read or moved at once.
 const BATCH: usize = 1000;
 
-/// Asks the agent to unenrol: an UNENROLL action; it stays active until it acknowledges.
+/// Asks the agent to unenrol: an UNENROLL action; it stays active until it acknowledges. One that speaks OpAMP, which
+/// knows no actions, is unenrolled at once.
 ///
 /// # Errors
 /// [`FleetError::UnknownAgent`], or the store's fault.
 pub async fn unenroll(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<(), FleetError> {
+    let agent = fleet.store.agent(id).await?;
+    if agent.is_some_and(|agent| agent.kind == opamp::KIND) {
+        return force_unenroll(fleet, id, now).await;
+    }
     let draft = ActionDraft::new(ActionKind::Unenroll);
     actions::post(fleet, vec![id.clone()], draft, now).await.map(drop)
 }

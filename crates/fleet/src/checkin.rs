@@ -184,6 +184,7 @@ pub async fn begin(
             .collect(),
         rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
+        collector: None,
     };
     // `checkin_long_poll` may be shorter than the writer needs when it is late: that must not refuse an agent.
     let patience = deadline.max(Instant::now() + LEAST_PATIENCE);
@@ -478,6 +479,6 @@ fn chance() -> Result<f64, FleetError> {
 }
 
 /// Time for the writer to take a record, however short the poll.
-const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 /// Most actions in one answer; the rest follows at the next check-in.
 const MAX_ACTIONS: u32 = 100;

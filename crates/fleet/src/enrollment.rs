@@ -23,6 +23,16 @@ impl Admission {
     pub fn policy(&self) -> &PolicyId {
         &self.policy
     }
+
+    /// Spaces that the agent is of.
+    pub(crate) fn namespaces(&self) -> &[String] {
+        &self.namespaces
+    }
+
+    /// Public half of the token's key; none for a token from the configuration.
+    pub(crate) const fn token_key(&self) -> Option<&KeyId> {
+        self.token_key.as_ref()
+    }
 }
 
 /// What an agent sends to enrol (agents.md 4.1).
@@ -138,6 +148,7 @@ pub async fn enroll(
         id: id.clone(),
         kind: request.kind,
         policy_base: ids::policy_base(&admission.policy),
+        policy_revision: None,
         policy: admission.policy,
         namespaces: admission.namespaces,
         version: version.to_owned(),
@@ -161,6 +172,7 @@ pub async fn enroll(
         purpose,
         admitted_by: admission.token_key,
         replaces,
+        collector: None,
     };
     let enrolled = match in_turn(fleet, enrollment.clone(), verified).await {
         // It was made meanwhile: this one replaces it, if it may.

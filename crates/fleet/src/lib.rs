@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! api ──► auth, enrollment, checkin, acks        (agents)          ──► dyn Store
+//!     ──► opamp                                  (OpAMP agents)    ──► dyn Store
 //!     ──► policies, tokens, agents, actions      (operators)       ──► dyn Store
 //!
 //! store change feed ──► PolicyMonitor, ActionDispatcher ──► Waiters ──► open polls
@@ -41,6 +42,7 @@ pub mod farewell;
 mod ids;
 mod namespace;
 mod off_the_loop;
+pub mod opamp;
 pub mod operators;
 pub mod policies;
 mod poll_time;
@@ -60,10 +62,10 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId, AgentQuery,
-    AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, EnrollmentToken, FileId, KeyId,
-    KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson,
-    Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total,
-    UnhealthyReason, Upload, UploadId, UploadState, chain,
+    AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
+    EnrollmentToken, FileId, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId,
+    PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError,
+    Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload, UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};

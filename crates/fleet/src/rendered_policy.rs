@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use store::{Cause, PolicyId, PolicyRevision, Timestamp};
 
-use crate::{FleetError, artifacts::Listed};
+use crate::{FleetError, artifacts::Listed, opamp::RemoteConfig};
 
 /// A revision that agents can run, with its JSON. Replies share the JSON; nobody copies it for an agent.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct RenderedPolicy {
     /// then is a list of shared segments, and the reply puts the agent's values between them.
     json: Bytes,
     pub(crate) artifacts: Listed,
+    collectors: Option<RemoteConfig>,
 }
 
 impl RenderedPolicy {
@@ -51,6 +52,7 @@ impl RenderedPolicy {
         {
             as_agents_know_it(output);
         }
+        let collectors = RemoteConfig::of(&policy).map_err(|error| undeliverable(Cause::new(error)))?;
         let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(Cause::new(error)))?;
         Ok(Arc::new(Self {
             policy: stored.policy.clone(),
@@ -59,6 +61,7 @@ impl RenderedPolicy {
             // Kept as long as the revision is the newest, so without the vector's spare capacity.
             json: json.into_boxed_slice().into(),
             artifacts,
+            collectors,
         }))
     }
 
@@ -72,6 +75,11 @@ impl RenderedPolicy {
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// What it has for agents that speak OpAMP.
+    pub(crate) const fn for_collectors(&self) -> Option<&RemoteConfig> {
+        self.collectors.as_ref()
     }
 
     /// The policy as one JSON object. Cloning the bytes shares them.

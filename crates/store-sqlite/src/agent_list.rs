@@ -17,7 +17,7 @@ use store::{
 };
 
 use super::{
-    agents,
+    agents, collectors,
     columns::{ReadColumn as _, ToColumn as _, count},
     fault::Outcome,
     pages,
@@ -41,7 +41,12 @@ pub(super) fn page(
         for (id, status) in ids(&snapshot, query, &wanted, total, &part, now)? {
             let agent = agents::by_id(&snapshot, &id)?
                 .ok_or_else(|| StoreError::corrupt(format!("agent {id} has no record")))?;
-            items.push(StatusReport { agent, status });
+            let collector = collectors::of(&snapshot, &agent, collectors::Part::Overview)?;
+            items.push(StatusReport {
+                agent,
+                status,
+                collector,
+            });
         }
     }
     Ok(pages::page(request, items, total, |last: &StatusReport| {
@@ -141,7 +146,12 @@ pub(super) fn one(connection: &Connection, id: &AgentId, now: Timestamp) -> Outc
         named_params! {":now": now.millis(), ":agent": id.as_str()},
         |row| status(row, 0),
     )?;
-    Ok(Some(StatusReport { agent, status }))
+    let collector = collectors::of(&snapshot, &agent, collectors::Part::Whole)?;
+    Ok(Some(StatusReport {
+        agent,
+        status,
+        collector,
+    }))
 }
 
 /// How many agents have each status. Filters by status and `shows_inactive` choose what a list shows; here

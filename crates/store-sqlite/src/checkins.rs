@@ -2,7 +2,7 @@
 
 use store::{CheckinRecord, StoreError};
 
-use super::{actions, agents, columns::params, fault::Outcome, unit::Unit};
+use super::{actions, agents, collectors, columns::params, fault::Outcome, unit::Unit};
 
 /// Stores a batch. The newest time wins for each agent; a position only grows.
 pub(super) fn record(unit: &Unit<'_>, mut batch: Vec<CheckinRecord>) -> Outcome<()> {
@@ -60,6 +60,9 @@ fn large_fields(unit: &Unit<'_>, record: &CheckinRecord) -> Outcome<()> {
              WHERE id = ?1",
         )?
         .execute(params![record.agent, record.components, record.rollbacks])?;
+    }
+    if let Some(report) = &record.collector {
+        collectors::update(unit, &record.agent, report)?;
     }
     if record.clears_audit && agents::activity(unit, &record.agent)? == Some(true) {
         // Not for an agent that was unenrolled while the record waited: that date is not a leftover.

@@ -6,16 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use store::{
     Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, AddressedAction, Agent, AgentId,
-    AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Cursor, Engine, EngineClass,
-    Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner, KeyPurpose, Keys,
-    NewAction, NewRevision, NewToken, Page, PageRequest, Pending, Policies, PolicyId, PolicyRevision,
-    PolicySummary, Position, Result, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId,
-    UpgradeChange, Verification,
+    AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Collector, Cursor, Engine,
+    EngineClass, Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner,
+    KeyPurpose, Keys, NewAction, NewRevision, NewToken, Page, PageRequest, Pending, Policies, PolicyId,
+    PolicyRevision, PolicySummary, Position, Result, StatusCounts, StatusReport, StoreHealth, StoreStats,
+    Timestamp, TokenId, UpgradeChange, Verification,
 };
 
 use super::{
-    SqliteStore, actions, agent_list, agents, checkins, enrollment, feed, keys, lifecycle, policies, results,
-    sizes, tokens,
+    SqliteStore, actions, agent_list, agents, checkins, collectors, enrollment, feed, keys, lifecycle,
+    policies, results, sizes, tokens,
 };
 
 #[async_trait]
@@ -42,6 +42,12 @@ impl Agents for SqliteStore {
     async fn agent_by_enrollment_id(&self, id: &EnrollmentId) -> Result<Option<Agent>> {
         let id = id.clone();
         self.read(move |connection| agents::by_enrollment_id(connection, &id))
+            .await
+    }
+
+    async fn collector(&self, id: &AgentId) -> Result<Option<Collector>> {
+        let id = id.clone();
+        self.read(move |connection| collectors::by_agent(connection, &id, collectors::Part::Whole))
             .await
     }
 

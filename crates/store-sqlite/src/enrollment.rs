@@ -5,7 +5,7 @@ use store::{
     Agent, AgentId, ApiKey, ChangeKind, Conflict, Enrollment, KeyOwner, NewAgent, Replacement, StoreError,
 };
 
-use super::{agents, columns::params, fault::Outcome, keys, tokens, unit::Unit};
+use super::{agents, collectors, columns::params, fault::Outcome, keys, tokens, unit::Unit};
 
 /// Stores the agent with `key` and removes or takes over what it replaces.
 pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<Agent> {
@@ -14,6 +14,7 @@ pub(super) fn enroll(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> 
         purpose,
         admitted_by,
         replaces,
+        ..
     } = enrollment;
     if let Some(token) = admitted_by
         && !tokens::admits(unit, token, agent.at)?
@@ -79,11 +80,20 @@ fn add(unit: &Unit<'_>, enrollment: &Enrollment, key: &ApiKey) -> Outcome<()> {
         agent.local_metadata,
     ])?;
     unit.prepare_cached(
-        "INSERT INTO presence (agent, is_active, policy, enrolled_at, updated_at, version)
-         VALUES (?1, 1, ?2, ?3, ?3, ?4)",
+        "INSERT INTO presence (agent, is_active, policy, policy_revision, enrolled_at, updated_at, version)
+         VALUES (?1, 1, ?2, ?3, ?4, ?4, ?5)",
     )?
-    .execute(params![agent.id, agent.policy, agent.at, agent.version])?;
-    Ok(())
+    .execute(params![
+        agent.id,
+        agent.policy,
+        agent.policy_revision,
+        agent.at,
+        agent.version
+    ])?;
+    match &enrollment.collector {
+        Some(collector) => collectors::insert(unit, &agent.id, collector),
+        None => Ok(()),
+    }
 }
 
 /// data.md 4.2: the record keeps `enrolled_at`, type, positions, replace token and enrollment id.
@@ -129,6 +139,7 @@ fn remove(unit: &Unit<'_>, agent: &AgentId, enrollment: &Enrollment) -> Outcome<
         .execute(params![agent])?;
     unit.prepare_cached("DELETE FROM presence WHERE agent = ?1")?
         .execute(params![agent])?;
+    collectors::remove(unit, agent)?;
     unit.prepare_cached("DELETE FROM agent WHERE id = ?1")?
         .execute(params![agent])?;
     if *agent != enrollment.agent.id {

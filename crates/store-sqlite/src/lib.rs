@@ -15,6 +15,7 @@ mod agents;
 mod blob_files;
 mod blobs;
 mod checkins;
+mod collectors;
 mod columns;
 mod condition;
 mod connection;

@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, AgentStatus, ApiKey, EnrollmentId, KeyId, KeyPurpose, PolicyId, Position, RawJson, Timestamp,
+    AgentId, AgentStatus, ApiKey, Collector, CollectorReport, EnrollmentId, KeyId, KeyPurpose, PolicyId,
+    Position, RawJson, Timestamp,
 };
 
 /// An enrolment as one unit (O1).
@@ -22,6 +23,8 @@ pub struct Enrollment {
     pub admitted_by: Option<KeyId>,
     /// The agent that it replaces, if any.
     pub replaces: Replacement,
+    /// What only an OpAMP agent has.
+    pub collector: Option<Box<Collector>>,
 }
 
 /// An enrolled agent, with the only copy of its key in presentable form.
@@ -53,12 +56,14 @@ pub enum Replacement {
 #[derive(Clone, Debug)]
 pub struct NewAgent {
     pub id: AgentId,
-    /// `PERMANENT`, `EPHEMERAL` or `TEMPORARY`.
+    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`, or `OPAMP`.
     pub kind: String,
     /// Assigned policy, with its version suffix if it has one.
     pub policy: PolicyId,
     /// Assigned policy without its version suffix.
     pub policy_base: PolicyId,
+    /// Revision that counts as confirmed from the beginning.
+    pub policy_revision: Option<i64>,
     /// Spaces (Kibana's `namespaces`).
     pub namespaces: Vec<String>,
     /// Version from the User-Agent.
@@ -80,7 +85,7 @@ pub struct Agent {
     pub id: AgentId,
     /// `false` after unenrolment: it can never authenticate again.
     pub is_active: bool,
-    /// `PERMANENT`, `EPHEMERAL` or `TEMPORARY`.
+    /// `PERMANENT`, `EPHEMERAL`, `TEMPORARY`, or `OPAMP`.
     pub kind: String,
     /// Assigned policy: authoritative.
     pub policy: PolicyId,
@@ -177,6 +182,8 @@ pub struct CheckinRecord {
     pub rollbacks: Option<RawJson>,
     /// Whether to remove the audit mark and `unenrolled_at`.
     pub clears_audit: bool,
+    /// What an OpAMP agent says besides.
+    pub collector: Option<Box<CollectorReport>>,
 }
 
 /// A change of an agent's upgrade fields (data.md 6.4).
@@ -216,6 +223,8 @@ pub enum UpgradeEnd {
 pub struct StatusReport {
     pub agent: Agent,
     pub status: AgentStatus,
+    /// What only an OpAMP agent has.
+    pub collector: Option<Box<Collector>>,
 }
 
 /// A query for agents: filters and order.

@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Agent, AgentId, AgentQuery, AuditMark, CheckinRecord, Enrolled, Enrollment, EnrollmentId, KeyId, Page,
-    PageRequest, PolicyId, Result, StatusCounts, StatusReport, Timestamp, UpgradeChange,
+    Agent, AgentId, AgentQuery, AuditMark, CheckinRecord, Collector, Enrolled, Enrollment, EnrollmentId,
+    KeyId, Page, PageRequest, PolicyId, Result, StatusCounts, StatusReport, Timestamp, UpgradeChange,
 };
 
 /// Agent records.
@@ -33,6 +33,9 @@ pub trait Agents: Send + Sync + 'static {
 
     /// O2: the agent enrolled with this idempotency key.
     async fn agent_by_enrollment_id(&self, id: &EnrollmentId) -> Result<Option<Agent>>;
+
+    /// O2: what only an OpAMP agent has.
+    async fn collector(&self, id: &AgentId) -> Result<Option<Collector>>;
 
     /// O4: a batch of check-ins; per agent the newest time wins (S4), a position never goes back (M5, S5).
     /// Unknown agents are skipped. Each record by itself, on every class; a power failure may lose the last 10 seconds.

@@ -88,6 +88,7 @@ macro_rules! conformance_suite {
             s02b_what_taking_over_keeps
             s03_a_revoked_key_is_dead_within_a_second
             s04_the_newest_checkin_stays
+            o04_what_an_opamp_agent_says_stays_with_it
             s05_a_position_never_goes_back
             s06_confirming_after_reassignment_is_refused
             s06b_a_reported_pair_is_stored_only_while_assigned

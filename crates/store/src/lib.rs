@@ -17,6 +17,7 @@ mod agents;
 mod api_key;
 mod blobs;
 mod cause;
+mod collector;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod digest;
@@ -50,6 +51,7 @@ pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
 pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
 pub use cause::{Cause, chain};
+pub use collector::{Collector, CollectorReport};
 pub use digest::{Digest, NotADigest};
 pub use engine::{Engine, EngineClass};
 pub use error::{Conflict, StoreError};

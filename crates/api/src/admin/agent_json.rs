@@ -1,6 +1,6 @@
 //! An agent as operators see it.
 
-use fleet::{RawJson, StatusReport, Timestamp, UnhealthyReason};
+use fleet::{Collector, RawJson, StatusReport, Timestamp, UnhealthyReason};
 use serde::Serialize;
 
 /// The members of data.md 9.2; absent ones are left out.
@@ -28,7 +28,8 @@ pub(super) struct AgentItem {
     components: Option<RawJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unhealthy_reason: Vec<UnhealthyReason>,
-    access_api_key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_api_key_id: Option<String>,
     agent: Inner,
     namespaces: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,22 +46,54 @@ pub(super) struct AgentItem {
     audit_unenrolled_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_unenrolled_time: Option<String>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    opamp: Option<Opamp>,
+}
+
+/// What only an agent that speaks OpAMP has (agents.md 13.5).
+#[derive(Serialize)]
+struct Opamp {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence_num: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identifying_attributes: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    non_identifying_attributes: Option<RawJson>,
+    capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_config: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_config_status: Option<RawJson>,
 }
 
 #[derive(Serialize)]
 struct Inner {
     id: String,
     version: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
 }
 
 impl From<StatusReport> for AgentItem {
     fn from(report: StatusReport) -> Self {
-        let StatusReport { agent, status } = report;
+        let StatusReport {
+            agent,
+            status,
+            collector,
+        } = report;
+        // Nobody has the key of an agent that speaks OpAMP.
+        let access_key = collector.is_none().then(|| agent.access_key.to_string());
+        let (service, opamp) = collector
+            .map(|collector| (collector.service.clone(), Opamp::from(*collector)))
+            .unzip();
         let (audit_reason, audit_time) = agent.audit.map(|mark| (mark.reason, mark.time)).unzip();
         Self {
             agent: Inner {
                 id: agent.id.to_string(),
                 version: agent.version,
+                kind: service,
             },
             id: agent.id.to_string(),
             kind: agent.kind,
@@ -76,7 +109,7 @@ impl From<StatusReport> for AgentItem {
             local_metadata: agent.local_metadata,
             components: agent.components,
             unhealthy_reason: agent.unhealthy_reason,
-            access_api_key_id: agent.access_key.to_string(),
+            access_api_key_id: access_key,
             namespaces: agent.namespaces,
             upgrade_details: agent.upgrade_details,
             upgrade_started_at: agent.upgrade_started_at,
@@ -85,6 +118,21 @@ impl From<StatusReport> for AgentItem {
             unenrolled_at: agent.unenrolled_at,
             audit_unenrolled_reason: audit_reason,
             audit_unenrolled_time: audit_time,
+            opamp,
+        }
+    }
+}
+
+impl From<Collector> for Opamp {
+    fn from(Collector { report, .. }: Collector) -> Self {
+        Self {
+            sequence_num: report.sequence_num,
+            identifying_attributes: report.identifying_attributes,
+            non_identifying_attributes: report.non_identifying_attributes,
+            capabilities: report.capabilities.unwrap_or_default(),
+            health: report.health,
+            effective_config: report.effective_config,
+            remote_config_status: report.remote_config_status,
         }
     }
 }

@@ -181,6 +181,12 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
             "ErrClientFileForbidden",
             "client forbidden",
         ),
+        ApiError::ContentType { wanted } => Row::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            format!("this path takes a body of Content-Type {wanted}"),
+        )
+        .closing(),
         ApiError::Refused(refusal) => refusal_row(*refusal, is_agent),
         ApiError::TlsRequired => Row::new(
             StatusCode::NOT_IMPLEMENTED,

@@ -23,7 +23,7 @@ async fn gen_01_an_unknown_path_is_404_text() {
         "/api/status/",
         "/",
         "/api/fleet/uploads/a/b/c",
-        "/v1/opamp",
+        "/v1/opamp/",
         "/api/fleet/agents/a/audit",
     ] {
         let answer = face.send(TestRequest::with_uri(path)).await;

@@ -23,6 +23,7 @@ mod files;
 mod general;
 mod house;
 mod limits;
+mod opamp;
 mod probe;
 mod real_agents;
 mod status;

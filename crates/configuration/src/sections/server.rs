@@ -111,6 +111,8 @@ section! {
         keys {
             /// Leave aside the policy id that agents report in check-ins.
             ignore_checkin_policy_id: bool = false;
+            /// Serve agents that speak OpAMP on `/v1/opamp`.
+            enable_opamp: bool = true;
         }
         sections {
             /// Agents whose key is dead.

@@ -123,13 +123,13 @@ fn the_internal_port_follows_the_external_one_into_freedom() {
 fn what_has_no_effect_is_named_in_one_notice() {
     let notices = given(
         "output.elasticsearch:\n  hosts: [https://es:9200]\n  service_token: t\n\
-         inputs:\n- type: fleet-server\n  policy.id: p\n  cache.ttl_action: 1m\n  server.limits.opamp_limit.max: 3\n",
+         inputs:\n- type: fleet-server\n  policy.id: p\n  cache.ttl_action: 1m\n  server.bulk.flush_interval: 1s\n",
     )
     .notices();
     let [notice] = notices.as_slice() else {
         panic!("{notices:?}")
     };
-    insta::assert_snapshot!(notice, @r"has no effect in this version: inputs.0.cache.ttl_action, inputs.0.policy.id, inputs.0.server.limits.opamp_limit.max, output.elasticsearch.hosts (only names the output of the default policy), output.elasticsearch.service_token");
+    insta::assert_snapshot!(notice, @r"has no effect in this version: inputs.0.cache.ttl_action, inputs.0.policy.id, inputs.0.server.bulk.flush_interval, output.elasticsearch.hosts (only names the output of the default policy), output.elasticsearch.service_token");
 }
 
 #[test]

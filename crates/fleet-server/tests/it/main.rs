@@ -29,6 +29,7 @@ mod first_start;
 mod foreign_files;
 mod hostile;
 mod hostile_clients;
+mod opamp;
 mod outside;
 mod quickstart;
 mod restarts;

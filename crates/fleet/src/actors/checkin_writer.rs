@@ -392,6 +392,7 @@ pub(super) fn seen(agent: AgentId, at: Timestamp) -> CheckinRecord {
         positions: Vec::new(),
         rollbacks: None,
         clears_audit: false,
+        collector: None,
     }
 }
 

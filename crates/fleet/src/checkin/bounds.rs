@@ -60,42 +60,42 @@ impl Bounds {
             && message.len() > MESSAGE
         {
             *message = cut(message);
-            self.is_over(agent, "message", MESSAGE);
+            self.is_over(&agent.id, "message", MESSAGE);
         }
         let is_over =
             |json: &Option<RawJson>, most| json.as_ref().is_some_and(|json| json.as_str().len() > most);
         if is_over(&request.local_metadata, METADATA) {
             request.local_metadata = None;
-            self.is_over(agent, "local_metadata", METADATA);
+            self.is_over(&agent.id, "local_metadata", METADATA);
         }
         if is_over(&request.components, COMPONENTS) {
             request.components = None;
-            self.is_over(agent, "components", COMPONENTS);
+            self.is_over(&agent.id, "components", COMPONENTS);
         }
         // Absent details have a meaning, so a field that is too large is replaced by the stored one.
         if is_over(&request.upgrade_details, DETAILS) {
             request.upgrade_details.clone_from(&agent.upgrade_details);
-            self.is_over(agent, "upgrade_details", DETAILS);
+            self.is_over(&agent.id, "upgrade_details", DETAILS);
         }
         if is_over(&request.rollbacks, DETAILS) {
             request.rollbacks.clone_from(&agent.rollbacks);
-            self.is_over(agent, "rollbacks", DETAILS);
+            self.is_over(&agent.id, "rollbacks", DETAILS);
         }
         Ok(())
     }
 
-    fn is_over(&self, agent: &Agent, field: &'static str, most: usize) {
+    pub(crate) fn is_over(&self, agent: &AgentId, field: &'static str, most: usize) {
         self.over.get_or_create(&FieldLabel { field }).inc();
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= MOST_TOLD {
             told.retain(|_, at| now < *at + EVERY);
         }
-        let is_due = told.get(&agent.id).is_none_or(|at| now >= *at + EVERY);
+        let is_due = told.get(agent).is_none_or(|at| now >= *at + EVERY);
         if is_due && told.len() < MOST_TOLD {
-            told.insert(agent.id.clone(), now);
+            told.insert(agent.clone(), now);
             log::warn!(
-                "fleet.agent.id":% = agent.id;
+                "fleet.agent.id":% = agent;
                 "{field} of a check-in has more than {most} bytes: it is cut or not stored, the check-in is served"
             );
         }

@@ -2,8 +2,8 @@
 
 use super::{Bench, samples::*};
 use crate::{
-    AgentId, AuditMark, CheckinRecord, DetailsChange, PolicyId, StoreError, UnhealthyReason, UpgradeChange,
-    UpgradeEnd,
+    AgentId, AgentQuery, AuditMark, CheckinRecord, Collector, CollectorReport, DetailsChange, PageRequest,
+    PolicyId, Replacement, StoreError, UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
 
 /// S4: the newest time stays, whatever the order; `None` leaves what is stored.
@@ -296,4 +296,79 @@ pub async fn o06_upgrade_fields_change_together(bench: &mut impl Bench) {
         .change_upgrade(&AgentId::from("nobody"), unknown, at(6))
         .await;
     assert!(matches!(unknown, Err(StoreError::NotFound { what: "agent", .. })));
+}
+
+/// O4: what an OpAMP agent says is kept beside its record, and ends with it; a `None` leaves what is stored, a list shows
+/// all but the effective configuration.
+pub async fn o04_what_an_opamp_agent_says_stays_with_it(bench: &mut impl Bench) {
+    let store = bench.store();
+    enrolled(&*store, "plain").await;
+    assert_eq!(store.collector(&"plain".into()).await.unwrap(), None);
+    let first = CollectorReport {
+        identifying_attributes: Some(json(r#"{"service.name":"otelcol"}"#)),
+        capabilities: Some(vec!["ReportsStatus".to_owned()]),
+        ..CollectorReport::default()
+    };
+    let mut enrollment = enrollment("c", "p");
+    enrollment.agent.kind = "OPAMP".to_owned();
+    enrollment.agent.policy_revision = Some(1);
+    enrollment.collector = Some(Box::new(Collector {
+        admitted_to: "p".into(),
+        service: "otelcol".to_owned(),
+        report: first.clone(),
+    }));
+    let agent = store.enroll(enrollment.clone()).await.unwrap().agent;
+    assert_eq!((agent.kind.as_str(), agent.policy_revision), ("OPAMP", Some(1)));
+    let report = CollectorReport {
+        sequence_num: Some(7),
+        health: Some(json(r#"{"healthy":true}"#)),
+        effective_config: Some(json(r#"{"receivers":{"otlp":{}}}"#)),
+        remote_config_status: Some(json(r#"{"status":"APPLIED"}"#)),
+        ..CollectorReport::default()
+    };
+    let record = |at, report: &CollectorReport| CheckinRecord {
+        collector: Some(Box::new(report.clone())),
+        ..checkin("c", at)
+    };
+    store
+        .record_checkins(vec![record(at(20), &report)])
+        .await
+        .unwrap();
+    let late = CollectorReport {
+        sequence_num: Some(6),
+        ..CollectorReport::default()
+    };
+    store.record_checkins(vec![record(at(10), &late)]).await.unwrap();
+    let expected = CollectorReport {
+        identifying_attributes: first.identifying_attributes,
+        capabilities: first.capabilities,
+        ..report
+    };
+    let stored = store.collector(&"c".into()).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.admitted_to.as_str(), stored.service.as_str()),
+        ("p", "otelcol")
+    );
+    assert_eq!(stored.report, expected);
+    let shown = store.agent_status(&"c".into(), at(21)).await.unwrap().unwrap();
+    assert_eq!(shown.collector.unwrap().report, expected);
+    let listed = store
+        .agents(&AgentQuery::default(), PageRequest::first(10), at(21))
+        .await
+        .unwrap();
+    for item in listed.items {
+        let report = item.collector.map(|collector| collector.report);
+        let overview = (item.agent.id.as_str() == "c").then(|| CollectorReport {
+            effective_config: None,
+            ..expected.clone()
+        });
+        assert_eq!(report, overview);
+    }
+    // Another agent in its place has nothing of it.
+    store.unenroll(&"c".into(), None, at(30)).await.unwrap();
+    enrollment.agent.kind = "PERMANENT".to_owned();
+    enrollment.collector = None;
+    enrollment.replaces = Replacement::Remove("c".into());
+    store.enroll(enrollment).await.unwrap();
+    assert_eq!(store.collector(&"c".into()).await.unwrap(), None);
 }

@@ -48,7 +48,7 @@ pub async fn s17_with(bench: &mut impl Bench, agents: usize) {
                 "{query:?} from {offset}: {:?}",
                 ids(&page)
             );
-            for StatusReport { agent, status } in &page.items {
+            for StatusReport { agent, status, .. } in &page.items {
                 assert_eq!(*status, expected_status(agent, now), "{agent:?}");
             }
             // The next page, at any distance.

@@ -94,6 +94,7 @@ pub fn enrollment(id: &str, policy: &str) -> Enrollment {
             kind: "PERMANENT".to_owned(),
             policy: policy.into(),
             policy_base: policy.into(),
+            policy_revision: None,
             namespaces: vec!["default".to_owned()],
             version: "9.6.0".to_owned(),
             tags: Vec::new(),
@@ -105,6 +106,7 @@ pub fn enrollment(id: &str, policy: &str) -> Enrollment {
         purpose: purpose(id),
         admitted_by: None,
         replaces: Replacement::None,
+        collector: None,
     }
 }
 
@@ -131,6 +133,7 @@ pub fn checkin(agent: &str, at: Timestamp) -> CheckinRecord {
         positions: Vec::new(),
         rollbacks: None,
         clears_audit: false,
+        collector: None,
     }
 }
 

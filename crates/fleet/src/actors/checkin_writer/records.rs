@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use store::{AgentId, CheckinRecord, RawJson};
+use store::{AgentId, CheckinRecord, CollectorReport, RawJson};
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -107,6 +107,24 @@ fn merge(record: &mut CheckinRecord, newer: CheckinRecord) {
     }
     record.rollbacks = newer.rollbacks.or(record.rollbacks.take());
     record.clears_audit |= newer.clears_audit;
+    match (&mut record.collector, newer.collector) {
+        (Some(report), Some(newer)) => merge_report(report, *newer),
+        (none, newer) => *none = newer.or(none.take()),
+    }
+}
+
+fn merge_report(report: &mut CollectorReport, newer: CollectorReport) {
+    report.sequence_num = newer.sequence_num.or(report.sequence_num);
+    report.identifying_attributes = newer
+        .identifying_attributes
+        .or(report.identifying_attributes.take());
+    report.non_identifying_attributes = newer
+        .non_identifying_attributes
+        .or(report.non_identifying_attributes.take());
+    report.capabilities = newer.capabilities.or(report.capabilities.take());
+    report.health = newer.health.or(report.health.take());
+    report.effective_config = newer.effective_config.or(report.effective_config.take());
+    report.remote_config_status = newer.remote_config_status.or(report.remote_config_status.take());
 }
 
 /// Memory of a record, roughly.
@@ -118,7 +136,15 @@ pub(super) fn size(record: &CheckinRecord) -> usize {
         .iter()
         .map(|place| 64 + place.as_str().len())
         .sum();
+    let collector = record.collector.as_ref().map_or(0, |report| {
+        1024 + text(&report.identifying_attributes)
+            + text(&report.non_identifying_attributes)
+            + text(&report.health)
+            + text(&report.effective_config)
+            + text(&report.remote_config_status)
+    });
     512 + positions
+        + collector
         + message
         + text(&record.local_metadata)
         + text(&record.components)
