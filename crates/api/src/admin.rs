@@ -16,6 +16,7 @@ mod files;
 mod kuery;
 mod moment;
 mod query;
+mod secrets;
 mod tls;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -171,6 +172,10 @@ impl AdminApi {
             at("/api/fleet/enrollment_api_keys/{id}")
                 .get(enrollment_api_keys::get)
                 .delete(enrollment_api_keys::revoke),
+            at("/api/fleet/secrets").get(secrets::list).post(secrets::create),
+            at("/api/fleet/secrets/{id}")
+                .get(secrets::get)
+                .delete(secrets::delete),
             at("/api/fleet/agent_status").get(agent_status::counts),
             at("/api/fleet/artifacts/{id}").put(artifacts::put),
             at("/api/fleet/artifacts/{id}/{sha2}").delete(artifacts::delete),

@@ -8,6 +8,7 @@ pub(crate) mod enrollment_token;
 pub(crate) mod generate;
 pub(crate) mod quickstart;
 pub(crate) mod restart;
+pub(crate) mod rotate_store_key;
 pub(crate) mod run;
 pub(crate) mod sleep;
 pub(crate) mod status;
@@ -102,6 +103,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Check the store and its files, also while the server runs
     Fsck(backup::FsckArgs),
+    /// Encrypt the store's secrets with another key, while the server is stopped
+    RotateStoreKey(rotate_store_key::RotateStoreKeyArgs),
     /// Show and check certificates
     Cert(cert::CertArgs),
     /// Check, show and explain the configuration
@@ -209,6 +212,7 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Backup(args)) => backup::backup(args, &cli.global, out),
         Some(Command::Fsck(args)) => backup::fsck(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
+        Some(Command::RotateStoreKey(args)) => rotate_store_key::run(args, &cli.global, out),
         Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
         Some(Command::Config(args)) => config::run(args, &cli.global, out),
         Some(Command::Sleep(args)) => sleep::run(args),
@@ -245,6 +249,7 @@ mod tests {
       diagnostics       Ask an agent for diagnostics and save them
       backup            Copy the store to a directory, also while the server runs
       fsck              Check the store and its files, also while the server runs
+      rotate-store-key  Encrypt the store's secrets with another key, while the server is stopped
       cert              Show and check certificates
       config            Check, show and explain the configuration
       help              Print this message or the help of the given subcommand(s)

@@ -22,5 +22,6 @@ pub(crate) mod restart_outcome;
 pub(crate) mod server;
 pub(crate) mod signals;
 pub(crate) mod signing_key;
+pub(crate) mod store_key;
 pub(crate) mod succession;
 pub(crate) mod tls;

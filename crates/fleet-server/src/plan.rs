@@ -4,6 +4,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::store_key::StoreKeyFile;
+
 /// A server to be started.
 pub(crate) struct Plan {
     /// The data directory.
@@ -18,6 +20,8 @@ pub(crate) struct Plan {
     pub bootstrap: BootstrapPlan,
     /// The key that agents check upgrades with.
     pub signing_key: SigningKeyPlan,
+    /// The key that secrets are encrypted with.
+    pub store_key: StoreKeyFile,
     /// Settings of the domain. Without `fleet_hosts` the agents' listener's address is used.
     pub fleet: fleet::Settings,
     /// How long requests may take to finish after a stop was requested.

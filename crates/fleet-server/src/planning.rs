@@ -10,6 +10,7 @@ use fleet::{Pace, ReplaceTokenHashing, StaticToken, uploads::FileLimits};
 use crate::{
     build,
     plan::{AdminPlan, AgentsPlan, BootstrapPlan, Plan, SigningKeyPlan},
+    store_key::StoreKeyFile,
 };
 
 /// Plans a server.
@@ -65,6 +66,7 @@ pub(crate) fn plan(config: &Config) -> Result<Plan> {
             is_enabled: config.bootstrap.enabled,
             preset_token: config.bootstrap.enrollment_token_path.clone(),
         },
+        store_key: store_key(config),
         signing_key: SigningKeyPlan {
             directory: config.pgp_directory(),
             upstream: server.pgp.upstream_url.clone(),
@@ -72,6 +74,15 @@ pub(crate) fn plan(config: &Config) -> Result<Plan> {
         fleet: domain(config),
         drain: server.timeouts.drain,
     })
+}
+
+/// Where the key lies that secrets are encrypted with.
+pub(crate) fn store_key(config: &Config) -> StoreKeyFile {
+    let given = config.store.encryption_key_path.clone();
+    StoreKeyFile {
+        is_given: given.is_some(),
+        path: given.unwrap_or_else(|| config.path.data.join("store.key")),
+    }
 }
 
 fn domain(config: &Config) -> fleet::Settings {

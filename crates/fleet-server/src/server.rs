@@ -286,6 +286,7 @@ impl Prepared {
         };
 
         let mut settings = plan.fleet.clone();
+        settings.store_key = Some(plan.store_key.key(&*store).await?);
         if settings.fleet_hosts.is_empty() {
             settings
                 .fleet_hosts

@@ -20,7 +20,7 @@ pub use deliver::DeliveredAction;
 pub use kind::ActionKind;
 pub use progress::{ActionState, Progress};
 
-use crate::{Fleet, FleetError};
+use crate::{Fleet, FleetError, secret_references, secrets};
 
 /// An action to be posted.
 #[derive(Clone, Debug)]
@@ -88,14 +88,23 @@ pub async fn post(
     }
     namespaces.sort_unstable();
     namespaces.dedup();
+    let doc = ActionDocId::from(uuid::Uuid::new_v4().to_string());
+    let (data, secrets) = match draft.data {
+        Some(data) => {
+            refers_to_secrets(fleet, &data).await?;
+            let (data, secrets) = secrets::hide(fleet, draft.kind, data, &doc, now)?;
+            (Some(data), secrets)
+        }
+        None => (None, Vec::new()),
+    };
     let new = NewAction {
-        doc: ActionDocId::from(uuid::Uuid::new_v4().to_string()),
+        doc,
         action: ActionId::from(uuid::Uuid::new_v4().to_string()),
         is_deliverable: true,
         agents: targets,
         mark: draft.kind.mark(),
         input_type: draft.input_type,
-        data: draft.data,
+        data,
         at: now,
         expiration: Some(draft.expiration.unwrap_or_else(|| now.plus(DEFAULT_LIFE))),
         start_time: draft.start_time,
@@ -106,6 +115,7 @@ pub async fn post(
         signed: draft.signed,
         traceparent: draft.traceparent,
         kind: draft.kind.as_str().to_owned(),
+        secrets,
     };
     let count = new.agents.len();
     let written = fleet.store.append_actions(vec![new]).await?;
@@ -118,6 +128,21 @@ pub async fn post(
         "fleet.action.type" = action.kind.as_str(), "agents" = count; "action posted"
     );
     Ok(action)
+}
+
+/// Whether the secrets exist that the data refer to.
+async fn refers_to_secrets(fleet: &Fleet, data: &RawJson) -> Result<(), FleetError> {
+    if !secret_references::may_refer(data.as_str()) {
+        return Ok(());
+    }
+    let ids = data.read().map(|data| secret_references::of_value(&data));
+    let existing = secrets::must_exist(fleet, ids.unwrap_or_default()).await;
+    existing.map_err(|error| match error {
+        FleetError::UnknownSecret { .. } => FleetError::InvalidAction {
+            reason: format!("data: {error}"),
+        },
+        other => other,
+    })
 }
 
 /// Each target once, in the order given.

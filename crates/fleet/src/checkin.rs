@@ -25,6 +25,7 @@ use crate::{
     poll_time,
     randomness::random,
     rendered_policy::RenderedPolicy,
+    secrets,
     waiters::Subscription,
 };
 
@@ -344,7 +345,9 @@ impl Waiting {
             .filter(|pending| ActionKind::named(&pending.action.kind) == Some(ActionKind::Cancel))
             .map(|pending| (pending.action.action.clone(), pending.action.namespaces.clone()))
             .collect();
-        let Some(delivery) = Delivery::of(pending) else {
+        let data = pending.iter().filter_map(|pending| pending.action.data.as_ref());
+        let values = secrets::values_for_actions(&self.fleet, data).await?;
+        let Some(delivery) = Delivery::of(pending, &values) else {
             return Ok(None);
         };
         // Agents never acknowledge a CANCEL: it is complete once it is delivered (agents.md 8.5).

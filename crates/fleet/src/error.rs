@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{ActionId, AgentId, Cause, PolicyId, StoreError, TokenId};
+use store::{ActionId, AgentId, Cause, PolicyId, SecretId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +104,27 @@ pub enum FleetError {
     /// No such action.
     #[error("action {action} does not exist")]
     UnknownAction { action: ActionId },
+    /// No such secret.
+    #[error("secret {secret} does not exist")]
+    UnknownSecret { secret: SecretId },
+    /// A secret with this id exists.
+    #[error("secret {secret} exists: a secret never changes, give the new value another id")]
+    SecretExists { secret: SecretId },
+    /// Somebody refers to the secret.
+    #[error("secret {secret} is used by {user}")]
+    SecretInUse { secret: SecretId, user: String },
+    /// A secret that cannot be kept.
+    #[error("invalid secret: {reason}")]
+    InvalidSecret { reason: &'static str },
+    /// What is stored of a secret was damaged, or encrypted with another key.
+    #[error("secret {secret} cannot be decrypted")]
+    SecretUnreadable { secret: SecretId },
+    /// The server has no key to encrypt secrets with.
+    #[error("there is no key to encrypt secrets with")]
+    NoStoreKey,
+    /// The cryptographic library refused to work.
+    #[error("the cryptographic library failed")]
+    CryptoFailed,
     /// The limit of concurrent operations of this kind is reached.
     #[error("too many {what} at once")]
     TooMany {

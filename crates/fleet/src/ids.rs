@@ -1,6 +1,6 @@
 //! Which ids are accepted. Agents put ids into paths without escaping them (agents.md 4.3).
 
-use store::{AgentId, EnrollmentId, PolicyId};
+use store::{AgentId, EnrollmentId, PolicyId, SecretId};
 
 use crate::FleetError;
 
@@ -18,6 +18,11 @@ pub(crate) fn policy_id(text: &str) -> Result<PolicyId, FleetError> {
 /// An action id that an agent names; it becomes part of a path for operators.
 pub(crate) fn action_id(text: &str) -> Result<(), FleetError> {
     usable("the action id", text, "._:@-").map(drop)
+}
+
+/// The id of a secret from outside.
+pub(crate) fn secret_id(text: &str) -> Result<SecretId, FleetError> {
+    usable("the secret id", text, "._:@#-").map(SecretId::from)
 }
 
 /// An idempotency key from outside.

@@ -49,7 +49,10 @@ mod poll_time;
 mod randomness;
 mod rendered_policy;
 mod replace_token;
+mod secret_references;
+pub mod secrets;
 mod settings;
+mod store_key;
 pub mod tokens;
 mod turns;
 mod upgrades;
@@ -61,17 +64,18 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 pub use store::{
-    Action, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId, AgentQuery,
-    AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
+    Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId,
+    AgentQuery, AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
     EnrollmentToken, FileId, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId,
-    PolicyRevision, PolicySummary, RawJson, Secret, SortOrder, StatusCounts, StatusReport, Store, StoreError,
-    Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload, UploadId, UploadState, chain,
+    PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder, StatusCounts, StatusReport, Store,
+    StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload, UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
 pub use error::FleetError;
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
+pub use store_key::{NoStoreKey, StoreKey};
 pub use versions::{COMPATIBLE_VERSION, Version};
 
 use actors::Actors;

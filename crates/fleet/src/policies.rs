@@ -10,7 +10,8 @@ use store::{
 };
 
 use crate::{
-    ApiKey, Fleet, FleetError, Settings, ids, namespace, off_the_loop::off_the_loop, rendered_policy, tokens,
+    ApiKey, Fleet, FleetError, Settings, ids, namespace, off_the_loop::off_the_loop, rendered_policy,
+    secret_references, secrets, tokens,
 };
 
 /// An operator's settings of a policy. Unknown members are kept and shown again.
@@ -66,6 +67,7 @@ async fn create_first(
     settings: PolicySettings,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
+    let _in_turn = fleet.policy_changes.lock().await;
     append(fleet, id, None, || Ok(settings), now)
         .await
         .map_err(|error| match error {
@@ -208,6 +210,14 @@ async fn append(
     // A policy may have megabytes, and is parsed, merged and checked here.
     let revision =
         off_the_loop(move || new_revision(&defaults, policy, previous, &settings()?, now)).await??;
+    secrets::must_exist(fleet, secrets::references(&revision.data).await?)
+        .await
+        .map_err(|error| match error {
+            FleetError::UnknownSecret { .. } => FleetError::InvalidPolicy {
+                reason: format!("{error}: make it before the policy that refers to it"),
+            },
+            other => other,
+        })?;
     let stored = fleet.store.append_policy_revision(previous, revision).await?;
     log::info!(
         "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
@@ -264,6 +274,7 @@ fn full(defaults: &Settings, id: &PolicyId, revision: i64, settings: &PolicySett
     }
     full.insert("id".into(), id.as_str().into());
     full.insert("revision".into(), revision.into());
+    secret_references::list(&mut full);
     full
 }
 

@@ -1,12 +1,17 @@
 //! A policy revision as agents get it: prepared once, then shared by all replies that carry it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use store::{Cause, PolicyId, PolicyRevision, Timestamp};
 
-use crate::{FleetError, artifacts::Listed, opamp::RemoteConfig};
+use crate::{
+    FleetError,
+    artifacts::Listed,
+    opamp::RemoteConfig,
+    secret_references::{self, Values},
+};
 
 /// A revision that agents can run, with its JSON. Replies share the JSON; nobody copies it for an agent.
 #[derive(Debug)]
@@ -22,11 +27,11 @@ pub struct RenderedPolicy {
 }
 
 impl RenderedPolicy {
-    /// Renders a stored revision (agents.md 6.5).
+    /// Renders a stored revision (agents.md 6.5), with the values of the secrets that it refers to.
     ///
     /// # Errors
     /// [`FleetError::UndeliverablePolicy`]: no agent could run it.
-    pub(crate) fn render(stored: &PolicyRevision) -> Result<Arc<Self>, FleetError> {
+    pub(crate) fn render(stored: &PolicyRevision, secrets: &Values) -> Result<Arc<Self>, FleetError> {
         let undeliverable = |source| FleetError::UndeliverablePolicy {
             policy: stored.policy.clone(),
             source,
@@ -35,24 +40,25 @@ impl RenderedPolicy {
             .data
             .read()
             .map_err(|error| undeliverable(Cause::new(error)))?;
+        let mut paths = secret_references::resolve_policy(&mut policy, secrets);
         policy.remove("secret_references");
-        if let Some(Value::Array(paths)) = policy.get_mut("secret_paths") {
-            // An entry without a dot crashes the agent (agents.md 6.5).
-            paths.retain(|path| path.as_str().is_some_and(|path| path.contains('.')));
-        }
         policy.insert("id".into(), stored.policy.as_str().into());
         policy.insert("revision".into(), stored.revision.into());
         check(&policy).map_err(|reason| undeliverable(Cause::new(reason)))?;
         let artifacts = Listed::of(&policy);
-        for output in policy
+        for (name, output) in policy
             .get_mut("outputs")
             .and_then(Value::as_object_mut)
             .into_iter()
-            .flat_map(Map::values_mut)
+            .flatten()
         {
-            as_agents_know_it(output);
+            if as_agents_know_it(output) {
+                let gone = format!("outputs.{name}.service_token");
+                paths.retain(|path| *path != gone);
+            }
         }
         let collectors = RemoteConfig::of(&policy).map_err(|error| undeliverable(Cause::new(error)))?;
+        tell_paths(&mut policy, paths);
         let json = serde_json::to_vec(&policy).map_err(|error| undeliverable(Cause::new(error)))?;
         Ok(Arc::new(Self {
             policy: stored.policy.clone(),
@@ -108,13 +114,30 @@ pub(crate) fn check(policy: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// Converts a remote output to the form that agents understand.
-fn as_agents_know_it(output: &mut Value) {
+/// Converts a remote output to the form that agents understand; answers whether it was one.
+fn as_agents_know_it(output: &mut Value) -> bool {
     if output["type"] == REMOTE
         && let Value::Object(output) = output
     {
         output.insert("type".into(), "elasticsearch".into());
         output.remove("service_token");
+        return true;
+    }
+    false
+}
+
+/// Where the policy holds secrets, so that agents keep them out of their logs and diagnostics.
+fn tell_paths(policy: &mut Map<String, Value>, found: Vec<String>) {
+    let told = policy.remove("secret_paths");
+    let is_told = told.is_some();
+    let mut paths: BTreeSet<String> = found.into_iter().collect();
+    if let Some(Value::Array(told)) = told {
+        paths.extend(told.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    // An entry without a dot crashes the agent (agents.md 6.5).
+    paths.retain(|path| path.contains('.'));
+    if is_told || !paths.is_empty() {
+        policy.insert("secret_paths".into(), paths.into_iter().collect());
     }
 }
 
@@ -141,7 +164,7 @@ mod tests {
     }
 
     fn rendered(data: &str) -> Value {
-        let rendered = RenderedPolicy::render(&stored(data)).unwrap();
+        let rendered = RenderedPolicy::render(&stored(data), &Values::new()).unwrap();
         assert_eq!(rendered.action_id(), "policy:p:1:3");
         assert_eq!(rendered.at().to_seconds_text(), "2026-01-02T03:04:05Z");
         serde_json::from_slice(rendered.json()).unwrap()
@@ -189,6 +212,41 @@ mod tests {
     }
 
     #[test]
+    fn d16_d17_d18_secrets_are_put_in_and_their_places_told() {
+        let data = r#"{
+            "outputs": {
+                "default": {"type": "elasticsearch", "secrets": {"ssl": {"key": {"id": "1"}}}},
+                "r": {"type": "remote_elasticsearch", "secrets": {"service_token": {"id": "1"}}}
+            },
+            "inputs": [{"secrets": {"x": {"y": {"id": "1"}}}, "text": "a $co.elastic.secret{1} b $co.elastic.secret{2}"}],
+            "secret_paths": ["", "inputs", "inputs.9.given"],
+            "secret_references": [{"id": "1"}, {"id": "2"}]
+        }"#;
+        let values = Values::from([("1".into(), "V1".to_owned().into())]);
+        let rendered = RenderedPolicy::render(&stored(data), &values).unwrap();
+        let policy: Value = serde_json::from_slice(rendered.json()).unwrap();
+        assert_eq!(
+            policy["outputs"]["default"],
+            json!({"type": "elasticsearch", "ssl": {"key": "V1"}})
+        );
+        assert_eq!(policy["outputs"]["r"], json!({"type": "elasticsearch"}));
+        assert_eq!(
+            policy["inputs"],
+            json!([{"x": {"y": "V1"}, "text": "a V1 b $co.elastic.secret{2}"}])
+        );
+        assert_eq!(
+            policy["secret_paths"],
+            json!([
+                "inputs.0.text",
+                "inputs.0.x.y",
+                "inputs.9.given",
+                "outputs.default.ssl.key"
+            ])
+        );
+        assert!(policy.get("secret_references").is_none());
+    }
+
+    #[test]
     fn d15_a_policy_that_no_agent_can_run_is_named() {
         for (data, reason) in [
             ("{}", "no outputs"),
@@ -197,7 +255,7 @@ mod tests {
             (r#"{"outputs":{"x":{}}}"#, "no type"),
             ("[]", "expected a map"),
         ] {
-            let error = store::chain(&RenderedPolicy::render(&stored(data)).unwrap_err());
+            let error = store::chain(&RenderedPolicy::render(&stored(data), &Values::new()).unwrap_err());
             assert!(error.contains(reason) && error.contains("p:1"), "{error}");
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store::PolicyId;
 
-use crate::{Secret, uploads::FileLimits};
+use crate::{Secret, StoreKey, uploads::FileLimits};
 
 /// Settings of the domain.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub ignores_reported_policy: bool,
     /// How many agents at once are told in steps that their key is dead (agents.md 5.9); 0: none.
     pub farewells: usize,
+    /// What secrets are encrypted with; `None`: none can be kept.
+    pub store_key: Option<StoreKey>,
     /// How replace tokens are hashed.
     pub replace_token: ReplaceTokenHashing,
     /// Enrollment tokens from the configuration.
@@ -55,6 +57,7 @@ impl Default for Settings {
             action_pace: Pace::NONE,
             ignores_reported_policy: false,
             farewells: 0,
+            store_key: None,
             replace_token: ReplaceTokenHashing::default(),
             static_tokens: Vec::new(),
             fleet_hosts: Vec::new(),

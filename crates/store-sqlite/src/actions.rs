@@ -9,7 +9,7 @@ use store::{
 use super::{
     columns::{ReadColumn as _, params},
     fault::Outcome,
-    results,
+    results, secrets,
     unit::Unit,
 };
 
@@ -57,6 +57,9 @@ fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<()> {
     // Without an end it is never delivered (data.md 1.3), so it needs no place in a queue.
     if action.is_deliverable && action.expiration.is_some() {
         enqueue(unit, sequence, &action.agents)?;
+    }
+    for secret in &action.secrets {
+        secrets::put(unit, secret)?;
     }
     if let Some(mark) = action.mark {
         mark_targets(unit, mark, &action.agents, action.at)?;
@@ -199,11 +202,14 @@ pub(super) fn targets(connection: &Connection, doc: &ActionDocId) -> Outcome<Vec
 pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> Outcome<u64> {
     let expired = unit
         .prepare_cached(
-            "SELECT sequence, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
+            "SELECT sequence, doc, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
         )?
-        .query_map(params![before, limit], |row| Ok((row.read(0)?, row.read(1)?)))?
-        .collect::<rusqlite::Result<Vec<(i64, Vec<AgentId>)>>>()?;
-    for (sequence, targets) in &expired {
+        .query_map(params![before, limit], |row| {
+            Ok((row.read(0)?, row.read(1)?, row.read(2)?))
+        })?
+        .collect::<rusqlite::Result<Vec<(i64, ActionDocId, Vec<AgentId>)>>>()?;
+    for (sequence, doc, targets) in &expired {
+        secrets::delete_of_action(unit, doc)?;
         for agent in targets {
             unit.prepare_cached("DELETE FROM agent_queue WHERE agent = ?1 AND sequence = ?2")?
                 .execute(params![agent, sequence])?;

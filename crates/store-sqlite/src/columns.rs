@@ -6,7 +6,7 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use store::{
-    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, FileId, KeyId, PolicyId, RawJson,
+    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, FileId, KeyId, PolicyId, RawJson, SecretId,
     Timestamp, TokenId, UploadId, UploadState,
 };
 
@@ -83,6 +83,21 @@ macro_rules! plain {
 }
 plain!(bool, i64, u32, String, [u8; 16], [u8; 32]);
 
+/// Bytes as they are; a list would be JSON.
+pub(crate) struct Raw(pub(crate) Vec<u8>);
+
+impl ToColumn for Raw {
+    fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.as_slice()))
+    }
+}
+
+impl FromColumn for Raw {
+    fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_blob().map(|bytes| Self(bytes.to_vec()))
+    }
+}
+
 impl ToColumn for str {
     fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from(self))
@@ -115,7 +130,8 @@ text_id!(
     EnrollmentId,
     BlobId,
     UploadId,
-    FileId
+    FileId,
+    SecretId
 );
 
 impl ToColumn for Timestamp {

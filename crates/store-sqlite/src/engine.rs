@@ -9,13 +9,13 @@ use store::{
     AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Collector, Cursor, Engine,
     EngineClass, Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner,
     KeyPurpose, Keys, NewAction, NewRevision, NewToken, Page, PageRequest, Pending, Policies, PolicyId,
-    PolicyRevision, PolicySummary, Position, Result, StatusCounts, StatusReport, StoreHealth, StoreStats,
-    Timestamp, TokenId, UpgradeChange, Verification,
+    PolicyRevision, PolicySummary, Position, Result, SealedSecret, SecretId, Secrets, StatusCounts,
+    StatusReport, StoreHealth, StoreStats, Timestamp, TokenId, UpgradeChange, Verification,
 };
 
 use super::{
     SqliteStore, actions, agent_list, agents, checkins, collectors, enrollment, feed, keys, lifecycle,
-    policies, results, sizes, tokens,
+    policies, results, secrets, sizes, tokens,
 };
 
 #[async_trait]
@@ -299,6 +299,37 @@ impl Keys for SqliteStore {
     async fn revoke_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {
         let id = id.clone();
         self.write(move |unit| tokens::revoke(unit, &id, at)).await
+    }
+}
+
+#[async_trait]
+impl Secrets for SqliteStore {
+    async fn put_secret(&self, secret: SealedSecret) -> Result<()> {
+        self.write(move |unit| secrets::put(unit, &secret)).await
+    }
+
+    async fn secret(&self, id: &SecretId) -> Result<Option<SealedSecret>> {
+        let id = id.clone();
+        self.read(move |connection| secrets::by_id(connection, &id)).await
+    }
+
+    async fn secrets(&self, page: PageRequest) -> Result<Page<SealedSecret>> {
+        self.read(move |connection| secrets::page(connection, &page))
+            .await
+    }
+
+    async fn delete_secret(&self, id: &SecretId) -> Result<()> {
+        let id = id.clone();
+        self.write(move |unit| secrets::delete(unit, &id)).await
+    }
+
+    async fn secret_keys(&self) -> Result<Vec<String>> {
+        self.read(secrets::keys).await
+    }
+
+    async fn reseal_secrets(&self, secrets: Vec<SealedSecret>) -> Result<()> {
+        self.write_bulk(secrets.len(), move |unit| secrets::reseal(unit, &secrets))
+            .await
     }
 }
 

@@ -34,6 +34,7 @@ mod pages;
 mod policies;
 mod readers;
 mod results;
+mod secrets;
 mod sizes;
 mod tokens;
 mod unit;

@@ -1,6 +1,6 @@
 //! Actions, their targets and the agents' answers.
 
-use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, Timestamp};
+use crate::{ActionDocId, ActionId, AgentId, Position, RawJson, SealedSecret, Timestamp};
 
 /// An action document to be appended (data.md 1.3).
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct NewAction {
     /// `{data, signature}`, passed through unread.
     pub signed: Option<RawJson>,
     pub traceparent: Option<String>,
+    /// What `data` refers to, made for this document.
+    pub secrets: Vec<SealedSecret>,
 }
 
 /// What appending an action changes in the records of its targets (data.md 9.3).

@@ -25,6 +25,7 @@ mod lists;
 mod policies;
 mod population;
 pub mod samples;
+mod secrets;
 mod status;
 mod times;
 mod uploads;
@@ -44,6 +45,7 @@ pub use feed::*;
 pub use keys::*;
 pub use lists::*;
 pub use policies::*;
+pub use secrets::*;
 pub use status::*;
 pub use times::*;
 pub use uploads::*;
@@ -69,6 +71,7 @@ macro_rules! conformance_suite {
             transactional_s03b_a_revoked_key_is_dead_at_once
             transactional_s07b_an_inactive_agent_has_no_living_key
             transactional_o09_a_refused_append_writes_nothing
+            transactional_o18_secrets_are_sealed_anew_together
         );
     };
     (Document, $bench:path) => {
@@ -122,6 +125,9 @@ macro_rules! conformance_suite {
             o14_deleting_a_policy_revokes_its_tokens
             o16_tokens_are_unique_and_listed_newest_first
             o17_given_keys_are_adopted_once_or_refused_by_name
+            o18_a_secret_is_kept_as_it_was_sealed
+            o18_secrets_are_sealed_anew
+            o18_secrets_of_an_action_come_and_go_with_it
             o20_beginning_again_goes_on_or_begins_anew
             o20_what_was_announced_counts_in_quotas
             o21_files_for_agents_come_and_go_with_their_bytes

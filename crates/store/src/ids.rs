@@ -47,6 +47,8 @@ ids! {
     UploadId;
     /// Id of a file's document.
     FileId;
+    /// Id of a secret.
+    SecretId;
 }
 
 impl PolicyId {

@@ -33,6 +33,7 @@ mod page;
 mod place;
 mod policies;
 mod policy;
+mod secrets;
 mod status;
 mod timestamp;
 mod uploads;
@@ -58,7 +59,8 @@ pub use error::{Conflict, StoreError};
 pub use feed::{ChangeKind, Changes, Feed};
 pub use health::{StoreHealth, StoreMetrics, StoreStats};
 pub use ids::{
-    ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, FileId, KeyId, PolicyId, TokenId, UploadId,
+    ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, FileId, KeyId, PolicyId, SecretId, TokenId,
+    UploadId,
 };
 pub use json::RawJson;
 pub use keys::{EnrollmentToken, KeyOwner, KeyPurpose, Keys, NewToken, Verification};
@@ -66,6 +68,7 @@ pub use page::{Page, PageRequest, PageStart, Total};
 pub use place::{Cursor, PagePosition, Position};
 pub use policies::Policies;
 pub use policy::{NewRevision, PolicyRevision, PolicySummary};
+pub use secrets::{SealedSecret, Secrets};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
 pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadRoom, UploadState, Uploads, chunk_blob};
@@ -78,6 +81,12 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A method that fails has done nothing, as far as its documentation says so for the engine's class. "Does not exist"
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
-pub trait Store: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + AgentFiles + Engine {}
+pub trait Store:
+    Agents + Actions + Policies + Keys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine
+{
+}
 
-impl<T: Agents + Actions + Policies + Keys + Feed + Blobs + Uploads + AgentFiles + Engine> Store for T {}
+impl<T: Agents + Actions + Policies + Keys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine> Store
+    for T
+{
+}

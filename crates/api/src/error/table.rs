@@ -444,9 +444,13 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::UnknownPolicy { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::UnknownToken { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::UnknownAction { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
-        FleetError::PolicyExists { .. } | FleetError::PolicyInUse { .. } => {
-            Row::new(S::CONFLICT, "Conflict", error.to_string())
-        }
+        FleetError::UnknownSecret { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        FleetError::InvalidSecret { .. } => Row::bad_request(error),
+        FleetError::SecretUnreadable { .. } => Row::unavailable(POLICY_FAULT),
+        FleetError::PolicyExists { .. }
+        | FleetError::PolicyInUse { .. }
+        | FleetError::SecretExists { .. }
+        | FleetError::SecretInUse { .. } => Row::new(S::CONFLICT, "Conflict", error.to_string()),
         FleetError::Upload(UploadError::UnknownFile { .. }) if !operator => {
             Row::new(S::NOT_FOUND, "ErrNoFile", "file not found")
         }
@@ -464,7 +468,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         }
         FleetError::Store(error) => store_row(error),
         // Nothing a client could act on.
-        FleetError::NoRandomness { .. } => internal_row(),
+        FleetError::NoRandomness { .. } | FleetError::NoStoreKey | FleetError::CryptoFailed => internal_row(),
     }
 }
 

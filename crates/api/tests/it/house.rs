@@ -147,6 +147,7 @@ impl House {
         let metrics = HttpMetrics::register(&mut registry);
         let settings = Settings {
             checkin_jitter: Duration::ZERO,
+            store_key: Some(fleet::StoreKey::generate().unwrap()),
             replace_token: fleet::ReplaceTokenHashing {
                 iterations: 1000,
                 key_length: 32,

@@ -26,6 +26,7 @@ mod limits;
 mod opamp;
 mod probe;
 mod real_agents;
+mod secrets;
 mod status;
 mod uploads;
 mod wire;

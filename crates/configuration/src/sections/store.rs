@@ -23,6 +23,9 @@ section! {
         keys {
             /// embedded: a database in the data directory.
             kind as "type": StoreType = StoreType::Embedded;
+            /// File of the key that secrets are encrypted with: base64 of 32 bytes. Unset: store.key in the data directory,
+            /// made at the first start. Without it a backup of the store has no secrets.
+            encryption_key_path: Option<PathBuf> = None;
         }
     }
 }

@@ -6,8 +6,8 @@
 //! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `files` (uploads,
 //! diagnostics), `first_start` (keys and tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
 //! what stands in their way), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
-//! `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `signing_key` (PGP),
-//! `store_faults` (damage, full disk).
+//! `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `secrets` (at
+//! rest, rotation), `signing_key` (PGP), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,5 +34,6 @@ mod outside;
 mod quickstart;
 mod restarts;
 mod rotations;
+mod secrets;
 mod signing_key;
 mod store_faults;

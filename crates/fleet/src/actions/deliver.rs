@@ -10,6 +10,7 @@ use serde_json::Value;
 use store::{Action, ActionDocId, ActionId, PendingAction, RawJson, Timestamp};
 
 use super::ActionKind;
+use crate::secret_references::{self, Values};
 
 /// What one check-in delivers of an agent's due actions.
 pub(crate) struct Delivery {
@@ -28,12 +29,12 @@ pub(crate) struct Refused {
 
 impl Delivery {
     /// Makes one list of what is due, oldest first; `None` if nothing is.
-    pub(crate) fn of(due: Vec<PendingAction>) -> Option<Self> {
+    pub(crate) fn of(due: Vec<PendingAction>, secrets: &Values) -> Option<Self> {
         let (mut last, mut actions, mut refused) = (None, Vec::with_capacity(due.len()), Vec::new());
         for pending in due {
             let (doc, action) = (pending.action.doc.clone(), pending.action.action.clone());
             let namespaces = pending.action.namespaces.clone();
-            match DeliveredAction::new(pending) {
+            match DeliveredAction::new(pending, secrets) {
                 Ok(delivered) if is_second(&delivered, &actions) => break,
                 Ok(delivered) => actions.push(delivered),
                 Err(reason) => refused.push(Refused {
@@ -99,7 +100,7 @@ impl DeliveredAction {
     ///
     /// # Errors
     /// What in it no agent could read.
-    fn new(pending: PendingAction) -> Result<Self, String> {
+    fn new(pending: PendingAction, secrets: &Values) -> Result<Self, String> {
         let PendingAction {
             action,
             index,
@@ -107,7 +108,9 @@ impl DeliveredAction {
         } = pending;
         let kind = ActionKind::named(&action.kind)
             .ok_or_else(|| format!("type {} is not sent to agents", action.kind))?;
-        let data = data(kind, action.data.as_ref())?;
+        let data = data(kind, action.data.as_ref())?
+            .map(|data| with_secrets(data, secrets))
+            .transpose()?;
         let signed = signed(action.signed.as_ref())?;
         Ok(Self {
             created_at: action.at,
@@ -174,6 +177,17 @@ pub(super) fn data(kind: ActionKind, stored: Option<&RawJson>) -> Result<Option<
         }
     }
     .map(Some)
+}
+
+/// The data with the values of the secrets that they refer to (C15).
+fn with_secrets(data: RawJson, secrets: &Values) -> Result<RawJson, String> {
+    if !secret_references::may_refer(data.as_str()) {
+        return Ok(data);
+    }
+    let mut value: Value = read(&data)?;
+    secret_references::resolve_value(&mut value, secrets)
+        .map_err(|id| format!("the value of secret {id} is not to be had"))?;
+    json(&value)
 }
 
 fn typed<'a, T: Deserialize<'a> + Serialize>(stored: &'a RawJson) -> Result<RawJson, String> {
@@ -363,14 +377,17 @@ mod tests {
     #[test]
     fn ac_36_a_second_upgrade_waits_and_what_is_unreadable_is_refused_by_name() {
         let (settings, upgrade) = (r#"{"log_level":"info"}"#, r#"{"version":"9.6.1"}"#);
-        let list = Delivery::of(vec![
-            due(1, "SETTINGS", settings),
-            due(2, "UPDATE_TAGS", "{}"),
-            due(3, "UPGRADE", upgrade),
-            due(4, "SETTINGS", "[]"),
-            due(5, "UPGRADE", upgrade),
-            due(6, "SETTINGS", settings),
-        ])
+        let list = Delivery::of(
+            vec![
+                due(1, "SETTINGS", settings),
+                due(2, "UPDATE_TAGS", "{}"),
+                due(3, "UPGRADE", upgrade),
+                due(4, "SETTINGS", "[]"),
+                due(5, "UPGRADE", upgrade),
+                due(6, "SETTINGS", settings),
+            ],
+            &Values::new(),
+        )
         .unwrap();
         let ids: Vec<_> = list.actions.iter().map(|action| action.id.as_str()).collect();
         assert_eq!(ids, ["action 1", "action 3"]);
@@ -382,6 +399,6 @@ mod tests {
             .collect();
         assert_eq!(refused, [("action 2", 1), ("action 4", 1)]);
         assert!(list.refused[0].reason.contains("UPDATE_TAGS"));
-        assert!(Delivery::of(Vec::new()).is_none());
+        assert!(Delivery::of(Vec::new(), &Values::new()).is_none());
     }
 }

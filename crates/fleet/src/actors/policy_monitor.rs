@@ -19,7 +19,7 @@ use actix::{
     ResponseFuture, SpawnHandle, WrapFuture as _,
 };
 use arc_swap::ArcSwap;
-use store::{ChangeKind, PolicyId, PolicyRevision, Store};
+use store::{Cause, ChangeKind, PolicyId, PolicyRevision, Store};
 use supervise::{Exit, Stop};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -30,7 +30,8 @@ use super::{
     schedule::Schedule,
 };
 use crate::{
-    FleetError, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, waiters::Waiters,
+    FleetError, StoreKey, off_the_loop::off_the_loop_if_large, rendered_policy::RenderedPolicy, secrets,
+    waiters::Waiters,
 };
 use known::{Answer, Known, Version};
 
@@ -88,6 +89,7 @@ struct Changed(PolicyId, Option<Version>);
 pub(crate) struct PolicyMonitor {
     exit: Exit,
     store: Arc<dyn Store>,
+    key: Option<StoreKey>,
     waiters: Arc<Waiters>,
     known: known::Policies,
     published: Arc<ArcSwap<known::Policies>>,
@@ -109,11 +111,13 @@ struct Load {
 pub(super) fn start(parts: &mut Parts<'_>) -> Policies {
     let (store, waiters) = (Arc::clone(&parts.store), Arc::clone(&parts.waiters));
     let (pace, health) = (parts.settings.policy_pace, parts.health.clone());
+    let key = parts.settings.store_key.clone();
     let published = Arc::<ArcSwap<known::Policies>>::default();
     let known = Arc::clone(&published);
     let actor = Handle::start(NAME, &parts.restarts, move |exit| PolicyMonitor {
         exit,
         store: Arc::clone(&store),
+        key: key.clone(),
         waiters: Arc::clone(&waiters),
         known: known::Policies::clone(&published.load()),
         published: Arc::clone(&published),
@@ -225,7 +229,7 @@ impl PolicyMonitor {
 
     /// Reads and renders the newest revision, off this thread if it is large.
     fn load(&self, policy: PolicyId, ctx: &mut Context<Self>) {
-        let reading = read_and_render(Arc::clone(&self.store), policy.clone());
+        let reading = read_and_render(Arc::clone(&self.store), self.key.clone(), policy.clone());
         ctx.spawn(
             reading
                 .into_actor(self)
@@ -307,12 +311,28 @@ fn answer_all(askers: Vec<oneshot::Sender<Answer>>, answer: &Answer) {
 
 type Loaded = (Version, Result<Arc<RenderedPolicy>, FleetError>);
 
-async fn read_and_render(store: Arc<dyn Store>, policy: PolicyId) -> Result<Option<Loaded>, FleetError> {
+async fn read_and_render(
+    store: Arc<dyn Store>,
+    key: Option<StoreKey>,
+    policy: PolicyId,
+) -> Result<Option<Loaded>, FleetError> {
     let Some(stored) = store.policy(&policy).await? else {
         return Ok(None);
     };
     let (version, size) = (Version::of(&stored), stored.data.as_str().len());
-    let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored)).await?;
+    let values = match secrets::values_for_policy(&*store, key.as_ref(), &policy, &stored.data).await {
+        Ok(values) => values,
+        // Nothing that another try would change: it concerns this policy alone.
+        Err(error @ (FleetError::SecretUnreadable { .. } | FleetError::NoStoreKey)) => {
+            let source = Cause::new(error);
+            return Ok(Some((
+                version,
+                Err(FleetError::UndeliverablePolicy { policy, source }),
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    let rendered = off_the_loop_if_large(size, move || RenderedPolicy::render(&stored, &values)).await?;
     Ok(Some((version, rendered)))
 }
 

@@ -40,6 +40,7 @@ impl House {
         let mut registry = Registry::with_prefix("fleet_server");
         let settings = Settings {
             checkin_jitter: Duration::ZERO,
+            store_key: Some(fleet::StoreKey::generate().unwrap()),
             replace_token: fleet::ReplaceTokenHashing {
                 iterations: 1000,
                 key_length: 32,

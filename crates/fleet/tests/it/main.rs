@@ -14,4 +14,5 @@ mod enrollment;
 mod house;
 mod restart;
 mod rollout;
+mod secrets;
 mod upgrades;

@@ -158,6 +158,7 @@ pub fn action(doc: &str, agents: &[&str]) -> NewAction {
         namespaces: vec!["default".to_owned()],
         signed: None,
         traceparent: None,
+        secrets: Vec::new(),
     }
 }
 

@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn rendered(version: Version, data: &str) -> Result<Arc<RenderedPolicy>, FleetError> {
-        RenderedPolicy::render(&PolicyRevision {
+        let stored = PolicyRevision {
             policy: "P".into(),
             revision: version.revision,
             data: RawJson::parse(data.into()).unwrap(),
@@ -118,7 +118,8 @@ mod tests {
             inactivity_timeout: None,
             at: version.created_at,
             created_at: version.created_at,
-        })
+        };
+        RenderedPolicy::render(&stored, &HashMap::new())
     }
 
     const GOOD: &str = r#"{"outputs":{"o":{"type":"kafka"}}}"#;
