@@ -80,13 +80,7 @@ impl StoreKeyFile {
                 let key = read(path)?;
                 key.with_context(|| format!("there is no key in {}", path.display()))?
             }
-            None => {
-                let key = StoreKey::generate()?;
-                let next = self.next();
-                private_file::replace(&next, key.to_text().reveal().as_bytes())
-                    .with_context(|| format!("cannot write {}", next.display()))?;
-                key
-            }
+            None => self.make_next(&old)?,
         };
         let secrets = fleet::secrets::rotate(store, &old, &new).await?;
         if given.is_none() {
@@ -111,6 +105,21 @@ impl StoreKeyFile {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".next");
         name.into()
+    }
+
+    /// The key that a rotation made which was cut before it reached the store, else a new one.
+    fn make_next(&self, old: &StoreKey) -> Result<StoreKey> {
+        let next = self.next();
+        match read(&next)? {
+            Some(left) if left.id() != old.id() => return Ok(left),
+            Some(_) => {
+                std::fs::remove_file(&next).with_context(|| format!("cannot remove {}", next.display()))?
+            }
+            None => {}
+        }
+        let key = StoreKey::generate()?;
+        create(&next, &key)?;
+        Ok(key)
     }
 
     fn take_next(&self) -> Result<()> {

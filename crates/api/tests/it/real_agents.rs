@@ -341,6 +341,7 @@ fn unchecked(id: &str, agent: &Enrolled, kind: &str, data: &Value) -> NewAction 
         namespaces: Vec::new(),
         signed: None,
         traceparent: None,
+        secrets: Vec::new(),
     }
 }
 

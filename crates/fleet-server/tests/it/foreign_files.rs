@@ -34,6 +34,8 @@ const DATA: &[&str] = &[
     "enrollment_token",
     "quickstart.json",
     "restart.json",
+    "store.key",
+    "store.key.next",
     "certs/ca.crt",
     "certs/ca.key",
     "certs/server.crt",
@@ -48,6 +50,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("restart", &[]),
     ("status", &[]),
     ("enrollment-token", &[]),
+    ("rotate-store-key", &[]),
+    ("rotate-store-key", &["--discard-secrets"]),
     ("cert show", &[]),
     (
         "cert check",

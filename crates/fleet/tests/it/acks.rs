@@ -312,6 +312,7 @@ async fn f4_the_results_of_all_agents_are_in_the_actions_spaces() {
         namespaces: vec!["s1".to_owned()],
         signed: None,
         traceparent: None,
+        secrets: Vec::new(),
     };
     house.store.append_actions(vec![action]).await.unwrap();
     for agent in [&one, &other] {
