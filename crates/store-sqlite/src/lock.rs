@@ -85,11 +85,16 @@ pub fn holder_of(directory: &Path) -> io::Result<Option<u32>> {
             && fields.contains(&pid.to_string().as_str())
             && fields.iter().any(|field| field.ends_with(&inode))
     };
-    Ok(fs::read_to_string("/proc/locks")?
-        .lines()
-        .any(is_ours)
-        .then_some(pid))
+    // The list is read in pieces. A lock of anybody's that goes meanwhile moves the others up, and one of them may be missed.
+    for _ in 0..LOOKS {
+        if fs::read_to_string("/proc/locks")?.lines().any(is_ours) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
 }
+
+const LOOKS: usize = 5;
 
 /// The pid in the file. `None` if its holder has not come to write it yet.
 fn holder(file: &mut File) -> Option<u32> {
