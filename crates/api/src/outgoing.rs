@@ -44,6 +44,12 @@ impl<B: MessageBody + Unpin> MessageBody for Roomed<B> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_next(cx)
     }
+
+    /// A small body goes with its head in one write, which leaves nothing to hold room for.
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, _room } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _room })
+    }
 }
 
 impl Default for Outgoing {
@@ -79,6 +85,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::pieces::Pieces;
 
     const BIG: usize = 1_000_000;
 
@@ -86,10 +93,10 @@ mod tests {
     async fn answers_wait_for_room_in_their_order_and_hold_it_to_their_end() {
         let outgoing = Outgoing::of(100);
         let body = Roomed {
-            body: Bytes::from_static(b"policy"),
+            body: Pieces::from([Bytes::from(vec![b'x'; BIG])]),
             _room: outgoing.room(BIG).await,
         };
-        assert_eq!(body.size(), BodySize::Sized(6));
+        let body = body.try_into_bytes().expect_err("it is too large for one write");
         let small = outgoing.room(20 * 1024).await;
         let mut next = Box::pin(outgoing.room(1));
         assert!((&mut next).now_or_never().is_none());
@@ -98,6 +105,17 @@ mod tests {
         assert!(outgoing.room(BIG).now_or_never().is_none());
         drop(body);
         assert!(outgoing.room(BIG).now_or_never().is_some());
+    }
+
+    #[actix_rt::test]
+    async fn a_small_answer_goes_in_one_piece() {
+        let outgoing = Outgoing::of(100);
+        let body = Roomed {
+            body: Pieces::from([Bytes::from_static(b"po"), Bytes::from_static(b"licy")]),
+            _room: outgoing.room(6).await,
+        };
+        assert_eq!(body.try_into_bytes().expect("one write"), "policy");
+        assert_eq!(outgoing.0.available_permits(), 100);
     }
 
     #[actix_rt::test]
