@@ -3,6 +3,7 @@
 //! In: requests for a policy, revisions made here, changes read from the store's feed by its follower. Out: an
 //! immutable snapshot that check-ins read without a lock, and wake-ups of the polls that lack a revision, in order of
 //! arrival and paced. A revision is rendered once, at the first request; requests that come meanwhile get the same.
+//! Polls that lack it are such a request: they are woken when it is rendered, so that each of them finds it ready.
 //! Mailbox: 16,384, since a whole fleet may come back at once; a sender that finds it full waits.
 //! A restart goes on with the published snapshot, reads all its policies again, and finds which polls lack a revision.
 
@@ -104,6 +105,8 @@ pub(crate) struct PolicyMonitor {
 #[derive(Default)]
 struct Load {
     askers: Vec<oneshot::Sender<Answer>>,
+    /// Polls are woken when it ends.
+    wakes: bool,
     /// It was repeated, because a newer revision came since it began.
     is_second: bool,
 }
@@ -157,11 +160,7 @@ impl Handler<Wanted> for PolicyMonitor {
             return Box::pin(async { answer });
         }
         let (asker, answer) = oneshot::channel();
-        let is_first = !self.loads.contains_key(&policy);
-        self.loads.entry(policy.clone()).or_default().askers.push(asker);
-        if is_first {
-            self.load(policy, ctx);
-        }
+        self.load_for(policy, ctx, |load| load.askers.push(asker));
         // Dropped unanswered only if the actor ends.
         Box::pin(async { answer.await.unwrap_or(Err(FleetError::ShuttingDown)) })
     }
@@ -183,10 +182,15 @@ impl Handler<Changed> for PolicyMonitor {
             Some(version) => self.note(&policy, version),
             None => self.forget(&policy),
         }
-        let newest = self.known.get(&policy).map(Known::newest).or(version);
-        if let Some(newest) = newest {
-            self.schedule.add(self.waiters.behind(&policy, newest.revision));
-            self.wake_due(ctx);
+        let known = self.known.get(&policy);
+        let Some(newest) = known.map(Known::newest).or(version) else {
+            return;
+        };
+        if known.and_then(Known::answer).is_some() {
+            self.wake_behind(&policy, newest, ctx);
+        } else if !self.waiters.behind(&policy, newest.revision).is_empty() {
+            // Woken before, all of them would only come back for the rendering.
+            self.load_for(policy, ctx, |load| load.wakes = true);
         }
     }
 }
@@ -227,6 +231,18 @@ impl PolicyMonitor {
         self.published.store(Arc::new(self.known.clone()));
     }
 
+    /// Loads the newest revision for somebody, unless it is being loaded.
+    fn load_for(&mut self, policy: PolicyId, ctx: &mut Context<Self>, add: impl FnOnce(&mut Load)) {
+        match self.loads.entry(policy) {
+            Entry::Occupied(mut load) => add(load.get_mut()),
+            Entry::Vacant(none) => {
+                let policy = none.key().clone();
+                add(none.insert(Load::default()));
+                self.load(policy, ctx);
+            }
+        }
+    }
+
     /// Reads and renders the newest revision, off this thread if it is large.
     fn load(&self, policy: PolicyId, ctx: &mut Context<Self>) {
         let reading = read_and_render(Arc::clone(&self.store), self.key.clone(), policy.clone());
@@ -255,7 +271,10 @@ impl PolicyMonitor {
             return;
         };
         match answer {
-            Some(answer) => answer_all(load.remove().askers, &answer),
+            Some(answer) => {
+                let (policy, load) = load.remove_entry();
+                self.end(&policy, load, &answer, ctx);
+            }
             None if !load.get().is_second => {
                 load.get_mut().is_second = true;
                 let policy = load.key().clone();
@@ -264,10 +283,20 @@ impl PolicyMonitor {
             // Behind what was said to be there; the feed tells when it is.
             None => {
                 let (policy, load) = load.remove_entry();
-                if let Some(known) = self.known.get(&policy) {
-                    answer_all(load.askers, &known.best());
+                if let Some(best) = self.known.get(&policy).map(Known::best) {
+                    self.end(&policy, load, &best, ctx);
                 }
             }
+        }
+    }
+
+    fn end(&mut self, policy: &PolicyId, load: Load, answer: &Answer, ctx: &mut Context<Self>) {
+        answer_all(load.askers, answer);
+        // After a fault too: they look for themselves, and say what they found.
+        if load.wakes
+            && let Some(newest) = self.known.get(policy).map(Known::newest)
+        {
+            self.wake_behind(policy, newest, ctx);
         }
     }
 
@@ -288,6 +317,11 @@ impl PolicyMonitor {
         let answer = known.answer();
         self.publish();
         answer
+    }
+
+    fn wake_behind(&mut self, policy: &PolicyId, newest: Version, ctx: &mut Context<Self>) {
+        self.schedule.add(self.waiters.behind(policy, newest.revision));
+        self.wake_due(ctx);
     }
 
     fn wake_due(&mut self, ctx: &mut Context<Self>) {

@@ -372,6 +372,20 @@ async fn a_revision_is_rendered_once_for_all_who_ask() {
 }
 
 #[actix_rt::test]
+async fn polls_are_woken_for_a_revision_that_is_ready() {
+    let house = House::new(Settings::default()).await;
+    let monitor = &house.fleet.actors.policy_monitor;
+    let poll = house.poll("a");
+    for revision in 2..=4 {
+        house.change_policy().await;
+        while !woken(&poll).await.policy() {}
+        let ready = monitor.latest(&house.policy).now_or_never();
+        let policy = ready.expect("no question to the monitor").unwrap().unwrap();
+        assert_eq!(policy.revision, revision);
+    }
+}
+
+#[actix_rt::test]
 async fn who_stood_in_the_dispatchers_schedule_looks_for_itself_after_a_panic() {
     let house = House::new(Settings {
         action_pace: Pace {
