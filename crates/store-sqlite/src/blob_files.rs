@@ -74,7 +74,8 @@ impl BlobFiles {
         }))
     }
 
-    /// Writes the body to the disk. On an error, and if the caller goes away, nothing of it stays.
+    /// Writes the body to the disk. When this returns an error, nothing of the body is there any more: its room is free
+    /// again. If the caller goes away, it goes soon after.
     pub(super) async fn stage(&self, mut body: BlobStream, terms: BlobTerms) -> Result<Staged> {
         let most_bytes = terms.bytes.unwrap_or(u64::MAX).min(terms.most_bytes);
         let directory = Arc::clone(&self.directory);
@@ -82,11 +83,24 @@ impl BlobFiles {
         let mut gathered = Vec::with_capacity(PIECE);
         let mut bytes = 0_u64;
         while let Some(piece) = body.next().await {
-            let mut piece = piece?;
-            bytes = bytes.saturating_add(piece.len() as u64);
-            if bytes > most_bytes {
-                return Err(BodyFault::TooLong { most_bytes }.into());
-            }
+            let admitted = piece.and_then(|piece| {
+                bytes = bytes.saturating_add(piece.len() as u64);
+                match bytes > most_bytes {
+                    true => Err(BodyFault::TooLong { most_bytes }.into()),
+                    false => Ok(piece),
+                }
+            });
+            let mut piece = match admitted {
+                Ok(piece) => piece,
+                Err(fault) => {
+                    self.run(move || {
+                        partial.discard();
+                        Ok(())
+                    })
+                    .await?;
+                    return Err(fault);
+                }
+            };
             while !piece.is_empty() {
                 // Copied: a piece is a slice of its connection's buffer and would keep all of it.
                 let part = piece.split_to(piece.len().min(PIECE - gathered.len()));
@@ -216,7 +230,10 @@ impl Partial {
 
     /// Gives the emptied buffer back.
     fn append(mut self, mut gathered: Vec<u8>) -> Result<(Self, Vec<u8>)> {
-        self.file.write_all(&gathered).map_err(disk_fault)?;
+        if let Err(error) = self.file.write_all(&gathered) {
+            self.discard();
+            return Err(disk_fault(error));
+        }
         self.digest.update(&gathered);
         self.bytes += gathered.len() as u64;
         gathered.clear();
@@ -224,6 +241,16 @@ impl Partial {
     }
 
     fn finish(mut self, directory: &Path, terms: &BlobTerms) -> Result<Staged> {
+        let staged = self.place(directory, terms);
+        match staged {
+            Ok(_) => self.is_finished = true,
+            Err(_) => self.discard(),
+        }
+        staged
+    }
+
+    /// Checks it, and gives it its final name.
+    fn place(&mut self, directory: &Path, terms: &BlobTerms) -> Result<Staged> {
         let blob = Blob {
             bytes: self.bytes,
             digest: Digest::from(<[u8; 32]>::from(self.digest.finalize_reset())),
@@ -252,11 +279,16 @@ impl Partial {
             .map_err(disk_fault)?;
         self.path = path;
         sync_directory(directory).map_err(disk_fault)?;
-        self.is_finished = true;
         Ok(Staged {
-            file: std::mem::take(&mut self.name),
+            file: self.name.clone(),
             blob,
         })
+    }
+
+    /// Removes the file and closes it, so that its room is free when this returns. Blocks.
+    fn discard(mut self) {
+        remove(&self.path);
+        self.is_finished = true;
     }
 }
 

@@ -104,6 +104,29 @@ async fn a_caller_that_goes_away_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_refused_body_is_gone_with_its_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let id = BlobId::from("a");
+    let short = BlobTerms {
+        bytes: Some(39_999),
+        ..TERMS
+    };
+    let broken = || stream::iter([Err(StoreError::corrupt("the client went away".to_owned()))]);
+    for _ in 0..20 {
+        let refused = [
+            store.put_blob(&id, body(1, 5), BlobTerms::at_most(100_000)).await,
+            store.put_blob(&id, body(1, 1), short).await,
+            store
+                .put_blob(&id, body(1, 5).chain(broken()).boxed(), TERMS)
+                .await,
+        ];
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        assert_eq!(files(directory.path()), [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn a_missing_or_shortened_file_is_damage_and_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
@@ -163,6 +186,11 @@ async fn child_has_a_small_disk() {
     let full = store.put_blob(&large, body(2, 300), TERMS).await.unwrap_err();
     assert!(matches!(full, StoreError::Full { .. }), "{full}");
     say("full");
+    assert_eq!(
+        files(&directory).len(),
+        1,
+        "what was refused is gone with the answer"
+    );
     assert!(store.health().await.writable, "other writes go on");
     assert_eq!(store.blob(&large).await.unwrap(), None);
     store.put_blob(&large, body(2, 50), TERMS).await.unwrap();
