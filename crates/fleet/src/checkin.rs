@@ -12,7 +12,7 @@ use store::{
     ActionDocId, ActionId, ActionOutcome, ActionResult, Agent, AgentId, CheckinRecord, PendingAction,
     PolicyId, Position, RawJson, Timestamp,
 };
-use tokio::time::Instant;
+use tokio::{sync::MutexGuard, time::Instant};
 
 use crate::{
     Fleet, FleetError,
@@ -189,7 +189,12 @@ pub async fn begin(
     };
     // `checkin_long_poll` may be shorter than the writer needs when it is late: that must not refuse an agent.
     let patience = deadline.max(Instant::now() + LEAST_PATIENCE);
+    let turn = match agent.last_checkin {
+        None => Some(first_turn(fleet, &agent).await?),
+        Some(_) => None,
+    };
     fleet.actors.checkin_writer.record(record, patience).await?;
+    drop(turn);
 
     let mut waiting = Box::new(Waiting {
         fleet: Arc::clone(fleet),
@@ -217,6 +222,19 @@ pub async fn begin(
             .min(began + poll_time::first_after_start(wait, chance()?));
     }
     Ok(Begun::Wait(waiting))
+}
+
+/// Keeps a repeated enrolment from removing the agent while it checks in for the first time.
+///
+/// # Errors
+/// [`FleetError::KeyRevoked`]: it was removed since the key was looked at.
+async fn first_turn<'a>(fleet: &'a Fleet, agent: &Agent) -> Result<MutexGuard<'a, ()>, FleetError> {
+    let turn = fleet.replacements.of(&agent.id).await;
+    let now = fleet.store.agent(&agent.id).await?;
+    match now.is_some_and(|now| now.access_key == agent.access_key) {
+        true => Ok(turn),
+        false => Err(FleetError::KeyRevoked),
+    }
 }
 
 impl Waiting {

@@ -176,17 +176,18 @@ pub async fn enroll(
     };
     let enrolled = match in_turn(fleet, enrollment.clone(), verified).await {
         // It was made meanwhile: this one replaces it, if it may.
-        Err(StoreError::Conflict(Conflict::AgentExists(_))) if token.is_some() => {
-            let (replaces, verified) = replacement(fleet, &enrollment.agent.policy, &id, token).await?;
-            let enrollment = store::Enrollment {
-                replaces,
-                ..enrollment
-            };
-            in_turn(fleet, enrollment, verified).await
+        Ok(Turn::Refused(Conflict::AgentExists(_))) if token.is_some() => {
+            again(fleet, enrollment, token).await?
         }
-        outcome => outcome,
+        // It keeps the key, as if it had been found so.
+        Ok(Turn::HasCheckedIn) => {
+            let mut enrollment = enrollment;
+            enrollment.agent.enrollment_id = None;
+            again(fleet, enrollment, token).await?
+        }
+        outcome => outcome?,
     }
-    .map_err(|error| refused(error, &id))?;
+    .enrolled(&id)?;
     let agent = &enrolled.agent;
     log::info!(
         "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
@@ -243,37 +244,78 @@ async fn replacement(
     Ok((replaces, Some(hash)))
 }
 
-/// Stores the enrolment. Those that take over the same agent take turns, each from the one before.
+/// The outcome of an enrolment's turn.
+enum Turn {
+    Enrolled(Box<Enrolled>),
+    /// The agent that was to be removed has checked in.
+    HasCheckedIn,
+    Refused(Conflict),
+}
+
+impl Turn {
+    /// What it means to the agent.
+    fn enrolled(self, id: &AgentId) -> Result<Enrolled, FleetError> {
+        match self {
+            Self::Enrolled(enrolled) => Ok(*enrolled),
+            Self::Refused(Conflict::AgentExists(_)) => Err(FleetError::NotReplaceable { agent: id.clone() }),
+            Self::HasCheckedIn | Self::Refused(Conflict::EnrollmentIdTaken(_) | Conflict::Changed(_)) => {
+                Err(FleetError::DuplicateEnrollment)
+            }
+            Self::Refused(Conflict::TokenRevoked) => Err(FleetError::KeyRevoked),
+            Self::Refused(other) => Err(FleetError::Store(StoreError::Conflict(other))),
+        }
+    }
+}
+
+/// Stores the enrolment. Those that take over the same agent take turns, each from the one before; an agent's first
+/// check-in takes one too, so that an agent that has checked in is never removed.
 async fn in_turn(
     fleet: &Fleet,
     mut enrollment: store::Enrollment,
     verified: Option<String>,
-) -> Result<Enrolled, StoreError> {
-    let Replacement::TakeOver { agent, access_key } = &mut enrollment.replaces else {
-        return fleet.store.enroll(enrollment).await;
+) -> Result<Turn, FleetError> {
+    let _turn = match &mut enrollment.replaces {
+        Replacement::None => None,
+        Replacement::TakeOver { agent, access_key } => {
+            let turn = fleet.replacements.of(agent).await;
+            // Another one may have been quicker. What permitted this one still must.
+            if let Some(now) = fleet.store.agent(agent).await?
+                && now.is_active
+                && now.policy == enrollment.agent.policy
+                && now.replace_token == verified
+            {
+                *access_key = now.access_key;
+            }
+            Some(turn)
+        }
+        Replacement::Remove(agent) => {
+            let turn = fleet.replacements.of(agent).await;
+            if let Some(now) = fleet.store.agent(agent).await?
+                && now.is_active
+                && has_checked_in(fleet, &now).await?
+            {
+                return Ok(Turn::HasCheckedIn);
+            }
+            Some(turn)
+        }
     };
-    let _turn = fleet.replacements.of(agent).await;
-    // Another one may have been quicker. What permitted this one still must.
-    if let Some(now) = fleet.store.agent(agent).await?
-        && now.is_active
-        && now.policy == enrollment.agent.policy
-        && now.replace_token == verified
-    {
-        *access_key = now.access_key;
+    match fleet.store.enroll(enrollment).await {
+        Ok(enrolled) => Ok(Turn::Enrolled(Box::new(enrolled))),
+        Err(StoreError::Conflict(conflict)) => Ok(Turn::Refused(conflict)),
+        Err(error) => Err(FleetError::Store(error)),
     }
-    fleet.store.enroll(enrollment).await
 }
 
-/// What a conflict in the store means to the agent.
-fn refused(error: StoreError, id: &AgentId) -> FleetError {
-    match error {
-        StoreError::Conflict(Conflict::AgentExists(_)) => FleetError::NotReplaceable { agent: id.clone() },
-        StoreError::Conflict(Conflict::EnrollmentIdTaken(_) | Conflict::Changed(_)) => {
-            FleetError::DuplicateEnrollment
-        }
-        StoreError::Conflict(Conflict::TokenRevoked) => FleetError::KeyRevoked,
-        other => FleetError::Store(other),
-    }
+/// The same with what it replaces looked up anew, since that has changed.
+async fn again(
+    fleet: &Fleet,
+    mut enrollment: store::Enrollment,
+    token: Option<Secret>,
+) -> Result<Turn, FleetError> {
+    let agent = &enrollment.agent;
+    let (replaces, verified) = replacement(fleet, &agent.policy, &agent.id, token).await?;
+    enrollment.replaces = replaces;
+    in_turn(fleet, enrollment, verified).await
 }
 
 fn sorted(mut tags: Vec<String>) -> Vec<String> {

@@ -18,6 +18,12 @@
 //!   servers' records of one agent meet in the store: the newest time and the furthest position stay, and an ack token
 //!   names its place on whichever server it is presented.
 //! - `farewells`: which agents whose key is dead were told so a moment ago. Another server begins with the first step.
+//! - `replacements`: enrolments that replace one agent, and its first check-in, take turns in one server. Of two servers the
+//!   store's compare-and-set makes one succeed; a first check-in that one of them still holds may lose its agent to a
+//!   repeated enrolment on the other.
+//! - `bounds`: which agents were warned this hour of fields over their bound. Another server warns once more.
+//! - `derivations`: places for slow key derivations, by the cores of this machine.
+//! - one poll per agent (`waiters`): a second poll on another server does not end the first; both are answered.
 //! - waiting polls, their pace and the rendered policies: each server follows the feed, wakes its own polls at its own
 //!   pace and renders for itself.
 //!
@@ -66,9 +72,10 @@ use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId,
     AgentQuery, AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
-    EnrollmentToken, FileId, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart, PolicyId,
-    PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder, StatusCounts, StatusReport, Store,
-    StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload, UploadId, UploadState, chain,
+    EnrollmentToken, FileId, FromObject, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart,
+    PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder, StatusCounts,
+    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload,
+    UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -96,6 +103,7 @@ pub struct Fleet {
     upload_metrics: uploads::UploadMetrics,
     farewells: Farewells,
     started_at: Timestamp,
+    /// Turns over one agent: enrolments that replace it, and its first check-in.
     replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
     /// and again. The store decides all the same, for another server may change it too.

@@ -1,7 +1,8 @@
 //! Cases ENR and A: who gets in, and what becomes of an earlier record.
 
 use fleet::{
-    FleetError, Secret, Settings, StaticToken, Timestamp, auth, enrollment::EnrollRequest, policies, tokens,
+    FleetError, Secret, Settings, StaticToken, Timestamp, auth, checkin, enrollment::EnrollRequest, policies,
+    tokens,
 };
 use serde_json::{Value, json};
 
@@ -211,6 +212,61 @@ async fn an_agent_that_has_checked_in_stays_whatever_token_repeats_its_enrolment
         None,
         "it is pending"
     );
+}
+
+/// The repeat and the agent's first check-in at once, one of them a little later each time: whichever is taken first
+/// counts for the other.
+#[actix_rt::test]
+async fn case_12_a_repeat_never_removes_an_agent_whose_first_checkin_was_taken() {
+    let house = House::with(Settings {
+        checkin_flush: std::time::Duration::from_secs(3600),
+        ..Settings::default()
+    })
+    .await;
+    for turn in 0..200_u32 {
+        let again = || EnrollRequest {
+            enrollment_id: Some(format!("e{turn}")),
+            ..request()
+        };
+        let first = house.try_enroll(again()).await.unwrap();
+        let later = async |turns: u32| {
+            for _ in 0..turns {
+                actix_rt::task::yield_now().await;
+            }
+        };
+        let (repeat, checkin) = tokio::join!(
+            async {
+                later(if turn % 2 == 0 { turn } else { 0 }).await;
+                house.try_enroll(again()).await.unwrap().agent
+            },
+            async {
+                later(if turn % 2 == 1 { turn } else { 0 }).await;
+                match house.store.agent(&first.agent.id).await.unwrap() {
+                    Some(agent) => {
+                        let (now, spent) = (Timestamp::now(), std::time::Duration::ZERO);
+                        checkin::begin(&house.fleet, agent, "9.6.0", online(), spent, now)
+                            .await
+                            .map(drop)
+                    }
+                    None => Err(FleetError::KeyRevoked),
+                }
+            }
+        );
+        let stays = house.store.agent(&first.agent.id).await.unwrap().is_some();
+        match checkin {
+            Ok(()) => assert!(
+                stays && repeat.enrollment_id.is_none(),
+                "{turn}: {stays}, {repeat:?}"
+            ),
+            Err(error) => {
+                assert_eq!(error, FleetError::KeyRevoked, "{turn}");
+                assert!(
+                    !stays && repeat.enrollment_id.is_some(),
+                    "{turn}: {stays}, {repeat:?}"
+                );
+            }
+        }
+    }
 }
 
 #[actix_rt::test]
