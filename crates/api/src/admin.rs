@@ -32,7 +32,7 @@ use actix_web::{
     },
     web::{self, Bytes, ServiceConfig},
 };
-use fleet::Fleet;
+use fleet::{Fleet, FromObject};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use tls::TlsAdmin;
@@ -357,7 +357,7 @@ impl AdminState {
         call.body(what, limits, self.options.body_timeout, held).await
     }
 
-    /// A JSON body; an empty one counts as `{}`.
+    /// A JSON body, which is an object; an empty one counts as `{}`.
     async fn json<T>(&self, call: &mut Call, what: &'static str) -> Result<T, ApiError>
     where
         T: DeserializeOwned + Send + 'static,
@@ -374,6 +374,7 @@ impl AdminState {
         };
         off_the_loop_if_large(bytes, read)
             .await?
+            .map(|FromObject(value)| value)
             .map_err(|error| ApiError::Json {
                 what,
                 cause: JsonError::Syntax(error.to_string()),

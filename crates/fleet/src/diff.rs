@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use store::{Cause, RawJson, UnhealthyReason};
+use store::{Cause, FromObject, RawJson, UnhealthyReason};
 
 use crate::FleetError;
 
@@ -46,11 +46,11 @@ pub(crate) fn components(
     if stored == Some(&sent) {
         return Ok(None);
     }
-    let new: Vec<Component> = sent.read().map_err(|error| FleetError::InvalidComponents {
+    let new: Vec<FromObject<Component>> = sent.read().map_err(|error| FleetError::InvalidComponents {
         source: Cause::new(error),
     })?;
     // What is stored may be damaged: then it is simply replaced (CHK-33).
-    let old = stored.and_then(|stored| stored.read::<Vec<Component>>().ok());
+    let old = stored.and_then(|stored| stored.read::<Vec<FromObject<Component>>>().ok());
     let reasons = reasons(&new);
     let new = sorted(new);
     if old.map(sorted).is_some_and(|old| old == new) || (stored.is_none() && new.is_empty()) {
@@ -69,7 +69,7 @@ pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Opti
         None => RawJson::parse("[]".to_owned()).ok()?,
     };
     // A list of another shape does not refuse a check-in (CHK-47).
-    if let Err(error) = sent.read::<Vec<Rollback>>() {
+    if let Err(error) = sent.read::<Vec<FromObject<Rollback>>>() {
         log::warn!("error.message":% = store::chain(&error); "rollback list of a check-in ignored");
         return None;
     }
@@ -95,7 +95,7 @@ struct Component {
     #[serde(default)]
     status: Option<String>,
     #[serde(default)]
-    units: Option<Vec<Unit>>,
+    units: Option<Vec<FromObject<Unit>>>,
 }
 
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ struct Unit {
     kind: Option<String>,
 }
 
-fn sorted(mut components: Vec<Component>) -> Vec<Component> {
+fn sorted(mut components: Vec<FromObject<Component>>) -> Vec<FromObject<Component>> {
     for units in components
         .iter_mut()
         .filter_map(|component| component.units.as_mut())
@@ -121,10 +121,11 @@ fn sorted(mut components: Vec<Component>) -> Vec<Component> {
     components
 }
 
-fn reasons(components: &[Component]) -> Vec<UnhealthyReason> {
+fn reasons(components: &[FromObject<Component>]) -> Vec<UnhealthyReason> {
     let is_unhealthy = |status: &Option<String>| matches!(status.as_deref(), Some("FAILED" | "DEGRADED"));
     let mut reasons = Vec::new();
-    let unhealthy: Vec<&Component> = components.iter().filter(|c| is_unhealthy(&c.status)).collect();
+    let unhealthy: Vec<&FromObject<Component>> =
+        components.iter().filter(|c| is_unhealthy(&c.status)).collect();
     for unit in unhealthy
         .iter()
         .flat_map(|c| c.units.iter().flatten())

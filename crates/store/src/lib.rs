@@ -24,6 +24,7 @@ mod digest;
 mod engine;
 mod error;
 mod feed;
+mod from_object;
 mod health;
 mod ids;
 mod json;
@@ -57,6 +58,7 @@ pub use digest::{Digest, NotADigest};
 pub use engine::{Engine, EngineClass};
 pub use error::{Conflict, StoreError};
 pub use feed::{ChangeKind, Changes, Feed};
+pub use from_object::FromObject;
 pub use health::{StoreHealth, StoreMetrics, StoreStats};
 pub use ids::{
     ActionDocId, ActionId, AgentId, BlobId, EnrollmentId, FileId, KeyId, PolicyId, SecretId, TokenId,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::{
-    ActionId, ActionOutcome, ActionResult, AgentId, RawJson, Timestamp,
+    ActionId, ActionOutcome, ActionResult, AgentId, FromObject, RawJson, Timestamp,
     actions::{self, ActionDraft, ActionKind},
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::{call::Call, error::ApiError};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
-    action: Draft,
+    action: FromObject<Draft>,
 }
 
 /// Kibana's `ack_data` is refused like any other member: results come from agents.
@@ -55,7 +55,9 @@ struct Item<'a> {
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
-    let Wanted { action } = state.json(&mut call, "action").await?;
+    let Wanted {
+        action: FromObject(action),
+    } = state.json(&mut call, "action").await?;
     let (now, kind) = (Timestamp::now(), ActionKind::parse(&action.kind)?);
     if kind == ActionKind::PolicyReassign {
         // Agents only acknowledge such an action: their policy is decided by their record.

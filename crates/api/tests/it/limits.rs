@@ -302,7 +302,8 @@ async fn attack_04_11_one_agents_slow_bodies_leave_the_others_theirs() {
         }
     };
     refused.assert_error(429, "MaxLimit");
-    assert!(held.len() < 20, "a few: {}", held.len());
+    // Those that came too late for a place are answered; a few hold one.
+    until(|| held.iter().filter(|one| !one.is_finished()).count() < 20).await;
     assert_eq!(face.send(acks_request(&other, &nothing)).await.status, 200);
     held.into_iter().for_each(|one| one.abort());
 }

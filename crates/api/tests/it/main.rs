@@ -15,6 +15,7 @@ mod admin_policies;
 mod agent_files;
 mod artifacts;
 mod audit;
+mod bodies;
 mod cases;
 mod checkin;
 mod enroll;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Action, ActionDocId, ActionId, PendingAction, RawJson, Timestamp};
+use store::{Action, ActionDocId, ActionId, FromObject, PendingAction, RawJson, Timestamp};
 
 use super::ActionKind;
 use crate::secret_references::{self, Values};
@@ -144,7 +144,7 @@ pub(super) fn signed(stored: Option<&RawJson>) -> Result<Option<RawJson>, String
     let stored = stored.filter(|signed| signed.as_str() != "null");
     let signed = stored.map(|signed| {
         signed
-            .read::<Signed>()
+            .read::<FromObject<Signed>>()
             .and_then(|signed| RawJson::from_value(&signed))
     });
     signed.transpose().map_err(|error| format!("signed: {error}"))
@@ -165,13 +165,13 @@ pub(super) fn data(kind: ActionKind, stored: Option<&RawJson>) -> Result<Option<
         ActionKind::PolicyReassign => typed::<PolicyReassign>(stored()?),
         ActionKind::Settings => typed::<SettingsData>(stored()?),
         ActionKind::Upgrade => {
-            let mut upgrade: Upgrade = read(stored()?)?;
+            let FromObject::<Upgrade>(mut upgrade) = read(stored()?)?;
             upgrade.source_uri = upgrade.source_uri.or(upgrade.kibanas_source_uri.take());
             json(&upgrade)
         }
         ActionKind::Migrate => typed::<Migrate>(stored()?),
         ActionKind::PrivilegeLevelChange => {
-            let mut change: PrivilegeLevel = read(stored()?)?;
+            let FromObject::<PrivilegeLevel>(mut change) = read(stored()?)?;
             change.userinfo.clone_from(&change.user_info);
             json(&change)
         }
@@ -191,7 +191,7 @@ fn with_secrets(data: RawJson, secrets: &Values) -> Result<RawJson, String> {
 }
 
 fn typed<'a, T: Deserialize<'a> + Serialize>(stored: &'a RawJson) -> Result<RawJson, String> {
-    json(&read::<T>(stored)?)
+    json(&read::<FromObject<T>>(stored)?)
 }
 
 fn read<'a, T: Deserialize<'a>>(data: &'a RawJson) -> Result<T, String> {
@@ -256,10 +256,10 @@ struct PrivilegeLevel {
     #[serde(default)]
     unprivileged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_info: Option<UserInfo>,
+    user_info: Option<FromObject<UserInfo>>,
     // Agents read `userinfo`, other readers `user_info`: both (agents.md 6.3).
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    userinfo: Option<UserInfo>,
+    userinfo: Option<FromObject<UserInfo>>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
