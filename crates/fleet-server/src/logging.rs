@@ -4,6 +4,7 @@
 //! the operating system before the call returns, so that nothing is lost when the process dies. A sink that
 //! fails (a full disk) never stops the server: the lines are dropped and counted, and standard error hears of it.
 
+mod accept_errors;
 mod ecs;
 mod files;
 mod text;
@@ -17,6 +18,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use env_logger::{Builder, Target, WriteStyle};
 
+use accept_errors::Judged;
+pub(crate) use accept_errors::register as register_accept_errors;
 use configuration::Logging;
 use files::RotatingFiles;
 pub(crate) use tls_peers::register as register_peer_warnings;
@@ -126,8 +129,15 @@ impl log::Log for Admitted {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if self.0.matches(record) && tls_peers::admits(record) {
-            self.0.log(record);
+        if !self.0.matches(record) {
+            return;
+        }
+        match accept_errors::judge(record) {
+            Judged::Told(line) => self
+                .0
+                .log(&record.to_builder().args(format_args!("{line}")).build()),
+            Judged::Other if tls_peers::admits(record) => self.0.log(record),
+            Judged::Other | Judged::Counted => {}
         }
     }
 

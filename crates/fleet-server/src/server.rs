@@ -257,6 +257,7 @@ impl Prepared {
             "The program and the release that agents see",
             Info::new(version),
         );
+        logging::register_accept_errors(&mut registry);
         let tls_registry = registry.sub_registry_with_prefix("tls");
         logging::register_peer_warnings(tls_registry);
         self.reload_metrics.register_in(tls_registry);

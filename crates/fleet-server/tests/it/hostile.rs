@@ -274,3 +274,51 @@ async fn attack_18_a_listener_that_is_full_takes_no_descriptor_of_the_agents() {
     drop(held);
     scene.server.stop();
 }
+
+/// The process runs out of descriptors for a while: the connection waits, the log has one line, a metric counts.
+#[actix_rt::test]
+async fn without_file_descriptors_the_log_has_one_line_and_a_metric_counts() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+    let scene = Scene::of(
+        server_command!()
+            .quickstart()
+            .allow_log("Too many open files")
+            .start(),
+    );
+    let http = test_support::HttpClient::for_url(scene.facts.get("http_url"), "");
+    let scrape = test_support::Request::get("/metrics");
+    // It is accepted before there are no descriptors.
+    let mut probe = http.connect().await.unwrap();
+    probe.request(&scrape).await.unwrap();
+    let pid = Pid::from_raw(scene.server.pid());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let most = |current| prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    let before = most(Some(4));
+    let client = scene.facts.client("url");
+    let waiting =
+        actix_rt::spawn(async move { client.request(&test_support::Request::get("/api/status")).await });
+    let metric = "fleet_server_connections_accept_errors_total{cause=\"descriptors\"}";
+    // Some seconds of trying again.
+    test_support::eventually("six attempts are counted", async || {
+        let text = probe.request(&scrape).await.unwrap().text();
+        let line = text.lines().find_map(|line| line.strip_prefix(metric));
+        line.and_then(|count| count.trim().parse::<f64>().ok()) >= Some(6.0)
+    })
+    .await;
+    let told = || {
+        let log = scene.server.log();
+        log.iter()
+            .filter(|line| line.message().contains("Too many open files"))
+            .count()
+    };
+    assert_eq!(told(), 1);
+    most(before.current);
+    assert_eq!(
+        waiting.await.unwrap().unwrap().status,
+        200,
+        "who waited is served"
+    );
+    assert_eq!(told(), 1);
+    scene.server.stop();
+}
