@@ -27,7 +27,7 @@ use clap::{
 };
 use configuration::{Config, Notice, Overlay, Sources, load};
 
-use crate::build;
+use crate::{build, signals};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +140,11 @@ impl Cli {
             }
         })
     }
+
+    /// Whether the command answers to signals; others end by them.
+    fn serves(&self) -> bool {
+        !self.version && matches!(self.command, None | Some(Command::Run | Command::Quickstart))
+    }
 }
 
 impl GlobalArgs {
@@ -192,6 +197,9 @@ impl GlobalArgs {
 /// # Errors
 /// Whatever stopped the command; the text is meant for the operator.
 pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
+    if !cli.serves() {
+        signals::release()?;
+    }
     if cli.version {
         writeln!(
             out,

@@ -20,7 +20,7 @@ pub(crate) mod private_file;
 pub(crate) mod quickstart_facts;
 pub(crate) mod restart_outcome;
 pub(crate) mod server;
-pub(crate) mod signals;
+pub mod signals;
 pub(crate) mod signing_key;
 pub(crate) mod store_key;
 pub(crate) mod succession;

@@ -2,13 +2,18 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use fleet_server::cli::{Cli, dispatch};
+use fleet_server::{
+    cli::{Cli, dispatch},
+    signals,
+};
 
 /// Idle polls are many small blocks that live long: jemalloc keeps them dense and gives memory back.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: until handlers are there, a signal would end a server as if it had failed.
+    signals::hold();
     let cli = match Cli::from_words(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,8 +1,35 @@
 //! What the operating system asks of the running server.
+//!
+//! Signals that arrive while a process begins are held back by the kernel and delivered once somebody handles them. Before
+//! `main` nothing can hold them: the loader runs then, and a signal has its default effect.
 
 use std::io;
 
+use nix::sys::signal::{SigSet, Signal as Kind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Holds back what a server is asked by; called first of all, before there are threads.
+pub fn hold() {
+    // It fails for a wrong argument only, and this one is fixed.
+    let _ = asked().thread_block();
+}
+
+/// Delivers what was held back, to handlers or with its default effect.
+pub(crate) fn release() -> io::Result<()> {
+    Ok(asked().thread_unblock()?)
+}
+
+fn asked() -> SigSet {
+    [
+        Kind::SIGTERM,
+        Kind::SIGINT,
+        Kind::SIGQUIT,
+        Kind::SIGHUP,
+        Kind::SIGUSR2,
+    ]
+    .into_iter()
+    .collect()
+}
 
 /// A request by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +55,21 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Installs handlers in place of the signals' default effects.
+    /// Installs handlers in place of the signals' default effects, and delivers to them what was held back.
     ///
     /// # Errors
     /// The operating system's.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined2())?,
             _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
-        })
+        };
+        release()?;
+        Ok(signals)
     }
 
     /// Waits for the next request. Cancel-safe.

@@ -70,6 +70,17 @@ pub struct QuickstartFacts {
 }
 
 impl QuickstartFacts {
+    /// Those of a server that was started by other means.
+    ///
+    /// # Panics
+    /// If the file is none.
+    pub fn read(file: &Path) -> Self {
+        let text = fs::read_to_string(file).expect("quickstart.json");
+        Self {
+            json: serde_json::from_str(&text).expect("JSON"),
+        }
+    }
+
     /// A member, empty if it is missing or `null`.
     pub fn get(&self, member: &str) -> &str {
         self.json[member].as_str().unwrap_or_default()

@@ -3,7 +3,8 @@
 //! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `client_certificates` (whom TLS lets in), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
-//! (sub-commands for containers, packages and scripts), `durability` (restart, kill −9), `files` (uploads,
+//! (sub-commands for containers, packages and scripts), `early_signals` (a stop in the first moments), `process_one`
+//! (nothing replaces process 1), `durability` (restart, kill −9), `files` (uploads,
 //! diagnostics), `first_start` (keys and tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
 //! what stands in their way), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
 //! `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `secrets` (at
@@ -24,6 +25,7 @@ mod certificates_told;
 mod client_certificates;
 mod commands;
 mod durability;
+mod early_signals;
 mod files;
 mod first_start;
 mod foreign_files;
@@ -31,6 +33,7 @@ mod hostile;
 mod hostile_clients;
 mod opamp;
 mod outside;
+mod process_one;
 mod quickstart;
 mod restarts;
 mod rotations;
