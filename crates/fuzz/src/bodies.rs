@@ -1,4 +1,5 @@
-//! What agents send: bodies of enrolments, check-ins and acknowledgements, through the real routes.
+//! What agents send: bodies of enrolments, check-ins, acknowledgements, farewells and of uploads that begin, through the real
+//! routes.
 //!
 //! The first byte says how the rest is sent: plain, as the gzip that it is, or compressed by the target.
 
@@ -7,7 +8,7 @@ use std::io::Write as _;
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    faces::check,
+    faces::{check, check_bytes},
     house::{Answer, house},
 };
 
@@ -26,6 +27,21 @@ pub(crate) fn checkin(input: &[u8]) {
 pub(crate) fn acks(input: &[u8]) {
     if let Some(answer) = send("/api/fleet/agents/{agent}/acks", "{key}", input) {
         check(&answer, &[200, 400, 404, 413]);
+    }
+}
+
+pub(crate) fn audit(input: &[u8]) {
+    let (agent, key) = house(|house| house.departing(false));
+    if let Some(answer) = send(&format!("/api/fleet/agents/{agent}/audit/unenroll"), &key, input) {
+        check_bytes(&answer, &[200, 400, 409, 413]);
+        // An orphan has said its last word.
+        house(|house| house.departing(answer.status == 409));
+    }
+}
+
+pub(crate) fn upload_begin(input: &[u8]) {
+    if let Some(answer) = send("/api/fleet/uploads", "{key}", input) {
+        check(&answer, &[200, 400, 403, 413]);
     }
 }
 

@@ -14,6 +14,14 @@ pub(crate) fn no_control(message: &str) {
     assert!(!message.chars().any(char::is_control), "{message:?}");
 }
 
+/// The same for answers that are no JSON unless they refuse.
+pub(crate) fn check_bytes(answer: &Answer, allowed: &[u16]) {
+    match answer.status {
+        ..400 => assert!(allowed.contains(&answer.status), "{}", answer.status),
+        _ => check(answer, allowed),
+    }
+}
+
 /// An answer is one of the statuses that the client is told of, its body the JSON that belongs to it.
 pub(crate) fn check(answer: &Answer, allowed: &[u16]) {
     let text = String::from_utf8_lossy(&answer.body);

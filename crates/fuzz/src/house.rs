@@ -1,7 +1,7 @@
 //! The real domain on the real embedded store in a temporary directory, and its APIs: one for each thread, started
 //! by the first input, with limits that a single hasty client does not meet.
 
-use std::{collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::Request;
 use actix_rt::SystemRunner;
@@ -40,8 +40,12 @@ pub(crate) struct House {
     pub(crate) api: AgentApi,
     agents: Face,
     operators: Face,
-    /// What stands in inputs for what differs from run to run: `{agent}`, `{key}`, `{token}`, `{admin}`, `{action}`.
+    /// What stands in inputs for what differs from run to run: `{agent}`, `{key}`, `{token}`, `{admin}`, `{action}`,
+    /// `{file}` and `{artifact}` (identifier and digest).
     names: HashMap<&'static str, String>,
+    upload: RefCell<String>,
+    /// Id and key.
+    departing: RefCell<(String, String)>,
     _directory: TempDir,
 }
 
@@ -76,6 +80,8 @@ impl House {
             agents,
             operators,
             names: HashMap::from([("{admin}", admin)]),
+            upload: RefCell::default(),
+            departing: RefCell::default(),
             _directory: directory,
         };
         house.move_in();
@@ -93,19 +99,33 @@ impl House {
         );
         let token = text(&created, "/enrollment_api_key/api_key");
         self.names.insert("{token}", token);
-        let enrolled = self.agent(
-            "/api/fleet/agents/enroll",
-            "{token}",
-            json!({"type": "PERMANENT"}).to_string(),
-        );
-        let enrolled = enrolled.expect("an answer");
-        self.names.insert("{agent}", text(&enrolled, "/item/id"));
-        self.names
-            .insert("{key}", text(&enrolled, "/item/access_api_key"));
+        let (agent, key) = self.enrolled();
+        self.names.insert("{agent}", agent);
+        self.names.insert("{key}", key);
         let action = json!({"action": {"type": "SETTINGS", "data": {"log_level": "debug"}}});
         let path = format!("/api/fleet/agents/{}/actions", self.names["{agent}"]);
         let posted = self.operator("POST", &path, "application/json", action.to_string());
         self.names.insert("{action}", text(&posted, "/item/id"));
+        let path = format!("/api/fleet/files?agents={}", self.names["{agent}"]);
+        let laid_down = self.operator("POST", &path, "application/x-thing", FILE);
+        self.names.insert("{file}", text(&laid_down, "/item/id"));
+        let stored = self.operator(
+            "PUT",
+            "/api/fleet/artifacts/list",
+            "application/octet-stream",
+            "[]",
+        );
+        let digest = text(&stored, "/item/entry/decoded_sha256");
+        let entry = json!({"artifact_manifest": {"artifacts": {"list": {
+            "decoded_sha256": digest, "relative_url": format!("/api/fleet/artifacts/list/{digest}")}}}});
+        let policy = json!({"overrides": {"inputs": [{"id": "e", "type": "endpoint", "artifact_manifest": entry["artifact_manifest"]}]}});
+        self.operator(
+            "PUT",
+            "/api/fleet/agent_policies/P",
+            "application/json",
+            policy.to_string(),
+        );
+        self.names.insert("{artifact}", format!("list/{digest}"));
     }
 
     /// `input` with the names filled in.
@@ -140,22 +160,79 @@ impl House {
         body: impl Into<Vec<u8>>,
         coding: Option<&str>,
     ) -> Option<Answer> {
-        let filled = |text: &str| String::from_utf8(self.fill(text.as_bytes())).expect("text");
         let mut request = TestRequest::post()
-            .uri(&filled(path))
-            .insert_header(("authorization", format!("ApiKey {}", filled(key))))
+            .uri(&self.text(path))
             .insert_header(("user-agent", "Elastic Agent v9.6.0"))
             .set_payload(body.into());
         if let Some(coding) = coding {
             request = request.insert_header(("content-encoding", coding));
         }
+        self.ask_as_agent(
+            key,
+            request,
+            if path.ends_with("/checkin") { POLL } else { LIMIT },
+        )
+    }
+
+    /// Any request of an agent with this key, which is answered.
+    pub(crate) fn of_agent(&self, key: &str, request: TestRequest) -> Answer {
+        self.ask_as_agent(key, request, LIMIT).expect("an answer")
+    }
+
+    fn ask_as_agent(&self, key: &str, request: TestRequest, patience: Duration) -> Option<Answer> {
+        let request = request.insert_header(("authorization", format!("ApiKey {}", self.text(key))));
         let answer = (self.agents)(request.to_request());
         self.block_on(async {
-            let patience = if path.ends_with("/checkin") { POLL } else { LIMIT };
             let answer = timeout(patience, answer).await.ok();
             assert!(patience == POLL || answer.is_some(), "no answer");
             answer
         })
+    }
+
+    /// [`Self::fill`] for what is text.
+    pub(crate) fn text(&self, text: &str) -> String {
+        String::from_utf8(self.fill(text.as_bytes())).expect("text")
+    }
+
+    /// Id and key of a new agent.
+    fn enrolled(&self) -> (String, String) {
+        let body = json!({"type": "PERMANENT"}).to_string();
+        let enrolled = self.agent("/api/fleet/agents/enroll", "{token}", body);
+        let enrolled = enrolled.expect("an answer");
+        (
+            text(&enrolled, "/item/id"),
+            text(&enrolled, "/item/access_api_key"),
+        )
+    }
+
+    /// Id and key of an agent that may say that it goes. `is_spent`: it has.
+    pub(crate) fn departing(&self, is_spent: bool) -> (String, String) {
+        let mut departing = self.departing.borrow_mut();
+        if is_spent || departing.0.is_empty() {
+            *departing = self.enrolled();
+        }
+        departing.clone()
+    }
+
+    /// The agent's upload of one byte, which has arrived. `is_spent`: it can no longer be used.
+    pub(crate) fn upload(&self, is_spent: bool) -> String {
+        let mut upload = self.upload.borrow_mut();
+        if is_spent || upload.is_empty() {
+            let said = self.text(
+                r#"{"action_id":"{action}","agent_id":"{agent}","src":"agent","file":{"name":"f","mime_type":"m","size":1}}"#,
+            );
+            let begun = self
+                .agent("/api/fleet/uploads", "{key}", said)
+                .expect("an answer");
+            *upload = text(&begun, "/upload_id");
+            let chunk = TestRequest::put()
+                .uri(&format!("/api/fleet/uploads/{upload}/0"))
+                .insert_header(("x-chunk-sha2", SHA256_OF_X))
+                .set_payload("x");
+            let stored = self.of_agent("{key}", chunk);
+            assert_eq!(stored.status, 200, "{stored:?}");
+        }
+        upload.clone()
     }
 
     /// A request of an operator.
@@ -257,6 +334,10 @@ impl SigningKey for Fixed {
         Ok(Bytes::from_static(b"a key"))
     }
 }
+
+/// A file for the agent: no byte of it comes twice.
+pub(crate) const FILE: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+const SHA256_OF_X: &str = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
 
 /// A poll that is not answered by then waits, as it should.
 const POLL: Duration = Duration::from_millis(50);

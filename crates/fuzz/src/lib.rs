@@ -22,8 +22,10 @@ mod certificates;
 mod configurations;
 mod connections;
 mod faces;
+mod files;
 mod house;
 mod logger;
+mod opamp_messages;
 mod operators;
 mod tls_settings;
 
@@ -79,7 +81,7 @@ impl Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 22] = [
     Target::new("pem", certificates::pem_file),
     Target::new("certificate", certificates::certificate),
     Target::new("key", certificates::key),
@@ -90,6 +92,13 @@ pub const TARGETS: [Target; 15] = [
     Target::new("enroll", bodies::enroll),
     Target::new("checkin", bodies::checkin),
     Target::new("acks", bodies::acks),
+    Target::new("audit", bodies::audit),
+    Target::new("upload_begin", bodies::upload_begin),
+    Target::new("upload_chunk", files::upload_chunk),
+    Target::new("upload_complete", files::upload_complete),
+    Target::new("byte_range", files::byte_range),
+    Target::new("artifact", files::artifact),
+    Target::new("opamp", opamp_messages::message),
     Target::new("policy_json", operators::policy_json),
     Target::new("policy_yaml", operators::policy_yaml),
     Target::new("kuery", operators::kuery),

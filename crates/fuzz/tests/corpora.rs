@@ -49,6 +49,6 @@ macro_rules! replays {
 }
 
 replays! {
-    pem certificate key revocation_list settings configuration flags enroll checkin acks policy_json policy_yaml kuery
-    http1 http2
+    pem certificate key revocation_list settings configuration flags enroll checkin acks audit upload_begin
+    upload_chunk upload_complete byte_range artifact opamp policy_json policy_yaml kuery http1 http2
 }
