@@ -43,7 +43,7 @@ use crate::{
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
     error::{ApiError, Audience},
     gate::Gate,
-    json::{JsonError, off_the_loop_if_large},
+    json::{self, JsonError, off_the_loop_if_large},
     limits::{Limits, RouteLimits},
     metrics::HttpMetrics,
     note::{Note, Standing},
@@ -370,15 +370,14 @@ impl AdminState {
             } else {
                 body.as_ref()
             };
-            serde_json::from_slice(text)
+            json::check_is_object(text)?;
+            let FromObject(value) =
+                serde_json::from_slice(text).map_err(|error| JsonError::Syntax(error.to_string()))?;
+            Ok(value)
         };
         off_the_loop_if_large(bytes, read)
             .await?
-            .map(|FromObject(value)| value)
-            .map_err(|error| ApiError::Json {
-                what,
-                cause: JsonError::Syntax(error.to_string()),
-            })
+            .map_err(|cause| ApiError::Json { what, cause })
     }
 }
 

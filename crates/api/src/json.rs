@@ -133,6 +133,19 @@ fn check_depth(text: &str) -> Result<(), JsonError> {
     Ok(())
 }
 
+/// Says what stands in the place of a body's object, as far as its first character tells.
+pub(crate) fn check_is_object(body: &[u8]) -> Result<(), JsonError> {
+    match std::str::from_utf8(body).map(kind_of) {
+        // What is no JSON at all is the parser's to explain.
+        Ok("an object" | "no value") | Err(_) => Ok(()),
+        Ok(found) => Err(JsonError::WrongType {
+            member: "the body".to_owned(),
+            expected: "an object",
+            found: found.to_owned(),
+        }),
+    }
+}
+
 /// The known members of one JSON object.
 pub(crate) struct Object<'a, const N: usize> {
     path: &'a str,

@@ -104,6 +104,8 @@ async fn every_operators_route_takes_an_object_and_nothing_else() {
             for body in OTHERS.into_iter().chain(["null"]) {
                 let answer = face.send(request().set_payload(body)).await;
                 refused(&answer, &format!("{method} {place}"), body);
+                let told = answer.text();
+                assert!(told.contains("the body: expected an object, found "), "{told}");
             }
         }
     }
