@@ -16,9 +16,8 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-use tokio_rustls::server::TlsStream;
 
-use crate::{endpoint::Timeouts, open_connections::Place};
+use crate::{endpoint::Timeouts, open_connections::Place, tls_stream::TlsStream};
 
 /// A stream that HTTP can be spoken on: TCP, or TLS over it.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -32,9 +31,9 @@ impl Socket for TcpStream {
     }
 }
 
-impl Socket for Box<TlsStream<TcpStream>> {
+impl Socket for Box<TlsStream> {
     fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+        self.as_ref().tcp()
     }
 }
 

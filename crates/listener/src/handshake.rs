@@ -10,9 +10,12 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{connection_info::TlsFacts, shutdown::Shutdown};
+use crate::{
+    connection_info::TlsFacts,
+    shutdown::Shutdown,
+    tls_stream::{Hello, TlsStream},
+};
 
 /// Makes TLS streams of one listener on one worker.
 pub(crate) struct Handshaker {
@@ -38,12 +41,8 @@ pub(crate) enum HandshakeError {
 }
 
 impl Handshaker {
-    /// Completes the handshake within the deadline, which runs from this call; a late client's socket is closed. The
-    /// stream is boxed: every future that handed on its kilobyte and a half would keep room for it.
-    pub(crate) async fn shake(
-        &self,
-        io: TcpStream,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
+    /// Completes the handshake within the deadline, which runs from this call; a late client's socket is closed.
+    pub(crate) async fn shake(&self, io: TcpStream) -> Result<(Box<TlsStream>, TlsFacts), HandshakeError> {
         let begun = Instant::now();
         let outcome = tokio::select! {
             biased;
@@ -68,9 +67,8 @@ impl Handshaker {
         &self,
         io: TcpStream,
         deadline: Instant,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
-        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
-        let hello = match timeout_at(deadline, hello).await {
+    ) -> Result<(Box<TlsStream>, TlsFacts), HandshakeError> {
+        let hello = match timeout_at(deadline, Hello::read(io)).await {
             Err(_) => return Err(HandshakeError::Silent),
             // Load balancers probe with a reset as often as with a close.
             Ok(Err(error))
@@ -84,26 +82,13 @@ impl Handshaker {
             Ok(Err(error)) => return Err(HandshakeError::Failed(error)),
             Ok(Ok(hello)) => hello,
         };
-        let rest = hello.into_stream(self.resolver.server_config());
-        match timeout_at(deadline, rest).await {
+        match timeout_at(deadline, hello.accept(self.resolver.server_config())).await {
             Err(_) => Err(HandshakeError::Slow),
             Ok(Err(error)) => Err(HandshakeError::Failed(error)),
             Ok(Ok(stream)) => {
-                let facts = facts(&stream);
-                Ok((Box::new(stream), facts))
+                let facts = stream.facts();
+                Ok((stream, facts))
             }
         }
-    }
-}
-
-fn facts(stream: &TlsStream<TcpStream>) -> TlsFacts {
-    let (_, session) = stream.get_ref();
-    TlsFacts {
-        // A finished handshake has a version; the fallback only names the older one.
-        version: session
-            .protocol_version()
-            .unwrap_or(rustls::ProtocolVersion::TLSv1_2),
-        has_client_certificate: session.peer_certificates().is_some(),
-        is_http2: session.alpn_protocol() == Some(b"h2"),
     }
 }

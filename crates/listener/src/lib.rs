@@ -40,6 +40,7 @@ mod passed;
 mod server;
 mod service;
 mod shutdown;
+mod tls_stream;
 mod unstable;
 
 pub use self::{

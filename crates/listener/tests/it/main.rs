@@ -2,7 +2,8 @@
 //!
 //! `support` starts servers and clients. A new test goes where its question is: which protocol (`protocols`),
 //! how many (`caps`), how long (`deadlines`), what happens when a client goes (`departures`), when the server
-//! goes (`drain`), when certificates change (`swap`), when a handler fails (`panics`), what happens around a request that
+//! goes (`drain`), when certificates change (`swap`), how TLS records are
+//! cut and joined (`tls_records`), when a handler fails (`panics`), what happens around a request that
 //! waits (`waiting`), what a client that means harm can cost the others (`hostile`).
 #![expect(
     clippy::unwrap_used,
@@ -19,4 +20,5 @@ mod panics;
 mod protocols;
 mod support;
 mod swap;
+mod tls_records;
 mod waiting;

@@ -286,11 +286,17 @@ pub(crate) mod tls {
 
     impl Source {
         pub(crate) fn new(pair: &Pair) -> Self {
+            Self::with(pair, |_| ())
+        }
+
+        /// With more settings than the pair.
+        pub(crate) fn with(pair: &Pair, set: impl FnOnce(&mut Settings)) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("tls.pem");
             std::fs::write(&file, &pair.pem).unwrap();
             let mut settings = Settings::single(PemSource::Path(file), None);
             settings.alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            set(&mut settings);
             Self {
                 directory,
                 handle: Reloader::new(settings).start().unwrap(),
