@@ -6,6 +6,7 @@
 //! plain text that its reader had no room for, records that the socket did not take (docs/adr/0009).
 //! In: a socket and a `ServerConfig`, chosen when the ClientHello is whole. Out: `AsyncRead` and `AsyncWrite`.
 
+mod client_hello;
 mod session;
 
 use std::{
@@ -17,16 +18,14 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use rustls::{
-    ServerConfig,
-    server::{Acceptor, UnbufferedServerConnection},
-};
+use rustls::{ServerConfig, server::UnbufferedServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
 use crate::connection_info::TlsFacts;
+use client_hello::ClientHello;
 use session::{Halt, Session, Unsent};
 
 /// A socket whose client has sent its whole ClientHello.
@@ -49,18 +48,17 @@ pub(crate) struct TlsStream {
 }
 
 impl Hello {
-    /// Waits for the ClientHello, which is judged without a configuration.
+    /// Waits for the ClientHello. What it says is looked at by nobody yet.
     ///
     /// # Errors
-    /// Those of the socket, its end, and what is no ClientHello, about which the client is told.
+    /// Those of the socket, and its end.
     pub(crate) async fn read(io: TcpStream) -> io::Result<Self> {
-        let mut acceptor = Acceptor::default();
-        let mut raw = Vec::new();
-        loop {
+        let (mut hello, mut raw) = (ClientHello::default(), Vec::new());
+        // So that one more read still fits into the shared memory.
+        while raw.len() < LONGEST - READ && !hello.is_whole(&raw) {
             io.readable().await?;
-            let before = raw.len();
             let read = with_scratch(|scratch| {
-                let read = io.try_read(scratch);
+                let read = io.try_read(scratch.get_mut(..READ).unwrap_or_default());
                 if let Ok(bytes) = read {
                     raw.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
                 }
@@ -69,25 +67,11 @@ impl Hello {
             match read {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
-            let mut news = raw.get(before..).unwrap_or_default();
-            while !news.is_empty() {
-                acceptor.read_tls(&mut news)?;
-                match acceptor.accept() {
-                    Ok(None) => {}
-                    // rustls cannot make an unbuffered connection of it, which reads the same bytes once more.
-                    Ok(Some(_hello)) => return Ok(Self { io, raw }),
-                    Err((error, mut alert)) => {
-                        let mut words = Vec::new();
-                        alert.write_all(&mut words)?;
-                        say(&io, &words);
-                        return Err(refused(error));
-                    }
-                }
-            }
         }
+        Ok(Self { io, raw })
     }
 
     /// Completes the handshake with this configuration.
@@ -307,13 +291,6 @@ fn broken(error: Unsent) -> io::Error {
     match error {
         Unsent::Tls(error) => refused(error),
         error @ (Unsent::Encrypt(_) | Unsent::NotOpen) => io::Error::new(io::ErrorKind::BrokenPipe, error),
-    }
-}
-
-/// Tells a client why it is refused, as far as its socket takes it at once: nobody waits for such a client.
-fn say(io: &TcpStream, words: &[u8]) {
-    if let Err(error) = io.try_write(words) {
-        log::debug!("a client was not told why its TLS handshake is refused: {error}");
     }
 }
 
