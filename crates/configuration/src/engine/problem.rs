@@ -53,6 +53,21 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
+    /// The key whose value it is about.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Value { key, .. } | Self::Refused { key, .. } | Self::SameAddress { key, .. } => Some(key),
+            Self::Unreadable { .. }
+            | Self::Syntax { .. }
+            | Self::NotAMap { .. }
+            | Self::Duplicate { .. }
+            | Self::BadKey { .. }
+            | Self::UnknownKey { .. }
+            | Self::Missing { .. }
+            | Self::Unresolved { .. } => None,
+        }
+    }
+
     /// The remedy, unless the text already says it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
@@ -82,13 +97,31 @@ impl Problem {
 
 /// Everything that is wrong, in the order of the files and flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<(Place, Problem)>);
+pub struct ConfigErrors {
+    problems: Vec<(Place, Problem)>,
+    /// What explains some of them.
+    notices: Vec<Notice>,
+}
+
+impl ConfigErrors {
+    fn hint(&self, problem: &Problem) -> Option<String> {
+        let explained = || {
+            let key = problem.key()?;
+            let about =
+                |notice: &&Notice| matches!(notice, Notice::DashedDefault { key: of, .. } if of == key);
+            let told = self.notices.iter().find(about)?.to_string();
+            // The problem begins with the key already.
+            Some(told.trim_start_matches(key).trim_start_matches(": ").to_owned())
+        };
+        problem.hint().or_else(explained)
+    }
+}
 
 impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (place, problem)) in self.0.iter().enumerate() {
+        for (index, (place, problem)) in self.problems.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
@@ -96,7 +129,7 @@ impl fmt::Display for ConfigErrors {
                 Problem::Unreadable { .. } => write!(OneLine(f), "{problem}")?,
                 _ => write!(OneLine(f), "{place}: {problem}")?,
             }
-            if let Some(hint) = problem.hint() {
+            if let Some(hint) = self.hint(problem) {
                 f.write_str("\n  hint: ")?;
                 OneLine(f).write_str(&hint)?;
             }
@@ -155,7 +188,13 @@ impl Report {
             return Ok(self.notices);
         }
         self.problems.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Err(ConfigErrors(self.problems))
+        // An unusable value may be a default that was meant otherwise.
+        self.notices
+            .retain(|notice| matches!(notice, Notice::DashedDefault { .. }));
+        Err(ConfigErrors {
+            problems: self.problems,
+            notices: self.notices,
+        })
     }
 }
 

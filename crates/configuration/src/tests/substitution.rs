@@ -69,6 +69,18 @@ fn a_default_with_the_dash_of_a_shell_is_noted() {
 }
 
 #[test]
+fn a_refused_value_that_is_such_a_default_is_explained() {
+    let yaml = "logging.level: ${UNSET:-info}\nadmin.port: ${UNSET:-8222}\nhttp.port: 99999\n";
+    insta::assert_snapshot!(given(yaml).environment(ENVIRONMENT).errors(), @r"
+    fleet.yml:1: logging.level: invalid log level; must be one of: trace, debug, info, warn, error
+      hint: the default of ${UNSET:-…} begins with the dash, as in the original; write ${UNSET:…} if it is the shell's `:-` that was meant
+    fleet.yml:2: admin.port must be a whole number from 0 to 65535, found `-8222`
+      hint: the default of ${UNSET:-…} begins with the dash, as in the original; write ${UNSET:…} if it is the shell's `:-` that was meant
+    fleet.yml:3: http.port must be a whole number from 0 to 65535, found `99999`
+    ");
+}
+
+#[test]
 fn variables_are_read_as_the_key_wants_them() {
     let hosts = |text: &str| {
         let yaml = format!("output.elasticsearch.hosts: '{text}'");
