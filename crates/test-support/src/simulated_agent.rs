@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use fleet_load::wire;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -132,14 +133,14 @@ impl SimulatedAgent {
         Self {
             client: client.clone(),
             polls: None,
-            version: VERSION.into(),
+            version: wire::VERSION.into(),
             id: id.into(),
             access_key: access_key.into(),
             ack_token: None,
             policy: None,
             status: "online".into(),
             message: "Running".into(),
-            metadata: local_metadata(id, "test-host"),
+            metadata: local_metadata(id),
             components: json!([]),
             extra: serde_json::Map::new(),
         }
@@ -343,40 +344,25 @@ impl SimulatedAgent {
 }
 
 fn enroll_request(token: &str, changes: &Value) -> Request {
-    let mut body = json!({
-        "type": "PERMANENT", "id": "", "replace_token": "",
-        "metadata": {"local": local_metadata("", "test-host"), "user_provided": {}, "tags": null},
-    });
+    let mut body: Value = serde_json::from_slice(&wire::enroll_body(HOST)).expect("a body in JSON");
     if let (Some(body), Some(changes)) = (body.as_object_mut(), changes.as_object()) {
         body.extend(changes.clone());
     }
-    agent_request("/api/fleet/agents/enroll?", token, VERSION).body(body.to_string().into_bytes())
+    agent_request("/api/fleet/agents/enroll?", token, wire::VERSION).body(body.to_string().into_bytes())
 }
 
 /// A POST with the headers of agents.md 8.2.
 fn agent_request(target: &str, key: &str, version: &str) -> Request {
-    Request::new("POST", target)
-        .header("Content-Type", "application/json")
-        .header("Accept", "application/json")
-        .header("kbn-xsrf", "1")
-        .header("X-Request-Id", "6f1c8a52-1f0b-4f0e-9d4e-6a3f3c2b1a00")
-        .header("User-Agent", &format!("Elastic Agent v{version}"))
-        .header("Elastic-Api-Version", "2023-06-01")
-        .header("Authorization", &format!("ApiKey {key}"))
-        .header("Accept-Encoding", "gzip")
+    wire::headers(key, version, &wire::ulid())
+        .iter()
+        .fold(Request::new("POST", target), |request, (name, value)| {
+            request.header(name, value)
+        })
 }
 
 /// Metadata of the size and shape of a real agent's.
-fn local_metadata(id: &str, host: &str) -> Value {
-    json!({
-        "elastic": {"agent": {"id": id, "version": VERSION, "snapshot": false,
-            "build.original": "9.6.0 (build: 0123abc4567890 at 2026-08-21 19:06:21 +0000 UTC)", "upgradeable": false,
-            "log_level": "info", "complete": false, "unprivileged": false, "fips": false}},
-        "host": {"architecture": "x86_64", "hostname": host, "name": host, "id": "b62e0f4c9d8a4f0e8c1d2e3f4a5b6c7d",
-            "ip": ["127.0.0.1/8", "::1/128", "172.17.0.2/16"], "mac": ["02:42:ac:11:00:02"], "memory": 16_777_216_000_u64},
-        "os": {"family": "debian", "kernel": "6.1.0-amd64", "platform": "debian", "version": "12 (bookworm)",
-            "name": "Debian GNU/Linux", "full": "Debian GNU/Linux bookworm(12 (bookworm))"},
-    })
+fn local_metadata(id: &str) -> Value {
+    serde_json::from_str(&wire::local_metadata(id, HOST)).expect("metadata in JSON")
 }
 
 fn expect_ok(response: Response) -> Result<Response, AgentError> {
@@ -389,5 +375,5 @@ fn expect_ok(response: Response) -> Result<Response, AgentError> {
     }
 }
 
-/// The release the agents claim to be.
-const VERSION: &str = "9.6.0";
+/// The name of the agents' machine.
+const HOST: &str = "test-host";

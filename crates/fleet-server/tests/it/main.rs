@@ -6,7 +6,7 @@
 //! (sub-commands for containers, packages and scripts), `early_signals` (a stop in the first moments), `process_one`
 //! (nothing replaces process 1), `durability` (restart, kill −9), `files` (uploads,
 //! diagnostics), `first_start` (keys and tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
-//! what stands in their way), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
+//! what stands in their way), `fleet_load` (the load generator, which is a client like others), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
 //! `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `secrets` (at
 //! rest, rotation), `signing_key` (PGP), `store_faults` (damage, full disk).
 #![expect(
@@ -28,6 +28,7 @@ mod durability;
 mod early_signals;
 mod files;
 mod first_start;
+mod fleet_load;
 mod foreign_files;
 mod hostile;
 mod hostile_clients;
