@@ -333,11 +333,10 @@ mod tests {
             for byte in bytes {
                 stream.write_all(&[*byte]).await.unwrap();
             }
-            stream
         });
         let mut connection = way.connect(7).await.unwrap();
         let response = connection.call(b"ask").await;
-        drop(server.await.unwrap());
+        server.await.unwrap();
         (response, connection)
     }
 

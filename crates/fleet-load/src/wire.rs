@@ -312,7 +312,7 @@ mod tests {
         "Elastic-Api-Version: 2023-06-01\r\n",
         "Authorization: ApiKey dG9rZW4=\r\n",
         "Accept-Encoding: gzip\r\n",
-        "Content-Length: 813\r\n",
+        "Content-Length: 713\r\n",
         "\r\n",
         r#"{"type":"PERMANENT","id":"","replace_token":"","metadata":{"#,
         r#""local":{"elastic":{"agent":{"id":"","version":"9.6.0","snapshot":false,"#,

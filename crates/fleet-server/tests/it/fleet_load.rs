@@ -9,6 +9,8 @@ use test_support::{ServerCommand, ServerProcess, server_command};
 
 fn server(set: impl FnOnce(ServerCommand) -> ServerCommand) -> (ServerProcess, String) {
     let server = set(server_command!().quickstart()).start();
+    // It is written a moment after the server listens.
+    server.quickstart_facts();
     let quickstart = server.data().join("quickstart.json").display().to_string();
     (server, quickstart)
 }
@@ -144,9 +146,9 @@ fn a_token_that_the_server_does_not_know_is_no_result() {
     assert_eq!((code, result), (2, Value::Null));
     assert!(err.contains("does not take the enrollment token"), "{err}");
     // Another CA than the one that signed.
-    let other = test_support::CertificateAuthority::new("another").pem();
+    let other = test_support::CertificateAuthority::new("another");
     let file = server.data().join("other.pem");
-    std::fs::write(&file, other).unwrap();
+    std::fs::write(&file, other.pem()).unwrap();
     let (code, _, err) = load(&[
         "idle",
         "--quickstart",
