@@ -1,4 +1,4 @@
-//! How long an agent waits before it asks again (agents.md 8.6 and 8.9).
+//! How long an agent waits before it asks again (agents.md 8.6).
 
 use std::time::Duration;
 
