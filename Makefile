@@ -53,6 +53,10 @@ torture: ## the long versions of the tests, or ONLY=hostile_clients: prints its 
 fuzz: ## looks for inputs that break a rule: FUZZ_SECONDS (60) for each target, or for TARGETS="pem kuery"
 	CARGO="$(CARGO)" .ci/fuzz $(TARGETS)
 
+.PHONY: api-check
+api-check: ## the running server against its own OpenAPI document, with schemathesis; FACES="agents probes" for some
+	CARGO="$(CARGO)" .ci/api-check $(FACES)
+
 .PHONY: deploy-check
 deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself
 	deploy/check/run.sh

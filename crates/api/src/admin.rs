@@ -19,20 +19,26 @@ mod query;
 mod secrets;
 mod tls;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use actix_service::ServiceFactory;
 use actix_web::{
     App, Error, HttpRequest, HttpResponse, Resource, Route,
     body::BoxBody,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{ResourceDef, ServiceRequest, ServiceResponse},
     http::{
         Method,
         header::{HeaderName, HeaderValue},
     },
     web::{self, Bytes, ServiceConfig},
 };
-use fleet::{Fleet, FromObject};
+use fleet::{Fleet, FleetError, FromObject};
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use tls::TlsAdmin;
@@ -41,12 +47,13 @@ use crate::{
     agent::{Identity, status},
     body_budget::BodyBudget,
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
-    error::{ApiError, Audience},
+    error::{ApiError, Audience, Family},
     gate::Gate,
     json::{self, JsonError, off_the_loop_if_large},
     limits::{Limits, RouteLimits},
     metrics::HttpMetrics,
     note::{Note, Standing},
+    operation::{Answer, Described, KeyKind, Operation, Parameter},
     version::ADMIN_API_VERSION,
 };
 
@@ -130,8 +137,8 @@ impl AdminApi {
     /// Registers the routes, with and without the prefix of the default space.
     pub fn configure(&self, config: &mut ServiceConfig) {
         for prefix in ["", "/s/default"] {
-            for paths in self.routes() {
-                config.service(paths.under(prefix));
+            for paths in routes() {
+                config.service(paths.under(prefix, &self.state));
             }
         }
         config.default_service(web::to(not_found));
@@ -139,69 +146,8 @@ impl AdminApi {
 
     /// The paths of all routes, as they are written: parameters are in braces.
     #[must_use]
-    pub fn paths(&self) -> Vec<&'static str> {
-        self.routes().into_iter().map(|route| route.path).collect()
-    }
-
-    /// A fixed word in the place of an id is registered before the routes with ids and for its own methods only, so that
-    /// something whose id is this word is still reached by the other methods.
-    fn routes(&self) -> Vec<Paths<'_>> {
-        let at = |path| Paths {
-            state: &self.state,
-            path,
-            routes: Vec::new(),
-            is_beside_ids: false,
-        };
-        vec![
-            at("/api/status").get(own_status),
-            at("/api/tls").get(tls::state),
-            at("/api/tls/reload").post(tls::reload),
-            at("/api/fleet/agent_policies")
-                .get(agent_policies::list)
-                .post(agent_policies::create),
-            at("/api/fleet/agent_policies/delete")
-                .post(agent_policies::delete)
-                .beside_ids(),
-            at("/api/fleet/agent_policies/{id}")
-                .get(agent_policies::get)
-                .put(agent_policies::update),
-            at("/api/fleet/agent_policies/{id}/full").get(agent_policies::full),
-            at("/api/fleet/enrollment_api_keys")
-                .get(enrollment_api_keys::list)
-                .post(enrollment_api_keys::create),
-            at("/api/fleet/enrollment_api_keys/{id}")
-                .get(enrollment_api_keys::get)
-                .delete(enrollment_api_keys::revoke),
-            at("/api/fleet/secrets").get(secrets::list).post(secrets::create),
-            at("/api/fleet/secrets/{id}")
-                .get(secrets::get)
-                .delete(secrets::delete),
-            at("/api/fleet/agent_status").get(agent_status::counts),
-            at("/api/fleet/artifacts/{id}").put(artifacts::put),
-            at("/api/fleet/artifacts/{id}/{sha2}").delete(artifacts::delete),
-            at("/api/fleet/agents").get(agents::list),
-            // Before the next: no action has the id `uploads`.
-            at("/api/fleet/agents/{id}/uploads")
-                .get(agent_files::list)
-                .beside_ids(),
-            at("/api/fleet/agents/actions/{id}")
-                .get(agent_actions::progress)
-                .beside_ids(),
-            at("/api/fleet/agents/bulk_reassign")
-                .post(agents::bulk_reassign)
-                .beside_ids(),
-            at("/api/fleet/agents/files/{id}")
-                .delete(agent_files::delete)
-                .beside_ids(),
-            at("/api/fleet/agents/files/{id}/{name}").get(agent_files::download),
-            at("/api/fleet/agents/{id}/request_diagnostics").post(agent_files::request_diagnostics),
-            at("/api/fleet/files").get(files::list).post(files::create),
-            at("/api/fleet/files/{id}").delete(files::delete),
-            at("/api/fleet/agents/{id}").get(agents::get),
-            at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll),
-            at("/api/fleet/agents/{id}/reassign").post(agents::reassign),
-            at("/api/fleet/agents/{id}/actions").post(agent_actions::create),
-        ]
+    pub fn paths() -> Vec<&'static str> {
+        routes().into_iter().map(|route| route.path).collect()
     }
 
     /// Gate and routes as one application, ready for a listener.
@@ -222,55 +168,155 @@ impl AdminApi {
     }
 }
 
+/// The one table of routes.
+///
+/// A fixed word in the place of an id is registered before the routes with ids and for its own methods only, so that
+/// something whose id is this word is still reached by the other methods.
+fn routes() -> Vec<Paths> {
+    let at = |path| Paths {
+        path,
+        routes: Vec::new(),
+        is_beside_ids: false,
+    };
+    vec![
+        at("/api/status").get(own_status, about_own_status),
+        at("/api/openapi.json").get(description, about_description),
+        at("/api/tls").get(tls::state, tls::about_state),
+        at("/api/tls/reload").post(tls::reload, tls::about_reload),
+        at("/api/fleet/agent_policies")
+            .get(agent_policies::list, agent_policies::about_list)
+            .post(agent_policies::create, agent_policies::about_create),
+        at("/api/fleet/agent_policies/delete")
+            .post(agent_policies::delete, agent_policies::about_delete)
+            .beside_ids(),
+        at("/api/fleet/agent_policies/{id}")
+            .get(agent_policies::get, agent_policies::about_get)
+            .put(agent_policies::update, agent_policies::about_update),
+        at("/api/fleet/agent_policies/{id}/full").get(agent_policies::full, agent_policies::about_full),
+        at("/api/fleet/enrollment_api_keys")
+            .get(enrollment_api_keys::list, enrollment_api_keys::about_list)
+            .post(enrollment_api_keys::create, enrollment_api_keys::about_create),
+        at("/api/fleet/enrollment_api_keys/{id}")
+            .get(enrollment_api_keys::get, enrollment_api_keys::about_get)
+            .delete(enrollment_api_keys::revoke, enrollment_api_keys::about_revoke),
+        at("/api/fleet/secrets")
+            .get(secrets::list, secrets::about_list)
+            .post(secrets::create, secrets::about_create),
+        at("/api/fleet/secrets/{id}")
+            .get(secrets::get, secrets::about_get)
+            .delete(secrets::delete, secrets::about_delete),
+        at("/api/fleet/agent_status").get(agent_status::counts, agent_status::about),
+        at("/api/fleet/artifacts/{id}").put(artifacts::put, artifacts::about_put),
+        at("/api/fleet/artifacts/{id}/{sha2}").delete(artifacts::delete, artifacts::about_delete),
+        at("/api/fleet/agents").get(agents::list, agents::about_list),
+        // Before the next: no action has the id `uploads`.
+        at("/api/fleet/agents/{id}/uploads")
+            .get(agent_files::list, agent_files::about_list)
+            .beside_ids(),
+        at("/api/fleet/agents/actions/{id}")
+            .get(agent_actions::progress, agent_actions::about_progress)
+            .beside_ids(),
+        at("/api/fleet/agents/bulk_reassign")
+            .post(agents::bulk_reassign, agents::about_bulk_reassign)
+            .beside_ids(),
+        at("/api/fleet/agents/files/{id}")
+            .delete(agent_files::delete, agent_files::about_delete)
+            .beside_ids(),
+        at("/api/fleet/agents/files/{id}/{name}").get(agent_files::download, agent_files::about_download),
+        at("/api/fleet/agents/{id}/request_diagnostics").post(
+            agent_files::request_diagnostics,
+            agent_files::about_request_diagnostics,
+        ),
+        at("/api/fleet/files")
+            .get(files::list, files::about_list)
+            .post(files::create, files::about_create),
+        at("/api/fleet/files/{id}").delete(files::delete, files::about_delete),
+        at("/api/fleet/agents/{id}").get(agents::get, agents::about_get),
+        at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll, agents::about_unenroll),
+        at("/api/fleet/agents/{id}/reassign").post(agents::reassign, agents::about_reassign),
+        at("/api/fleet/agents/{id}/actions").post(agent_actions::create, agent_actions::about_create),
+    ]
+}
+
+/// The operators' routes as they are described.
+pub(crate) fn described() -> Vec<Described> {
+    routes().into_iter().flat_map(Paths::described).collect()
+}
+
+/// What a path takes as one that stands beside those with ids.
+fn beside_ids(path: &str) -> Option<&'static str> {
+    static BESIDE: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
+        let beside = routes().into_iter().filter(|paths| paths.is_beside_ids);
+        let known = beside.map(|paths| {
+            let places = [paths.path.to_owned(), format!("/s/default{}", paths.path)];
+            (ResourceDef::new(places), paths.allowed())
+        });
+        known.collect()
+    });
+    let known = BESIDE.iter().find(|(place, _)| place.is_match(path));
+    known.map(|(_, allowed)| allowed.as_str())
+}
+
 /// One path with its methods.
-struct Paths<'a> {
-    state: &'a Arc<AdminState>,
+struct Paths {
     path: &'static str,
-    routes: Vec<(Method, Route)>,
+    routes: Vec<Registered>,
     is_beside_ids: bool,
 }
 
-impl Paths<'_> {
-    fn method<F, Fut>(mut self, method: Method, handle: F) -> Self
+struct Registered {
+    method: Method,
+    about: fn() -> Operation,
+    register: Register,
+}
+
+type Register = Box<dyn Fn(&Arc<AdminState>) -> Route>;
+
+impl Paths {
+    fn method<F, Fut>(mut self, method: Method, handle: F, about: fn() -> Operation) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        let route = serve(self.state, method.clone(), handle);
-        self.routes.push((method, route));
+        let of = method.clone();
+        self.routes.push(Registered {
+            method,
+            about,
+            register: Box::new(move |state| serve(state, of.clone(), handle, about)),
+        });
         self
     }
 
-    fn get<F, Fut>(self, handle: F) -> Self
+    fn get<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::GET, handle)
+        self.method(Method::GET, handle, about)
     }
 
-    fn post<F, Fut>(self, handle: F) -> Self
+    fn post<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::POST, handle)
+        self.method(Method::POST, handle, about)
     }
 
-    fn put<F, Fut>(self, handle: F) -> Self
+    fn put<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::PUT, handle)
+        self.method(Method::PUT, handle, about)
     }
 
-    fn delete<F, Fut>(self, handle: F) -> Self
+    fn delete<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
     where
         F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
         Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
     {
-        self.method(Method::DELETE, handle)
+        self.method(Method::DELETE, handle, about)
     }
 
     /// The path's last word could be an id of another route.
@@ -279,29 +325,67 @@ impl Paths<'_> {
         self
     }
 
-    fn under(self, prefix: &str) -> Resource {
-        let mut resource = web::resource(format!("{prefix}{}", self.path));
+    fn allowed(&self) -> String {
         let mut allowed = Vec::new();
-        for (method, route) in self.routes {
-            if self.is_beside_ids {
-                resource = resource.guard(call::takes(&method));
-            }
-            resource = resource.route(route);
+        for Registered { method, .. } in &self.routes {
             allowed.push(method.to_string());
             if method == Method::GET {
                 allowed.push(Method::HEAD.to_string());
             }
         }
-        let allowed = allowed.join(", ");
+        allowed.join(", ")
+    }
+
+    fn under(self, prefix: &str, state: &Arc<AdminState>) -> Resource {
+        let mut resource = web::resource(format!("{prefix}{}", self.path));
+        let allowed = self.allowed();
+        for Registered { method, register, .. } in self.routes {
+            if self.is_beside_ids {
+                resource = resource.guard(call::takes(&method));
+            }
+            resource = resource.route(register(state));
+        }
         resource.default_service(web::to(move |request: HttpRequest| {
-            let allowed = allowed.clone();
+            let mut allowed = allowed.clone();
+            if let Some(more) = beside_ids(request.path()) {
+                allowed = format!("{allowed}, {more}");
+            }
             async move { ApiError::Method { allowed }.to_response(Audience::Operator, &id_of(&request)) }
         }))
+    }
+
+    fn described(self) -> Vec<Described> {
+        let path = self.path;
+        let described = |Registered { method, about, .. }| {
+            let mut operation = about()
+                .parameter(Parameter::header(
+                    "X-Request-Id",
+                    "The request's id in the log; echoed",
+                ))
+                .parameter(
+                    Parameter::header("elastic-api-version", "The version of this API").with_schema(
+                        |_| schemars::json_schema!({ "type": "string", "enum": [ADMIN_API_VERSION] }),
+                    ),
+                );
+            if method != Method::GET {
+                operation =
+                    operation.parameter(Parameter::header("kbn-xsrf", "Any value").like("true").required());
+            }
+            if path.contains('{') {
+                operation = operation.fails(&[Family::Missing]);
+            }
+            Described {
+                method,
+                path,
+                operation,
+            }
+        };
+        self.routes.into_iter().map(described).collect()
     }
 }
 
 /// A route: version of the API, operator's key, `kbn-xsrf` on writes, then the handler.
-fn serve<F, Fut>(state: &Arc<AdminState>, method: Method, handle: F) -> Route
+fn serve<F, Fut>(state: &Arc<AdminState>, method: Method, handle: F, about: fn() -> Operation) -> Route
 where
     F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
     Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
@@ -317,6 +401,9 @@ where
                 Err(error) if error.is_failed_attempt() => (Err(error), Standing::Failed),
                 Err(error) => (Err(error), Standing::Stranger),
             };
+            if cfg!(debug_assertions) {
+                about().expect(&result);
+            }
             let mut response = result.unwrap_or_else(|error| error.to_response(Audience::Operator, &id));
             let version = HeaderValue::from_static(ADMIN_API_VERSION);
             response.headers_mut().insert(API_VERSION_HEADER.clone(), version);
@@ -386,8 +473,36 @@ async fn own_status(state: Arc<AdminState>, mut call: Call) -> Result<HttpRespon
     status::answer(&state.fleet, &state.options.identity, &mut call).await
 }
 
+/// The description of all faces. It is made for whoever asks, which is seldom, and not kept.
+async fn description(_: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
+    query::Query::none(&call.query)?;
+    let document = web::block(|| crate::openapi().to_string()).await;
+    let document = document.map_err(|_| ApiError::Fleet(FleetError::ShuttingDown))?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(document))
+}
+
+fn about_own_status() -> Operation {
+    Operation {
+        key: KeyKind::Operator,
+        ..status::about()
+    }
+    .fails(&[Family::Key, Family::OperatorKey, Family::Service])
+}
+
+fn about_description() -> Operation {
+    Operation::new("openapi", "This document", KeyKind::Operator).answers(Answer::shaped(
+        200,
+        "OpenAPI 3.1",
+        |_| schemars::json_schema!({ "type": "object" }),
+    ))
+}
+
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path = request.path();
+    if let Some(allowed) = beside_ids(path) {
+        let allowed = allowed.to_owned();
+        return ApiError::Method { allowed }.to_response(Audience::Operator, &id_of(&request));
+    }
     let error = if path.starts_with("/s/") && !path.starts_with("/s/default/") {
         ApiError::NotFound {
             what: "the space of path",
@@ -419,14 +534,16 @@ fn ok<T: Serialize>(body: &T) -> Result<HttpResponse, ApiError> {
 }
 
 /// One object in Kibana's envelope.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "One{T}")]
 struct One<T> {
     item: T,
 }
 
 /// A list in Kibana's envelope.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "List{T}")]
 struct Many<T> {
     items: Vec<T>,
     total: u64,
@@ -437,7 +554,7 @@ struct Many<T> {
 }
 
 /// The answer to a write that returns no item.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Done {
     action: &'static str,
 }

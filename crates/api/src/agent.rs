@@ -9,6 +9,7 @@ mod deflated;
 mod enroll;
 mod file;
 mod opamp;
+mod routes;
 mod signing_key;
 pub(crate) mod status;
 mod uploads;
@@ -36,6 +37,7 @@ use fleet::{COMPATIBLE_VERSION, Fleet, KeyId, Version};
 use futures_util::{FutureExt as _, future::Either};
 
 use deflated::DeflatedPolicies;
+use routes::AgentRoute;
 pub use signing_key::{SigningKey, SigningKeyError};
 
 use crate::{
@@ -47,6 +49,7 @@ use crate::{
     limits::Limits,
     metrics::HttpMetrics,
     note::{Note, Standing},
+    operation::{Described, Operation},
     outgoing::Outgoing,
     version::{self, API_VERSION},
 };
@@ -162,71 +165,12 @@ impl AgentApi {
 
     /// Registers the routes.
     pub fn configure(&self, config: &mut ServiceConfig) {
-        let state = &self.state;
-        config
-            .service(
-                web::resource("/api/status")
-                    .route(serve(state, Method::GET, Binding::OPEN, status::serve))
-                    .default_service(call::not_allowed("GET, HEAD")),
-            )
-            .service(
-                web::resource("/api/fleet/agents/enroll")
-                    .route(serve(state, Method::POST, Binding::AGENT, enroll::serve))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/fleet/agents/{id}/checkin")
-                    .route(serve(state, Method::POST, Binding::CHECKIN, checkin::serve))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/fleet/agents/{id}/acks")
-                    .route(serve(state, Method::POST, Binding::NONE, acks::serve))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/fleet/agents/{id}/audit/unenroll")
-                    .route(serve(state, Method::POST, Binding::NONE, audit::serve))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/agents/upgrades/{id}/pgp-public-key")
-                    .route(serve(state, Method::GET, Binding::OPEN, signing_key::serve))
-                    .default_service(call::not_allowed("GET, HEAD")),
-            )
-            .service(
-                web::resource("/api/fleet/uploads")
-                    .route(serve(state, Method::POST, Binding::NONE, uploads::begin))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/fleet/uploads/{id}")
-                    .route(serve(state, Method::POST, Binding::NONE, uploads::complete))
-                    .default_service(call::not_allowed("POST")),
-            )
-            .service(
-                web::resource("/api/fleet/uploads/{id}/{chunk}")
-                    .route(serve(state, Method::PUT, Binding::NONE, uploads::chunk))
-                    .default_service(call::not_allowed("PUT")),
-            )
-            .service(
-                web::resource("/api/fleet/artifacts/{id}/{sha2}")
-                    .route(serve(state, Method::GET, Binding::NONE, artifacts::serve))
-                    .default_service(call::not_allowed("GET, HEAD")),
-            )
-            .service(
-                web::resource("/api/fleet/file/{id}")
-                    .route(serve(state, Method::GET, Binding::NONE, file::serve))
-                    .default_service(call::not_allowed("GET, HEAD")),
-            )
-            .default_service(web::to(call::not_found));
-        if state.options.serves_opamp {
-            config.service(
-                web::resource("/v1/opamp")
-                    .route(opamp::route(state))
-                    .default_service(call::not_allowed("POST")),
-            );
+        for route in routes::table() {
+            if route.path() != opamp::PATH || self.state.options.serves_opamp {
+                config.service(route.resource(&self.state));
+            }
         }
+        config.default_service(web::to(call::not_found));
     }
 
     /// Gate and routes as one application, ready for a listener.
@@ -297,8 +241,19 @@ impl Binding {
     }
 }
 
+/// The agents' routes as they are described.
+pub(crate) fn described() -> Vec<Described> {
+    routes::table().into_iter().map(AgentRoute::described).collect()
+}
+
 /// A route: binding, then the version of the API, then the handler (agents.md 1.4).
-fn serve<F, Fut>(state: &Arc<AgentState>, method: Method, binding: Binding, handle: F) -> Route
+fn serve<F, Fut>(
+    state: &Arc<AgentState>,
+    method: Method,
+    binding: Binding,
+    handle: F,
+    about: fn() -> Operation,
+) -> Route
 where
     F: Fn(Arc<AgentState>, Call) -> Fut + Copy + 'static,
     Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
@@ -318,6 +273,9 @@ where
         match call.negotiate(API_VERSION) {
             Err(error) => Either::Left(ready(asked.answered(Err(error), Standing::Stranger))),
             Ok(()) => Either::Right(handle(Arc::clone(&state), call).map(move |result| {
+                if cfg!(debug_assertions) {
+                    about().expect(&result);
+                }
                 let standing = match &result {
                     Err(error) if error.is_failed_attempt() => Standing::Failed,
                     Ok(_) if asked.is_open => Standing::Stranger,

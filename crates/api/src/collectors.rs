@@ -14,6 +14,7 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -40,7 +41,7 @@ impl fmt::Debug for Collected {
 }
 
 /// `http_server` of `/stats`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HttpServer {
     tcp_open: u64,
     tcp_close: u64,
@@ -50,7 +51,7 @@ pub(crate) struct HttpServer {
 }
 
 /// One route.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RouteStats {
     #[serde(flatten)]
     counts: RouteCounts,

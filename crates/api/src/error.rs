@@ -4,6 +4,7 @@
 //! the status's own name. Causes inside the server are logged and never shown: the client gets a general
 //! sentence with the request id. The rows are in `table`.
 
+mod family;
 mod table;
 
 use std::borrow::Cow;
@@ -13,8 +14,10 @@ use actix_web::{
     http::header::{ALLOW, CONTENT_RANGE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
 };
 use fleet::FleetError;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use family::Family;
 use table::Form;
 pub(crate) use table::{CLIENT_GONE, FAILED, acknowledged, health, highest, readiness};
 
@@ -97,6 +100,11 @@ impl ApiError {
     /// The answer, with a note for the access log.
     pub(crate) fn to_response(&self, audience: Audience, request_id: &str) -> HttpResponse {
         let row = table::row(self, audience);
+        debug_assert!(
+            Family::of(self).statuses(audience).contains(&row.status.as_u16()),
+            "{self:?} is answered {}, which its family lacks",
+            row.status
+        );
         let mut note = Note {
             rejection: row.rejection,
             ..Note::default()
@@ -151,9 +159,11 @@ impl ApiError {
     }
 }
 
-#[derive(Serialize)]
+/// The body of a failure.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
+#[schemars(rename = "Error")]
+pub(crate) struct ErrorBody<'a> {
     status_code: u16,
     error: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]

@@ -21,6 +21,8 @@ use serde::{
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use crate::member::Member;
+
 /// Deeper values are refused: later readers recurse, and stop at 128 levels with room for their own wrapping.
 const MAX_DEPTH: usize = 100;
 
@@ -149,20 +151,20 @@ pub(crate) fn check_is_object(body: &[u8]) -> Result<(), JsonError> {
 /// The known members of one JSON object.
 pub(crate) struct Object<'a, const N: usize> {
     path: &'a str,
-    names: &'static [&'static str; N],
+    names: &'static [Member; N],
     members: [Option<&'a RawValue>; N],
 }
 
 impl<'a, const N: usize> Object<'a, N> {
     /// Reads the first value of a body, which must be an object.
-    pub(crate) fn body(text: &'a str, names: &'static [&'static str; N]) -> Result<Self, JsonError> {
+    pub(crate) fn body(text: &'a str, names: &'static [Member; N]) -> Result<Self, JsonError> {
         if text.trim_start_matches([' ', '\t', '\r', '\n']).is_empty() {
             return Err(JsonError::Empty);
         }
         Self::read(text, "", names)
     }
 
-    fn read(text: &'a str, path: &'a str, names: &'static [&'static str; N]) -> Result<Self, JsonError> {
+    fn read(text: &'a str, path: &'a str, names: &'static [Member; N]) -> Result<Self, JsonError> {
         match kind_of(text) {
             "an object" => {
                 let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -187,8 +189,22 @@ impl<'a, const N: usize> Object<'a, N> {
         }
     }
 
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known.name == name)
+    }
+
+    /// What a member is declared as is what it is read as.
+    fn expect_declared(&self, name: &str, expected: &str) {
+        debug_assert!(
+            self.place(name)
+                .and_then(|place| self.names.get(place))
+                .is_none_or(|member| member.reads_as(expected)),
+            "{name} is read as {expected} and declared as something else"
+        );
+    }
+
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let place = self.names.iter().position(|known| *known == name);
+        let place = self.place(name);
         debug_assert!(place.is_some(), "{name} is not among the known members");
         place
             .and_then(|place| self.members.get(place).copied().flatten())
@@ -206,6 +222,7 @@ impl<'a, const N: usize> Object<'a, N> {
     }
 
     fn typed<T: Deserialize<'a>>(&self, name: &str, expected: &'static str) -> Result<Option<T>, JsonError> {
+        self.expect_declared(name, expected);
         self.get(name)
             .map(|raw| {
                 serde_json::from_str(raw.get())
@@ -250,8 +267,9 @@ impl<'a, const N: usize> Object<'a, N> {
         &self,
         name: &str,
         path: &'a str,
-        names: &'static [&'static str; M],
+        names: &'static [Member; M],
     ) -> Result<Option<Object<'a, M>>, JsonError> {
+        self.expect_declared(name, "an object");
         self.get(name)
             .map(|raw| Object::read(raw.get(), path, names))
             .transpose()
@@ -259,10 +277,7 @@ impl<'a, const N: usize> Object<'a, N> {
 }
 
 /// Reads an item of an array that should be an object; any other value counts as an object without members.
-pub(crate) fn item<'a, const N: usize>(
-    raw: &'a RawValue,
-    names: &'static [&'static str; N],
-) -> Object<'a, N> {
+pub(crate) fn item<'a, const N: usize>(raw: &'a RawValue, names: &'static [Member; N]) -> Object<'a, N> {
     Object::read(raw.get(), "", names).unwrap_or(Object {
         path: "",
         names,
@@ -271,7 +286,7 @@ pub(crate) fn item<'a, const N: usize>(
 }
 
 struct Members<const N: usize> {
-    names: &'static [&'static str; N],
+    names: &'static [Member; N],
 }
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Members<N> {
@@ -303,7 +318,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<N> {
 
 /// Reads a name and answers its place among the known ones.
 struct Place<const N: usize> {
-    names: &'static [&'static str; N],
+    names: &'static [Member; N],
 }
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Place<N> {
@@ -325,7 +340,7 @@ impl<const N: usize> Visitor<'_> for Place<N> {
         Ok(self
             .names
             .iter()
-            .position(|known| known.eq_ignore_ascii_case(name)))
+            .position(|known| known.name.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -401,9 +416,16 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [&str; 4] = ["status", "count", "inner", "list"];
+    const FLAG: [Member; 1] = [Member::boolean("flag")];
+    const NAMES: [Member; 5] = [
+        Member::text("status"),
+        Member::integer("count"),
+        Member::object("inner", &FLAG),
+        Member::texts("list"),
+        Member::items("things", &FLAG),
+    ];
 
-    fn read(text: &str) -> Result<Object<'_, 4>, JsonError> {
+    fn read(text: &str) -> Result<Object<'_, 5>, JsonError> {
         check_depth(text)?;
         Object::body(text, &NAMES)
     }
@@ -468,7 +490,7 @@ mod tests {
             said(object.integer("count").unwrap_err()),
             "count: expected a whole number, found 1.5"
         );
-        let inner = object.object("inner", "inner", &["flag"]).unwrap().unwrap();
+        let inner = object.object("inner", "inner", &FLAG).unwrap().unwrap();
         assert_eq!(
             said(inner.boolean("flag").unwrap_err()),
             "inner.flag: expected a boolean, found a string"
@@ -478,7 +500,7 @@ mod tests {
             "list: expected an array of strings, found one that cannot be read: invalid type: integer `1`, expected a string"
         );
         assert!(matches!(
-            object.object("status", "status", &["x"]),
+            read(r#"{"inner":5}"#).unwrap().object("inner", "inner", &FLAG),
             Err(JsonError::WrongType { .. })
         ));
         assert_eq!(
@@ -545,9 +567,9 @@ mod tests {
 
     #[test]
     fn an_item_of_another_type_has_no_members() {
-        let object = read(r#"{"list":[{"status":"x"},7,null]}"#).unwrap();
-        assert_eq!(object.count("list"), Some(3));
-        let items = object.items("list").unwrap().unwrap();
+        let object = read(r#"{"things":[{"status":"x"},7,null]}"#).unwrap();
+        assert_eq!(object.count("things"), Some(3));
+        let items = object.items("things").unwrap().unwrap();
         let statuses: Vec<_> = items
             .iter()
             .map(|raw| item(raw, &NAMES).text("status").unwrap())
@@ -559,14 +581,14 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[\\PC\\n\\t]{0,80}") {
             if let Ok(object) = read(&text) {
-                let _ = (object.text("status"), object.integer("count"), object.raw("inner"), object.items("list"));
+                let _ = (object.text("status"), object.integer("count"), object.raw("inner"), object.items("things"));
             }
         }
 
         #[test]
         fn json_like_text_never_panics(text in r#"(\{|\}|\[|\]|"|:|,|null|status|1|\\| ){0,40}"#) {
             if let Ok(object) = read(&text) {
-                let _ = (object.text("status"), object.integer("count"), object.raw("inner"), object.items("list"));
+                let _ = (object.text("status"), object.integer("count"), object.raw("inner"), object.items("things"));
             }
         }
 

@@ -30,7 +30,7 @@ pub struct HttpMetrics {
 }
 
 /// One route's numbers for `/stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub(crate) struct RouteCounts {
     /// Requests being answered now, long polls included.
     active: u64,

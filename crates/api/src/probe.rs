@@ -18,6 +18,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use prometheus_client::registry::Registry;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     error::{self, FAILED},
     exposition::Exposition,
     metrics::HttpMetrics,
+    operation::{Answer, Described, KeyKind, Operation, Parameter, TEXT},
 };
 
 /// Whether the server takes work. Shared with the binary, which knows.
@@ -142,15 +144,11 @@ impl Probe {
     pub fn configure(&self, config: &mut ServiceConfig) {
         config
             .app_data(web::Data::from(Arc::clone(&self.state)))
-            .service(resource("/metrics").route(get().to(metrics)))
-            .service(resource("/livez").route(get().to(livez)))
-            .service(resource("/readyz").route(get().to(readyz)))
-            .service(resource("/stats").route(get().to(stats)))
-            // Without meaning here (agents.md 9.1), but collectors expect these members.
-            .service(resource("/state").route(get().to(nothing)))
-            .service(resource("/dataset").route(get().to(nothing)))
-            .service(resource("/").route(get().to(root)))
             .default_service(web::to(call::not_found));
+        for (path, route, _) in TABLE {
+            let not_allowed = call::not_allowed("GET, HEAD");
+            config.service(web::resource(path).route(route()).default_service(not_allowed));
+        }
     }
 
     /// The whole application, ready for a listener.
@@ -169,12 +167,92 @@ impl Probe {
     }
 }
 
-fn get() -> Route {
-    Route::new().guard(call::takes(&Method::GET))
+type ProbeRoute = (&'static str, fn() -> Route, fn() -> Operation);
+
+/// The one table of routes: path, registration, description.
+const TABLE: [ProbeRoute; 7] = [
+    (
+        "/metrics",
+        || get().to(metrics),
+        || {
+            probe(
+                "metrics",
+                "The metrics of Prometheus, in the form that is asked for",
+            )
+            .answers(Answer::of(200, TEXT, "The metrics").or_media("application/openmetrics-text"))
+            .answers(Answer::empty(500, "They cannot be written"))
+        },
+    ),
+    (
+        "/livez",
+        || get().to(livez),
+        || probe("livez", "Whether the process works").answers(Answer::of(200, TEXT, "It does")),
+    ),
+    (
+        "/readyz",
+        || get().to(readyz),
+        || {
+            probe("readyz", "Whether the server takes work")
+                .parameter(Parameter::query::<String>(
+                    "verbose",
+                    "Also what holds, and parts that are degraded",
+                ))
+                .answers(Answer::of(200, TEXT, "It does"))
+                .answers(Answer::of(400, TEXT, "The query cannot be read"))
+                .answers(Answer::of(503, TEXT, "It does not, and why"))
+        },
+    ),
+    (
+        "/stats",
+        || get().to(stats),
+        || {
+            probe("stats", "Numbers for collectors that read JSON")
+                .parameter(Parameter::query::<String>("pretty", "With line breaks"))
+                .answers(Answer::json::<Stats<'_>>(200, "The numbers"))
+                .answers(Answer::of(400, TEXT, "The query cannot be read"))
+                .answers(Answer::empty(500, "They cannot be written"))
+        },
+    ),
+    // Without meaning here (agents.md 9.1), but collectors expect these members.
+    (
+        "/state",
+        || get().to(nothing),
+        || probe("state", "Nothing; collectors ask for it").answers(Answer::json::<Nothing>(200, "Nothing")),
+    ),
+    (
+        "/dataset",
+        || get().to(nothing),
+        || {
+            probe("dataset", "Nothing; collectors ask for it")
+                .answers(Answer::json::<Nothing>(200, "Nothing"))
+        },
+    ),
+    (
+        "/",
+        || get().to(root),
+        || probe("root", "Name and version").answers(Answer::json::<Root<'_>>(200, "Both")),
+    ),
+];
+
+/// The routes as they are described.
+pub(crate) fn described() -> Vec<Described> {
+    let described = |(path, _, about): ProbeRoute| Described {
+        method: Method::GET,
+        path,
+        operation: about(),
+    };
+    TABLE.into_iter().map(described).collect()
 }
 
-fn resource(path: &str) -> actix_web::Resource {
-    web::resource(path).default_service(call::not_allowed("GET, HEAD"))
+/// No limits, no key, no version: nothing fails but what a route says.
+fn probe(id: &'static str, summary: &'static str) -> Operation {
+    let mut operation = Operation::new(id, summary, KeyKind::None);
+    operation.failures.clear();
+    operation
+}
+
+fn get() -> Route {
+    Route::new().guard(call::takes(&Method::GET))
 }
 
 async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResponse {
@@ -188,8 +266,11 @@ async fn metrics(request: HttpRequest, state: web::Data<ProbeState>) -> HttpResp
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+struct Nothing {}
+
 async fn nothing() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({}))
+    HttpResponse::Ok().json(Nothing {})
 }
 
 async fn livez() -> HttpResponse {
@@ -229,7 +310,7 @@ async fn readyz(state: web::Data<ProbeState>, query: web::Query<Verbose>) -> Htt
         .body(text)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Root<'a> {
     name: &'static str,
     version: &'a str,
@@ -242,7 +323,7 @@ async fn root(state: web::Data<ProbeState>) -> HttpResponse {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Stats<'a> {
     http_server: HttpServer,
     memstats: Memory,
@@ -250,32 +331,32 @@ struct Stats<'a> {
     health: Health,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Memory {
     /// Resident bytes; 0 where the system does not tell.
     rss: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Info<'a> {
     name: &'static str,
     version: &'a str,
     uptime: Uptime,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Uptime {
     ms: u64,
 }
 
 /// `status` is `degraded` if a part is.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Health {
     status: &'static str,
     parts: std::collections::BTreeMap<String, PartStats>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PartStats {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

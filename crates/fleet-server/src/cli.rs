@@ -109,6 +109,8 @@ enum Command {
     Cert(cert::CertArgs),
     /// Check, show and explain the configuration
     Config(config::ConfigArgs),
+    /// Print the description of the API (OpenAPI 3.1)
+    Openapi,
     /// Wait, then end well: a pause for container hooks
     #[command(hide = true)]
     Sleep(sleep::SleepArgs),
@@ -223,10 +225,17 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::RotateStoreKey(args)) => rotate_store_key::run(args, &cli.global, out),
         Some(Command::EnrollmentToken) => enrollment_token::run(&cli.global, out),
         Some(Command::Config(args)) => config::run(args, &cli.global, out),
+        Some(Command::Openapi) => openapi(out),
         Some(Command::Sleep(args)) => sleep::run(args),
         Some(Command::Completions(args)) => generate::completions(args, out),
         Some(Command::Man(args)) => generate::man(args),
     }
+}
+
+/// Prints what `GET /api/openapi.json` answers, with line breaks.
+fn openapi(out: &mut dyn Write) -> Result<Exit> {
+    writeln!(out, "{:#}", api::openapi())?;
+    Ok(Exit::Success)
 }
 
 #[cfg(test)]
@@ -260,6 +269,7 @@ mod tests {
       rotate-store-key  Encrypt the store's secrets with another key, while the server is stopped
       cert              Show and check certificates
       config            Check, show and explain the configuration
+      openapi           Print the description of the API (OpenAPI 3.1)
       help              Print this message or the help of the given subcommand(s)
 
     Options:

@@ -5,7 +5,7 @@ use store::{Agent, AuditMark, Timestamp};
 use crate::{Fleet, FleetError};
 
 /// What agents and the programs that they installed may say.
-const REASONS: [&str; 4] = ["uninstall", ORPHANED, "key_revoked", "migrated"];
+pub const REASONS: [&str; 4] = ["uninstall", ORPHANED, "key_revoked", "migrated"];
 const ORPHANED: &str = "orphaned";
 
 /// Whether the agent's mark may be changed.

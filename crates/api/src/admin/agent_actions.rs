@@ -7,50 +7,97 @@ use fleet::{
     ActionId, ActionOutcome, ActionResult, AgentId, FromObject, RawJson, Timestamp,
     actions::{self, ActionDraft, ActionKind},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AdminState, Many, One,
     moment::moment,
     ok,
-    query::{PAGING, Query},
+    query::{self, PAGING, Query},
 };
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{self, KeyKind, Operation},
+};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    #[schemars(with = "Draft")]
     action: FromObject<Draft>,
 }
 
 /// Kibana's `ack_data` is refused like any other member: results come from agents.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Draft {
     #[serde(rename = "type")]
     kind: String,
+    #[schemars(with = "Option<serde_json::Value>")]
     data: Option<RawJson>,
     input_type: Option<String>,
     expiration: Option<String>,
     start_time: Option<String>,
     rollout_duration_seconds: Option<u32>,
     timeout: Option<i64>,
+    #[schemars(with = "Option<serde_json::Value>")]
     signed: Option<RawJson>,
     user_id: Option<String>,
     traceparent: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PostedAction")]
 struct Item<'a> {
     id: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     data: Option<&'a RawJson>,
     agents: [&'a str; 1],
+    #[schemars(with = "String")]
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     expiration: Option<Timestamp>,
+}
+
+pub(super) fn about_create() -> Operation {
+    Operation::new("actionCreate", "An action for an agent", KeyKind::Operator)
+        .path("id", "The agent's id")
+        .takes_json::<Wanted>()
+        .answers(
+            operation::Answer::json::<One<Item<'_>>>(200, "It is on its way").link(
+                "progress",
+                "action",
+                &[("path.id", "$response.body#/item/id")],
+            ),
+        )
+        .fails(&[
+            Family::AgentKey,
+            Family::Missing,
+            Family::Rule,
+            Family::Conflict,
+            Family::Policy,
+        ])
+}
+
+pub(super) fn about_progress() -> Operation {
+    Operation::new(
+        "action",
+        "How far an action is, and a page of the answers",
+        KeyKind::Operator,
+    )
+    .path("id", "The action's id")
+    .parameters(query::described(&PAGING))
+    .answers(operation::Answer::json::<One<Progress>>(
+        200,
+        "Numbers and answers",
+    ))
+    .fails(&[Family::Missing, Family::Rule])
 }
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
@@ -93,8 +140,9 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     ok(&One { item })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ActionProgress")]
 struct Progress {
     action_id: String,
     nb_agents_actioned: u64,
@@ -105,16 +153,19 @@ struct Progress {
     results: Many<Answer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ActionAnswer")]
 struct Answer {
     agent_id: String,
     #[serde(rename = "@timestamp")]
     timestamp: String,
+    #[schemars(with = "String")]
     received_at: Timestamp,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     details: Option<RawJson>,
 }
 

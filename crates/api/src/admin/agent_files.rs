@@ -13,20 +13,27 @@ use fleet::{
     uploads,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminState, ok,
-    query::{PAGING, Query},
+    AdminState, Many, ok,
+    query::{self, PAGING, Query},
 };
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, OCTETS, Operation},
+};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Upload")]
 struct Item {
     id: String,
     name: String,
     file_path: String,
+    #[schemars(with = "String")]
     create_time: Timestamp,
     status: &'static str,
     action_id: String,
@@ -55,6 +62,83 @@ impl From<Upload> for Item {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UploadDeleted")]
+struct Deleted {
+    id: String,
+    deleted: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedDiagnostics {
+    #[serde(default)]
+    additional_metrics: Vec<Metric>,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Metric {
+    Cpu,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "DiagnosticsRequested")]
+struct Requested<'a> {
+    action_id: &'a str,
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new("uploads", "Files of an agent, newest first", KeyKind::Operator)
+        .path("id", "The agent's id")
+        .parameters(query::described(&PAGING))
+        .answers(Answer::json::<Many<Item>>(200, "A page of them"))
+        .fails(&[Family::AgentKey, Family::Missing, Family::Rule])
+}
+
+pub(super) fn about_download() -> Operation {
+    Operation::new(
+        "uploadDownload",
+        "The bytes of a file that an agent sent",
+        KeyKind::Operator,
+    )
+    .path("id", "The file's id")
+    .path("name", "Any name: the id alone counts")
+    .answers(Answer::of(200, OCTETS, "The file, as an attachment").header("Content-Disposition", "Its name"))
+    .fails(&[Family::File, Family::Missing])
+}
+
+pub(super) fn about_delete() -> Operation {
+    Operation::new(
+        "uploadDelete",
+        "Removes the bytes of a file that an agent sent",
+        KeyKind::Operator,
+    )
+    .path("id", "The file's id")
+    .answers(Answer::json::<Deleted>(
+        200,
+        "The bytes are gone, the record stays",
+    ))
+    .fails(&[Family::File, Family::Missing])
+}
+
+pub(super) fn about_request_diagnostics() -> Operation {
+    Operation::new(
+        "diagnosticsRequest",
+        "Asks an agent for diagnostics",
+        KeyKind::Operator,
+    )
+    .path("id", "The agent's id")
+    .takes_json::<WantedDiagnostics>()
+    .answers(Answer::json::<Requested<'_>>(200, "The action").link(
+        "progress",
+        "action",
+        &[("path.id", "$response.body#/actionId")],
+    ))
+    .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
+}
+
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let paging = Query::read(&call.query, &PAGING)?.page()?;
     let page = uploads::list(&state.fleet, &AgentId::from(call.id.as_str()), paging.request()).await?;
@@ -80,11 +164,6 @@ pub(super) async fn download(state: Arc<AdminState>, mut call: Call) -> Result<H
 }
 
 pub(super) async fn delete(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    #[derive(Serialize)]
-    struct Deleted {
-        id: String,
-        deleted: bool,
-    }
     Query::none(&call.query)?;
     uploads::delete(&state.fleet, &FileId::from(call.id.as_str()), Timestamp::now()).await?;
     ok(&Deleted {
@@ -97,24 +176,8 @@ pub(super) async fn request_diagnostics(
     state: Arc<AdminState>,
     mut call: Call,
 ) -> Result<HttpResponse, ApiError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wanted {
-        #[serde(default)]
-        additional_metrics: Vec<Metric>,
-    }
-    #[derive(Deserialize, Serialize)]
-    #[serde(rename_all = "UPPERCASE")]
-    enum Metric {
-        Cpu,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Requested<'a> {
-        action_id: &'a str,
-    }
     Query::none(&call.query)?;
-    let wanted: Wanted = state.json(&mut call, "diagnostics").await?;
+    let wanted: WantedDiagnostics = state.json(&mut call, "diagnostics").await?;
     let now = Timestamp::now();
     let data = serde_json::json!({"additional_metrics": wanted.additional_metrics});
     let draft = ActionDraft {

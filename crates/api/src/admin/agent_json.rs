@@ -1,10 +1,12 @@
 //! An agent as operators see it.
 
 use fleet::{Collector, RawJson, StatusReport, Timestamp, UnhealthyReason};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The members of data.md 9.2; absent ones are left out.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
 pub(super) struct AgentItem {
     id: String,
     #[serde(rename = "type")]
@@ -14,8 +16,10 @@ pub(super) struct AgentItem {
     policy_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_revision: Option<i64>,
+    #[schemars(with = "String")]
     enrolled_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     last_checkin: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_checkin_status: Option<String>,
@@ -23,24 +27,32 @@ pub(super) struct AgentItem {
     last_checkin_message: Option<String>,
     tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     local_metadata: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     components: Option<RawJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     unhealthy_reason: Vec<UnhealthyReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_api_key_id: Option<String>,
     agent: Inner,
     namespaces: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     upgrade_details: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     upgrade_started_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     upgraded_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     unenrollment_started_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     unenrolled_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_unenrolled_reason: Option<String>,
@@ -51,24 +63,31 @@ pub(super) struct AgentItem {
 }
 
 /// What only an agent that speaks OpAMP has (agents.md 13.5).
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Collector")]
 struct Opamp {
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence_num: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     identifying_attributes: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     non_identifying_attributes: Option<RawJson>,
     capabilities: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     health: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     effective_config: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     remote_config_status: Option<RawJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentProgram")]
 struct Inner {
     id: String,
     version: String,

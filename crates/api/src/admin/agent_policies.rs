@@ -1,7 +1,7 @@
 //! Agent policies: from settings (JSON) or as a full policy (YAML). Every PUT makes a revision, also one that
 //! changes nothing, and waiting agents get it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE};
 use fleet::{
@@ -9,11 +9,21 @@ use fleet::{
     policies::{self, PolicySettings},
 };
 use notation::yaml;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{AdminState, One, ok, query::Query};
-use crate::{call::Call, error::ApiError, json::off_the_loop_if_large};
+use super::{
+    AdminState, Many, One, ok,
+    query::{self, Query},
+};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    json::off_the_loop_if_large,
+    member::Member,
+    operation::{Answer, Body, BodyShape, JSON, KeyKind, Operation, YAML},
+};
 
 /// Name of the body in errors.
 const WHAT: &str = "agent policy";
@@ -33,25 +43,129 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 /// Members that have an effect.
-const SETTINGS: [&str; 8] = [
-    "id",
-    "name",
-    "namespace",
-    "description",
-    "monitoring_enabled",
-    "inactivity_timeout",
-    "overrides",
-    "full_policy",
+const SETTINGS: [Member; 8] = [
+    Member::text("id"),
+    Member::text("name"),
+    Member::text("namespace"),
+    Member::text("description"),
+    Member::texts("monitoring_enabled"),
+    Member::integer("inactivity_timeout"),
+    Member::any_object("overrides"),
+    Member::any_object("full_policy"),
 ];
 
-#[derive(Serialize)]
+/// Parameters of the list.
+const LIST: [&str; 5] = ["page", "perPage", "searchAfter", "full", "noAgentCount"];
+
+/// Settings, or a full policy.
+const BODY: Body = Body {
+    media: &[JSON, YAML],
+    shape: BodyShape::Members(&SETTINGS),
+    is_required: true,
+};
+
+pub(super) fn about_create() -> Operation {
+    const ID: &[(&str, &str)] = &[("path.id", "$response.body#/item/id")];
+    Operation::new(
+        "policyCreate",
+        "A policy, from settings or as a full policy, and its first token",
+        KeyKind::Operator,
+    )
+    .parameters(query::described(&["id", "name", "sys_monitoring"]))
+    .body(BODY)
+    .answers(
+        Answer::json::<Created>(200, "Revision 1, and the only sight of the token")
+            .link("get", "policy", ID)
+            .link("update", "policyUpdate", ID)
+            .link("full", "policyFull", ID),
+    )
+    .fails(&[Family::Rule, Family::Conflict, Family::Policy])
+}
+
+pub(super) fn about_update() -> Operation {
+    const ID: &[(&str, &str)] = &[("path.id", "$request.path.id")];
+    Operation::new(
+        "policyUpdate",
+        "Another revision, delivered at once",
+        KeyKind::Operator,
+    )
+    .path("id", "The policy's id")
+    .body(BODY)
+    .answers(Answer::json::<One<PolicyItem>>(200, "The revision").link("full", "policyFull", ID))
+    .fails(&[Family::Rule, Family::Missing, Family::Conflict, Family::Policy])
+}
+
+pub(super) fn about_get() -> Operation {
+    Operation::new("policy", "A policy", KeyKind::Operator)
+        .path("id", "The policy's id")
+        .answers(Answer::json::<One<PolicyItem>>(200, "Its newest revision"))
+        .fails(&[Family::Missing])
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new("policies", "The policies", KeyKind::Operator)
+        .parameters(query::described(&LIST))
+        .answers(Answer::json::<Many<PolicyItem>>(200, "A page of them"))
+        .fails(&[Family::Rule])
+}
+
+pub(super) fn about_full() -> Operation {
+    Operation::new("policyFull", "The full policy as it is stored", KeyKind::Operator)
+        .path("id", "The policy's id")
+        .answers(Answer::json::<One<Map<String, Value>>>(
+            200,
+            "What agents get, before its secrets are filled in",
+        ))
+        .fails(&[Family::Missing])
+}
+
+pub(super) fn about_delete() -> Operation {
+    Operation::new(
+        "policyDelete",
+        "Removes a policy that no agent has",
+        KeyKind::Operator,
+    )
+    .takes_json::<Delete>()
+    .answers(Answer::json::<Deleted>(
+        200,
+        "It is gone, and its tokens are revoked",
+    ))
+    .fails(&[Family::Rule, Family::Missing, Family::Conflict])
+}
+
+/// The settings, as open as operators wrote them, and what the server adds.
+struct PolicyItem;
+
+impl JsonSchema for PolicyItem {
+    fn schema_name() -> Cow<'static, str> {
+        "Policy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let text = || json!({ "type": "string" });
+        let number = || json!({ "type": "integer", "minimum": 0 });
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "id": text(), "revision": number(), "status": text(), "updated_at": text(), "created_at": text(),
+                "agents": number(), "agents_pending": number(),
+            },
+            "required": ["id", "revision", "status", "updated_at", "created_at"],
+            "additionalProperties": true,
+        })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PolicyCreated")]
 struct Created {
+    #[schemars(with = "PolicyItem")]
     item: Map<String, Value>,
     enrollment_api_key: FirstToken,
 }
 
 /// The token that was created with the policy. Only this answer has its text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FirstToken {
     api_key: String,
     api_key_id: String,
@@ -128,10 +242,7 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 }
 
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let parameters = Query::read(
-        &call.query,
-        &["page", "perPage", "searchAfter", "full", "noAgentCount"],
-    )?;
+    let parameters = Query::read(&call.query, &LIST)?;
     let (paging, counts) = (parameters.page()?, !parameters.flag("noAgentCount")?);
     // Accepted without effect: all settings are always shown.
     parameters.flag("full")?;
@@ -145,7 +256,7 @@ pub(super) async fn full(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
     ok(&One { item: revision.data })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Delete {
     #[serde(rename = "agentPolicyId")]
@@ -154,7 +265,8 @@ struct Delete {
     force: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PolicyDeleted")]
 struct Deleted {
     id: String,
     name: Value,
@@ -239,7 +351,7 @@ fn without_effect(members: &Map<String, Value>) -> Option<&str> {
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => !members.is_empty(),
     };
-    let is_ours = |name: &str| SETTINGS.contains(&name);
+    let is_ours = |name: &str| SETTINGS.iter().any(|member| member.name == name);
     let is_only_space = |name: &str, value: &Value| name == "space_ids" && *value == json!(["default"]);
     members
         .iter()

@@ -4,19 +4,56 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::{AgentQuery, AgentStatus, StatusCounts, Timestamp, agents};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{AdminState, agent_query::filter, ok, query::Query};
-use crate::{call::Call, error::ApiError};
+use super::{
+    AdminState,
+    agent_query::filter,
+    ok,
+    query::{self, Query},
+};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, Operation},
+};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentStatusCounts")]
 struct Results {
+    #[schemars(schema_with = "summary_schema")]
     results: Map<String, Value>,
 }
 
+const FILTERS: [&str; 2] = ["policyId", "kuery"];
+
+pub(super) fn about() -> Operation {
+    Operation::new(
+        "agentStatus",
+        "How many agents have each status",
+        KeyKind::Operator,
+    )
+    .parameters(query::described(&FILTERS))
+    .answers(Answer::json::<Results>(200, "The numbers"))
+    .fails(&[Family::Rule])
+}
+
+/// The members that [`summary`] makes.
+pub(super) fn summary_schema(_: &mut SchemaGenerator) -> Schema {
+    let numbers = summary(&StatusCounts::new());
+    let number = json_schema!({ "type": "integer", "minimum": 0 }).to_value();
+    let properties: Map<String, Value> = numbers
+        .keys()
+        .map(|name| (name.clone(), number.clone()))
+        .collect();
+    let required: Vec<&String> = numbers.keys().collect();
+    json_schema!({ "type": "object", "properties": properties, "required": required })
+}
+
 pub(super) async fn counts(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    let parameters = Query::read(&call.query, &["policyId", "kuery"])?;
+    let parameters = Query::read(&call.query, &FILTERS)?;
     let query = AgentQuery {
         shows_inactive: true,
         ..filter(&parameters)?

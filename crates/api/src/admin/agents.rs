@@ -4,14 +4,23 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::{AgentId, AgentQuery, Timestamp, agents};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AdminState, One, agent_json::AgentItem, agent_query::filter, agent_status::summary, kuery, ok,
-    query::Query,
+    AdminState, Many, One,
+    agent_json::AgentItem,
+    agent_query::filter,
+    agent_status::{self, summary},
+    kuery, ok,
+    query::{self, Query},
 };
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, Operation},
+};
 
 /// Parameters of the list.
 const LIST: &[&str] = &[
@@ -30,6 +39,69 @@ const LIST: &[&str] = &[
     "withMetrics",
 ];
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ListOfAgents")]
+struct Listed {
+    #[serde(flatten)]
+    list: Many<AgentItem>,
+    #[serde(rename = "statusSummary", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "agent_status::summary_schema")]
+    status_summary: Option<Map<String, Value>>,
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new("agents", "The agents", KeyKind::Operator)
+        .parameters(query::described(LIST))
+        .answers(Answer::json::<Listed>(200, "A page of them"))
+        .fails(&[Family::Rule])
+}
+
+pub(super) fn about_get() -> Operation {
+    Operation::new("agent", "An agent", KeyKind::Operator)
+        .path("id", "The agent's id")
+        .answers(Answer::json::<One<AgentItem>>(200, "With its computed status"))
+        .fails(&[Family::AgentKey, Family::Missing])
+}
+
+pub(super) fn about_unenroll() -> Operation {
+    Operation::new(
+        "agentUnenroll",
+        "Ends an agent's membership, by an action or at once",
+        KeyKind::Operator,
+    )
+    .path("id", "The agent's id")
+    .takes_json::<Unenroll>()
+    .answers(Answer::json::<Nothing>(200, "It is asked, or gone"))
+    .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
+}
+
+pub(super) fn about_reassign() -> Operation {
+    Operation::new(
+        "agentReassign",
+        "Gives an agent another policy at once",
+        KeyKind::Operator,
+    )
+    .path("id", "The agent's id")
+    .takes_json::<Reassign>()
+    .answers(Answer::json::<Nothing>(200, "It has the policy"))
+    .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
+}
+
+pub(super) fn about_bulk_reassign() -> Operation {
+    Operation::new(
+        "agentsReassign",
+        "Gives agents another policy, all or none",
+        KeyKind::Operator,
+    )
+    .takes_json::<BulkReassign>()
+    .answers(Answer::json::<Reassigned>(200, "How many"))
+    .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
+}
+
+/// No members.
+#[derive(Serialize, JsonSchema)]
+struct Nothing {}
+
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let parameters = Query::read(&call.query, LIST)?;
     parameters.must_be_off("showUpgradeable", "compare the agents' versions")?;
@@ -37,16 +109,11 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
     let (paging, query, now) = (parameters.page()?, filter(&parameters)?, Timestamp::now());
     let page = agents::list(&state.fleet, &query, paging.request(), now).await?;
     let list = paging.envelope(page, AgentItem::from);
-    if !parameters.flag("getStatusSummary")? {
-        return ok(&list);
-    }
-    let counts = agents::counts(&state.fleet, &query, now).await?;
-    let mut body = serde_json::to_value(&list)
-        .map_err(|_| ApiError::Broken("a list cannot be written as JSON".into()))?;
-    if let Value::Object(members) = &mut body {
-        members.insert("statusSummary".to_owned(), Value::Object(summary(&counts)));
-    }
-    ok(&body)
+    let status_summary = match parameters.flag("getStatusSummary")? {
+        true => Some(summary(&agents::counts(&state.fleet, &query, now).await?)),
+        false => None,
+    };
+    ok(&Listed { list, status_summary })
 }
 
 pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
@@ -57,7 +124,7 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Unenroll {
     #[serde(default)]
@@ -76,10 +143,10 @@ pub(super) async fn unenroll(state: Arc<AdminState>, mut call: Call) -> Result<H
     } else {
         agents::unenroll(&state.fleet, &agent, now).await?;
     }
-    ok(&Map::new())
+    ok(&Nothing {})
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reassign {
     policy_id: String,
@@ -96,10 +163,10 @@ pub(super) async fn reassign(state: Arc<AdminState>, mut call: Call) -> Result<H
         Timestamp::now(),
     )
     .await?;
-    ok(&Map::new())
+    ok(&Nothing {})
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BulkReassign {
     agents: Targets,
@@ -107,7 +174,7 @@ struct BulkReassign {
 }
 
 /// Ids, or a kuery.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Targets {
     Ids(Vec<String>),
@@ -115,7 +182,7 @@ enum Targets {
 }
 
 /// Number of agents that were assigned. Kibana answers the id of a background action instead.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Reassigned {
     agents: u64,
 }

@@ -5,19 +5,26 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::artifacts::{self, Artifact};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{AdminState, One, ok, query::Query};
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, OCTETS, Operation},
+};
 
 /// The entry of a policy's `artifact_manifest.artifacts`, and where it goes.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Artifact")]
 struct Item {
     identifier: String,
     entry: Entry,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ArtifactEntry")]
 struct Entry {
     encryption_algorithm: &'static str,
     compression_algorithm: &'static str,
@@ -46,6 +53,46 @@ impl From<Artifact> for Item {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ArtifactDeleted")]
+struct Deleted {
+    identifier: String,
+    deleted: bool,
+}
+
+pub(super) fn about_put() -> Operation {
+    const PLACE: &[(&str, &str)] = &[
+        ("path.id", "$response.body#/item/identifier"),
+        ("path.sha2", "$response.body#/item/entry/decoded_sha256"),
+    ];
+    Operation::new(
+        "artifactPut",
+        "An artifact, as it will be served",
+        KeyKind::Operator,
+    )
+    .path("id", "Its identifier")
+    .takes_bytes(OCTETS)
+    .answers(
+        Answer::json::<One<Item>>(200, "The entry for a policy's manifest").link(
+            "delete",
+            "artifactDelete",
+            PLACE,
+        ),
+    )
+    .fails(&[Family::Artifact, Family::Room, Family::Rule, Family::Conflict])
+}
+
+pub(super) fn about_delete() -> Operation {
+    Operation::new("artifactDelete", "Removes an artifact", KeyKind::Operator)
+        .path("id", "Its identifier")
+        .path(
+            "sha2",
+            "The SHA-256 of what it inflates to, in hexadecimal digits",
+        )
+        .answers(Answer::json::<Deleted>(200, "It is gone"))
+        .fails(&[Family::Artifact, Family::Missing])
+}
+
 pub(super) async fn put(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
     let body = state.body(&mut call, "artifact").await?;
@@ -56,11 +103,6 @@ pub(super) async fn put(state: Arc<AdminState>, mut call: Call) -> Result<HttpRe
 }
 
 pub(super) async fn delete(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    #[derive(Serialize)]
-    struct Deleted {
-        identifier: String,
-        deleted: bool,
-    }
     Query::none(&call.query)?;
     artifacts::delete(&state.fleet, &call.id, &call.second).await?;
     ok(&Deleted {

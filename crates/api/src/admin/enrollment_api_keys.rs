@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use fleet::{ApiKey, EnrollmentToken, PolicyId, Timestamp, TokenId, tokens};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminState, Done, One,
+    AdminState, Done, Many, One,
     moment::moment,
     ok,
-    query::{PAGING, Query},
+    query::{self, PAGING, Query},
 };
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, Operation},
+};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Draft {
     policy_id: String,
@@ -23,7 +28,8 @@ struct Draft {
     expiration: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EnrollmentToken")]
 struct Item {
     id: String,
     active: bool,
@@ -32,8 +38,10 @@ struct Item {
     api_key_id: String,
     name: String,
     policy_id: String,
+    #[schemars(with = "String")]
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     expire_at: Option<Timestamp>,
 }
 
@@ -52,11 +60,56 @@ impl Item {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EnrollmentTokenCreated")]
 struct Created {
     action: &'static str,
     item: Item,
 }
+
+pub(super) fn about_create() -> Operation {
+    const ID: &[(&str, &str)] = &[("path.id", "$response.body#/item/id")];
+    Operation::new("tokenCreate", "An enrollment token", KeyKind::Operator)
+        .takes_json::<Draft>()
+        .answers(
+            Answer::json::<Created>(200, "With its text, which is shown only here")
+                .link("get", "token", ID)
+                .link("revoke", "tokenRevoke", ID),
+        )
+        .fails(&[Family::Rule, Family::Missing, Family::Conflict])
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new(
+        "tokens",
+        "The enrollment tokens, revoked ones too",
+        KeyKind::Operator,
+    )
+    .parameters(query::described(&PAGING))
+    .answers(Answer::json::<Many<Item>>(200, "A page of them"))
+    .fails(&[Family::Rule])
+}
+
+pub(super) fn about_get() -> Operation {
+    Operation::new("token", "An enrollment token", KeyKind::Operator)
+        .path("id", "The token's id")
+        .answers(Answer::json::<One<Item>>(200, "Without its text"))
+        .fails(&[Family::Missing])
+}
+
+pub(super) fn about_revoke() -> Operation {
+    Operation::new(
+        "tokenRevoke",
+        "Revokes an enrollment token, which stays on record",
+        KeyKind::Operator,
+    )
+    .path("id", "The token's id")
+    .parameters(query::described(&FORCE))
+    .answers(Answer::json::<Done>(200, "It enrols nobody any more"))
+    .fails(&[Family::Missing, Family::Conflict])
+}
+
+const FORCE: [&str; 1] = ["forceDelete"];
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
@@ -89,7 +142,7 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 }
 
 pub(super) async fn revoke(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
-    if Query::read(&call.query, &["forceDelete"])?.flag("forceDelete")? {
+    if Query::read(&call.query, &FORCE)?.flag("forceDelete")? {
         return Err(ApiError::Invalid(
             "forceDelete is not supported: a revoked token stays on record; leave the parameter out".into(),
         ));

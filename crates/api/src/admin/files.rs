@@ -10,24 +10,33 @@ use fleet::{
     AgentFile, AgentId, FileId, Timestamp,
     agent_files::{self, Audience, FileDraft},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    AdminState, Done, One, ok,
-    query::{PAGING, Query},
+    AdminState, Done, Many, One, ok,
+    query::{self, PAGING, Query},
 };
-use crate::{call::Call, error::ApiError, limits::RouteLimits};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    limits::RouteLimits,
+    operation::{ANY_MEDIA, Answer, KeyKind, Operation},
+};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "File")]
 struct Item {
     id: String,
     name: String,
     mime_type: String,
     size: u64,
     sha256: String,
+    #[schemars(with = "Vec<String>")]
     agents: Vec<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     library: Option<String>,
+    #[schemars(with = "String")]
     created_at: Timestamp,
 }
 
@@ -47,8 +56,54 @@ impl From<AgentFile> for Item {
     }
 }
 
+const CREATE: [&str; 3] = ["agents", "source", "name"];
+
+pub(super) fn about_create() -> Operation {
+    Operation::new(
+        "fileCreate",
+        "A file for agents, or of a library",
+        KeyKind::Operator,
+    )
+    .parameters(query::described(&CREATE))
+    .takes_bytes(ANY_MEDIA)
+    .answers(Answer::json::<One<Item>>(200, "It can be fetched").link(
+        "delete",
+        "fileDelete",
+        &[("path.id", "$response.body#/item/id")],
+    ))
+    .fails(&[
+        Family::Upload,
+        Family::AgentKey,
+        Family::Missing,
+        Family::Rule,
+        Family::Room,
+    ])
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new(
+        "files",
+        "The files that were laid down for agents",
+        KeyKind::Operator,
+    )
+    .parameters(query::described(&PAGING))
+    .answers(Answer::json::<Many<Item>>(200, "A page of them"))
+    .fails(&[Family::Rule])
+}
+
+pub(super) fn about_delete() -> Operation {
+    Operation::new(
+        "fileDelete",
+        "Removes a file that was laid down for agents",
+        KeyKind::Operator,
+    )
+    .path("id", "The file's id")
+    .answers(Answer::json::<Done>(200, "It is gone"))
+    .fails(&[Family::File, Family::Missing])
+}
+
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
-    let query = Query::read(&call.query, &["agents", "source", "name"])?;
+    let query = Query::read(&call.query, &CREATE)?;
     let audience = match (query.text("agents"), query.text("source")) {
         (Some(agents), None) => {
             let ids = agents.split(',').map(str::trim).filter(|id| !id.is_empty());

@@ -5,7 +5,12 @@ use std::collections::{HashMap, hash_map::Entry};
 use actix_web::web;
 use fleet::{PagePosition, PageRequest, PageStart};
 
-use crate::error::ApiError;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use crate::{
+    error::ApiError,
+    operation::{Parameter, Place},
+};
 
 /// The parameters of a request.
 #[derive(Debug)]
@@ -110,6 +115,23 @@ impl Query {
         }
         Ok(paging)
     }
+}
+
+/// Parameters as they are described; what each may be follows from its name.
+pub(super) fn described(names: &[&'static str]) -> Vec<Parameter> {
+    let shape = |name| -> fn(&mut SchemaGenerator) -> Schema {
+        match name {
+            "page" | "perPage" => |_| json_schema!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
+            "sortOrder" => |_| json_schema!({ "type": "string", "enum": ["asc", "desc"] }),
+            "full" | "noAgentCount" | "showInactive" | "getStatusSummary" | "showUpgradeable"
+            | "withMetrics" | "forceDelete" | "sys_monitoring" => |_| json_schema!({ "type": "boolean" }),
+            _ => |_| json_schema!({ "type": "string" }),
+        }
+    };
+    names
+        .iter()
+        .map(|name| Parameter::new::<String>(Place::Query, name, "").with_schema(shape(name)))
+        .collect()
 }
 
 /// A page as Kibana counts it.

@@ -7,16 +7,21 @@ use fleet::{
     PolicyId, Secret, SecretId, Timestamp,
     secrets::{self, SecretRecord},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AdminState, Done, One, ok,
-    query::{PAGING, Query},
+    AdminState, Done, Many, One, ok,
+    query::{self, PAGING, Query},
 };
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, Operation},
+};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Draft {
     /// Any JSON: an error about its type would quote it.
@@ -25,16 +30,19 @@ struct Draft {
     name: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Secret")]
 struct Item {
     id: String,
     name: String,
+    #[schemars(with = "String")]
     created_at: Timestamp,
     /// The action document that it goes with.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<String>,
     /// Who refers to it; told of one secret only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
     policies: Option<Vec<PolicyId>>,
 }
 
@@ -48,6 +56,47 @@ impl From<SecretRecord> for Item {
             policies: None,
         }
     }
+}
+
+pub(super) fn about_create() -> Operation {
+    const ID: &[(&str, &str)] = &[("path.id", "$response.body#/item/id")];
+    Operation::new(
+        "secretCreate",
+        "A secret for policies and actions",
+        KeyKind::Operator,
+    )
+    .takes_json::<Draft>()
+    .answers(
+        Answer::json::<One<Item>>(200, "Without its value, which is never shown")
+            .link("get", "secret", ID)
+            .link("delete", "secretDelete", ID),
+    )
+    .fails(&[Family::Rule, Family::Conflict])
+}
+
+pub(super) fn about_list() -> Operation {
+    Operation::new("secrets", "Ids and names of the secrets", KeyKind::Operator)
+        .parameters(query::described(&PAGING))
+        .answers(Answer::json::<Many<Item>>(200, "A page of them"))
+        .fails(&[Family::Rule])
+}
+
+pub(super) fn about_get() -> Operation {
+    Operation::new("secret", "A secret and who refers to it", KeyKind::Operator)
+        .path("id", "The secret's id")
+        .answers(Answer::json::<One<Item>>(200, "Without its value"))
+        .fails(&[Family::Missing])
+}
+
+pub(super) fn about_delete() -> Operation {
+    Operation::new(
+        "secretDelete",
+        "Removes a secret to which nothing refers",
+        KeyKind::Operator,
+    )
+    .path("id", "The secret's id")
+    .answers(Answer::json::<Done>(200, "It is gone"))
+    .fails(&[Family::Missing, Family::Conflict])
 }
 
 pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {

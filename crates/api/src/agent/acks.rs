@@ -12,8 +12,10 @@ use serde_json::value::RawValue;
 use super::{AgentState, json, wire};
 use crate::{
     call::Call,
-    error::{self, ApiError},
+    error::{self, ApiError, Family},
     json::{self as read, JsonError, Object},
+    member::Member,
+    operation::{Answer, KeyKind, Operation},
     route::Route,
 };
 
@@ -22,6 +24,36 @@ const WHAT: &str = "ack";
 
 /// Events of one request. An agent's batch holds a handful; each event is a look-up.
 const MAX_EVENTS: usize = 10_000;
+
+const BODY: [Member; 1] = [Member::items("events", &EVENT)];
+const EVENT: [Member; 11] = [
+    Member::text("action_id"),
+    Member::text("agent_id"),
+    Member::text("timestamp"),
+    Member::text("error"),
+    Member::object("payload", &PAYLOAD),
+    Member::any("data"),
+    Member::text("action_input_type"),
+    Member::any("action_data"),
+    Member::any("action_response"),
+    Member::text("started_at"),
+    Member::text("completed_at"),
+];
+const PAYLOAD: [Member; 1] = [Member::boolean("retry")];
+
+pub(super) fn about() -> Operation {
+    let items = |status, about| Answer::json::<wire::Acks>(status, about);
+    Operation::new("acks", "An agent acknowledges actions", KeyKind::Agent)
+        .path("id", "The agent's id")
+        .takes(&BODY)
+        .answers(items(200, "All are stored, in the order of the events"))
+        .answers(items(400, "An event is of another agent"))
+        .answers(items(404, "An event's action is unknown"))
+        .answers(items(409, "An event met another change: it is sent again"))
+        .answers(items(500, "An event is not stored: it is sent again"))
+        .answers(items(503, "An event is not stored: it is sent again"))
+        .fails(&[Family::Rule, Family::Conflict, Family::Missing])
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
@@ -47,7 +79,7 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
 
 /// The events; `None` if there are too many.
 fn events(text: &str) -> Result<Option<Vec<AckEvent>>, JsonError> {
-    let body = Object::body(text, &["events"])?;
+    let body = Object::body(text, &BODY)?;
     if body.count("events").is_some_and(|count| count > MAX_EVENTS) {
         return Ok(None);
     }
@@ -57,25 +89,10 @@ fn events(text: &str) -> Result<Option<Vec<AckEvent>>, JsonError> {
 
 /// An event is decoded as far as possible, never refused: what is mistyped counts as absent.
 fn event(raw: &RawValue) -> AckEvent {
-    let event = read::item(
-        raw,
-        &[
-            "action_id",
-            "agent_id",
-            "timestamp",
-            "error",
-            "payload",
-            "data",
-            "action_input_type",
-            "action_data",
-            "action_response",
-            "started_at",
-            "completed_at",
-        ],
-    );
+    let event = read::item(raw, &EVENT);
     let text = |name| event.text(name).ok().flatten();
     let raw = |name| event.raw(name).ok().flatten();
-    let payload = event.object("payload", "payload", &["retry"]).ok().flatten();
+    let payload = event.object("payload", "payload", &PAYLOAD).ok().flatten();
     AckEvent {
         action_id: text("action_id").unwrap_or_default(),
         agent_id: text("agent_id").unwrap_or_default(),

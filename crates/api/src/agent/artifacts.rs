@@ -6,7 +6,27 @@ use actix_web::{HttpResponse, body::SizedStream, http::header::CONTENT_TYPE};
 use fleet::artifacts;
 
 use super::AgentState;
-use crate::{call::Call, error::ApiError, route::Route};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, OCTETS, Operation},
+    route::Route,
+};
+
+pub(super) fn about() -> Operation {
+    Operation::new(
+        "artifact",
+        "An artifact that the agent's policy lists",
+        KeyKind::Agent,
+    )
+    .path("id", "The artifact's identifier")
+    .path(
+        "sha2",
+        "The SHA-256 of what it inflates to, in hexadecimal digits",
+    )
+    .answers(Answer::of(200, OCTETS, "The artifact as it is stored"))
+    .fails(&[Family::Artifact, Family::Rule, Family::Missing, Family::Policy])
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;

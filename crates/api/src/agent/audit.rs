@@ -8,13 +8,29 @@ use fleet::{AgentId, Timestamp, audit};
 use super::AgentState;
 use crate::{
     call::Call,
-    error::ApiError,
+    error::{ApiError, Family},
     json::{self as read, JsonError, Object},
+    member::Member,
+    operation::{Answer, KeyKind, Operation},
     route::Route,
 };
 
 /// Name of the body in errors.
 const WHAT: &str = "audit/unenroll";
+
+const BODY: [Member; 2] = [
+    Member::text("reason").required().one_of(&audit::REASONS),
+    Member::text("timestamp").like("2026-01-31T12:00:00Z"),
+];
+
+pub(super) fn about() -> Operation {
+    let summary = "An agent that was uninstalled, orphaned or moved says so";
+    Operation::new("auditUnenroll", summary, KeyKind::Agent)
+        .path("id", "The agent's id")
+        .takes(&BODY)
+        .answers(Answer::empty(200, "It is noted"))
+        .fails(&[Family::Rule, Family::Conflict, Family::Missing])
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
@@ -35,6 +51,6 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
 }
 
 fn request(text: &str) -> Result<(Option<String>, Option<String>), JsonError> {
-    let body = Object::body(text, &["reason", "timestamp"])?;
+    let body = Object::body(text, &BODY)?;
     Ok((body.text("reason")?, body.text("timestamp")?))
 }

@@ -20,16 +20,52 @@ use super::{AgentState, json, wire};
 use crate::{
     call::Call,
     compression::accepts_gzip,
-    error::ApiError,
+    error::{ApiError, Family},
     json::{self as read, JsonError, Object},
     limits::Permit,
+    member::Member,
     note::{Note, Standing},
+    operation::{Answer, KeyKind, Operation},
     outgoing::Roomed,
     route::Route,
 };
 
 /// Name of the body in errors.
 const WHAT: &str = "checkin";
+
+const BODY: [Member; 10] = [
+    Member::text("status").required().like("online"),
+    Member::text("message"),
+    Member::text("ack_token"),
+    Member::any_object("local_metadata"),
+    Member::any_objects("components"),
+    Member::text("poll_timeout").like("5m"),
+    Member::any_object("upgrade_details"),
+    Member::object("upgrade", &UPGRADE),
+    Member::text("agent_policy_id"),
+    Member::integer("policy_revision_idx"),
+];
+const UPGRADE: [Member; 1] = [Member::any_objects("rollbacks")];
+
+pub(super) fn about() -> Operation {
+    let summary = "The long poll: answered by actions, by a change of policy, or after the poll's time";
+    Operation::new("checkin", summary, KeyKind::Agent)
+        .path("id", "The agent's id")
+        .takes(&BODY)
+        .answers(
+            Answer::json::<wire::Checkin<'_>>(200, "What is to be done")
+                .or::<wire::Farewell<'_>>()
+                .link("checkin", "checkin", &[("path.id", "$request.path.id")])
+                .link("acks", "acks", &[("path.id", "$request.path.id")]),
+        )
+        .fails(&[
+            Family::UserAgent,
+            Family::Rule,
+            Family::Conflict,
+            Family::Missing,
+            Family::Policy,
+        ])
+}
 
 // Not an `async fn`: it would keep room for the request while the agent waits.
 pub(super) fn serve(
@@ -110,21 +146,7 @@ fn say_farewell(id: &AgentId, farewell: Farewell, instead_of: &ApiError) -> Resu
 
 /// The request and its `poll_timeout` as it was written.
 fn request(text: &str) -> Result<(CheckinRequest, Option<String>), JsonError> {
-    let body = Object::body(
-        text,
-        &[
-            "status",
-            "message",
-            "ack_token",
-            "local_metadata",
-            "components",
-            "poll_timeout",
-            "upgrade_details",
-            "upgrade",
-            "agent_policy_id",
-            "policy_revision_idx",
-        ],
-    )?;
+    let body = Object::body(text, &BODY)?;
     let request = CheckinRequest {
         status: body.text("status")?,
         message: body.text("message")?,
@@ -142,14 +164,12 @@ fn request(text: &str) -> Result<(CheckinRequest, Option<String>), JsonError> {
 
 /// CHK-47: what is malformed here is ignored.
 fn rollbacks<const N: usize>(body: &Object<'_, N>) -> Option<fleet::RawJson> {
-    match body
-        .object("upgrade", "upgrade", &["rollbacks"])
-        .and_then(|upgrade| {
-            upgrade
-                .map(|upgrade| upgrade.raw("rollbacks"))
-                .transpose()
-                .map(Option::flatten)
-        }) {
+    match body.object("upgrade", "upgrade", &UPGRADE).and_then(|upgrade| {
+        upgrade
+            .map(|upgrade| upgrade.raw("rollbacks"))
+            .transpose()
+            .map(Option::flatten)
+    }) {
         Ok(rollbacks) => rollbacks,
         Err(error) => {
             log::warn!("error.message" = error.to_string(); "A check-in's list of rollbacks was ignored");

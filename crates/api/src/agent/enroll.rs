@@ -11,13 +11,50 @@ use fleet::{
 use super::{AgentState, json, wire};
 use crate::{
     call::Call,
-    error::ApiError,
+    error::{ApiError, Family},
     json::{self as read, JsonError, Object},
+    member::Member,
+    operation::{Answer, KeyKind, Operation},
     route::Route,
 };
 
 /// Name of the body in errors.
 const WHAT: &str = "enroll";
+
+const BODY: [Member; 5] = [
+    Member::text("type")
+        .required()
+        .one_of(&["PERMANENT", "EPHEMERAL", "TEMPORARY"]),
+    Member::text("id").matching("^[A-Za-z0-9._:@-]{0,256}$"),
+    Member::text("replace_token"),
+    Member::text("enrollment_id").matching("^[A-Za-z0-9._:@#-]{0,256}$"),
+    Member::object("metadata", &METADATA),
+];
+const METADATA: [Member; 2] = [Member::any_object("local"), Member::texts("tags")];
+
+pub(super) fn about() -> Operation {
+    const ID: &str = "$response.body#/item/id";
+    Operation::new(
+        "enroll",
+        "An agent joins with an enrollment token",
+        KeyKind::EnrollmentToken,
+    )
+    .takes(&BODY)
+    .answers(
+        Answer::json::<wire::Enrolled<'_>>(200, "The agent and its access key, which is told only here")
+            .link("checkin", "checkin", &[("path.id", ID)])
+            .link("acks", "acks", &[("path.id", ID)])
+            .link("auditUnenroll", "auditUnenroll", &[("path.id", ID)]),
+    )
+    .fails(&[
+        Family::UserAgent,
+        Family::Enrollment,
+        Family::Rule,
+        Family::Conflict,
+        Family::Missing,
+        Family::Policy,
+    ])
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
@@ -38,11 +75,8 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
 }
 
 fn request(text: &str) -> Result<EnrollRequest, JsonError> {
-    let body = Object::body(
-        text,
-        &["type", "id", "replace_token", "enrollment_id", "metadata"],
-    )?;
-    let metadata = body.object("metadata", "metadata", &["local", "tags"])?;
+    let body = Object::body(text, &BODY)?;
+    let metadata = body.object("metadata", "metadata", &METADATA)?;
     let (local_metadata, tags) = match &metadata {
         Some(metadata) => (
             metadata.raw("local")?,

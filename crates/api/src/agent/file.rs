@@ -20,10 +20,54 @@ use super::{
     AgentState,
     byte_range::{self, RangeError, Wanted},
 };
-use crate::{call::Call, error::ApiError, route::Route};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{ANY_MEDIA, Answer, KeyKind, Operation, Parameter},
+    route::Route,
+};
 
 static PRODUCT_ORIGIN: HeaderName = HeaderName::from_static("x-elastic-product-origin");
 static FILE_DIGEST: HeaderName = HeaderName::from_static("x-file-sha2");
+
+pub(super) fn about() -> Operation {
+    let whole = |status, about| {
+        Answer::of(status, ANY_MEDIA, about)
+            .header("ETag", "The file's SHA-256")
+            .header("Accept-Ranges", "bytes")
+            .header("X-File-SHA2", "The file's SHA-256")
+    };
+    Operation::new(
+        "file",
+        "A file for the agent, whole or a range of it",
+        KeyKind::Agent,
+    )
+    .path("id", "The file's id, or its name in the library")
+    .parameter(Parameter::query::<String>(
+        "source",
+        "A library instead of the agent's own files",
+    ))
+    .parameter(Parameter::header(
+        "X-elastic-product-origin",
+        "Who asks for a library's file: `endpoint-security`",
+    ))
+    .parameter(Parameter::header("Range", "One range of bytes").like("bytes=0-9"))
+    .parameter(Parameter::header(
+        "If-Range",
+        "The range is of use for this ETag only",
+    ))
+    .parameter(Parameter::header("If-None-Match", "ETags that are known"))
+    .answers(whole(200, "The file"))
+    .answers(whole(206, "A range of it").header("Content-Range", "Which"))
+    .answers(Answer::empty(304, "It is known").header("ETag", "The file's SHA-256"))
+    .fails(&[
+        Family::File,
+        Family::Range,
+        Family::Library,
+        Family::Missing,
+        Family::Rule,
+    ])
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;

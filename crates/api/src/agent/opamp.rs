@@ -30,15 +30,34 @@ use super::{AgentState, Asked};
 use crate::{
     call::{self, Call},
     compression::accepts_gzip,
-    error::{ApiError, Audience},
+    error::{ApiError, Audience, Family},
     json::off_the_loop_if_large,
     note::Standing,
+    operation::{Answer, KeyKind, Operation, PROTOBUF},
     route::Route,
 };
 use said::Said;
 
 /// Named in errors.
 const WHAT: &str = "OpAMP";
+
+pub(super) const PATH: &str = "/v1/opamp";
+
+pub(super) fn about() -> Operation {
+    Operation::new(
+        "opamp",
+        "One message of OpAMP and its answer",
+        KeyKind::EnrollmentToken,
+    )
+    .takes_bytes(PROTOBUF)
+    .answers(Answer::of(
+        200,
+        PROTOBUF,
+        "ServerToAgent, also for a message that is refused",
+    ))
+    .fails(&[Family::ContentType, Family::Rule, Family::Enrollment])
+    .with_bare_failures(PROTOBUF)
+}
 
 /// The route. It has no API version.
 pub(super) fn route(state: &Arc<AgentState>) -> ActixRoute {
@@ -51,7 +70,11 @@ pub(super) fn route(state: &Arc<AgentState>) -> ActixRoute {
         };
         let state = Arc::clone(&state);
         async move {
-            match exchange(&state, call).await {
+            let result = exchange(&state, call).await;
+            if cfg!(debug_assertions) {
+                about().expect(&result);
+            }
+            match result {
                 Ok(response) => asked.noted(response, Standing::Known),
                 Err(error) => {
                     let standing = match error.is_failed_attempt() {
@@ -246,7 +269,6 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 
 /// Reading YAML takes so many times as long as reading JSON.
 const YAML_COST: usize = 16;
-const PROTOBUF: &str = "application/x-protobuf";
 /// When an agent tries again that could not be served.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 /// When an agent tries again to enrol that met the limit of enrolments.

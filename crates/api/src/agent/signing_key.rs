@@ -7,7 +7,23 @@ use actix_web::{HttpResponse, web::Bytes};
 use async_trait::async_trait;
 
 use super::AgentState;
-use crate::{call::Call, error::ApiError};
+use crate::{
+    call::Call,
+    error::{ApiError, Family},
+    operation::{Answer, KeyKind, Operation, Parameter, Place, TEXT},
+};
+
+pub(super) fn about() -> Operation {
+    let summary = "The key that agents check upgrades with; over TLS only";
+    Operation::new("signingKey", summary, KeyKind::None)
+        .parameter(
+            Parameter::new::<String>(Place::Path, "id", "The version that the agent upgrades to")
+                .like("9.6.0")
+                .required(),
+        )
+        .answers(Answer::of(200, TEXT, "The key, armoured"))
+        .fails(&[Family::SigningKey])
+}
 
 /// Where the key comes from.
 #[async_trait]

@@ -9,7 +9,19 @@ use super::{AgentState, Identity, json, wire};
 use crate::{
     call::Call,
     error::{self, ApiError},
+    operation::{Answer, KeyKind, Operation},
 };
+
+/// What is said of it, for agents and operators alike.
+pub(crate) fn about() -> Operation {
+    Operation::new(
+        "status",
+        "The server's state; with any good key also its version",
+        KeyKind::Optional,
+    )
+    .answers(Answer::json::<wire::Status<'_>>(200, "It is healthy"))
+    .answers(Answer::json::<wire::Status<'_>>(503, "It is not healthy"))
+}
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     answer(&state.fleet, &state.options.identity, &mut call).await

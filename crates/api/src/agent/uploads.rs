@@ -15,13 +15,81 @@ use super::{AgentState, json, wire};
 use crate::{
     call::Call,
     clients::OwnRequest,
-    error::ApiError,
+    error::{ApiError, Family},
     json::{self as read, JsonError, Object},
     limits::Permit,
+    member::Member,
+    operation::{Answer, KeyKind, OCTETS, Operation, Parameter},
     route::Route,
 };
 
 static CHUNK_DIGEST: HeaderName = HeaderName::from_static("x-chunk-sha2");
+
+const BEGIN: [Member; 4] = [
+    Member::text("action_id").required(),
+    Member::text("agent_id").required(),
+    Member::text("src").required().matching("^[a-z0-9_-]+$"),
+    Member::object("file", &FILE).required(),
+];
+const FILE: [Member; 3] = [
+    Member::text("name").required(),
+    Member::text("mime_type").required(),
+    Member::integer("size").required(),
+];
+const COMPLETE: [Member; 1] = [Member::object("transithash", &TRANSIT_HASH).required()];
+const TRANSIT_HASH: [Member; 1] = [Member::text("sha256").required()];
+
+pub(super) fn about_begin() -> Operation {
+    const ID: &str = "$response.body#/upload_id";
+    Operation::new("uploadBegin", "An agent announces a file", KeyKind::Agent)
+        .takes(&BEGIN)
+        .answers(
+            Answer::json::<wire::UploadBegun<'_>>(200, "The upload, in chunks of this size")
+                .link("chunk", "uploadChunk", &[("path.id", ID)])
+                .link("complete", "uploadComplete", &[("path.id", ID)]),
+        )
+        .fails(UPLOAD)
+}
+
+pub(super) fn about_chunk() -> Operation {
+    Operation::new("uploadChunk", "A chunk of a file, in any order", KeyKind::Agent)
+        .path("id", "The upload's id")
+        .parameter(
+            Parameter::new::<u32>(crate::operation::Place::Path, "chunk", "Its number, from 0").required(),
+        )
+        .parameter(
+            Parameter::header(
+                "X-Chunk-SHA2",
+                "The SHA-256 of the chunk in lower-case hexadecimal digits",
+            )
+            .with_schema(|_| schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }))
+            .required(),
+        )
+        .takes_bytes(OCTETS)
+        .answers(Answer::empty(200, "It is stored").link(
+            "complete",
+            "uploadComplete",
+            &[("path.id", "$request.path.id")],
+        ))
+        .fails(UPLOAD)
+}
+
+pub(super) fn about_complete() -> Operation {
+    let summary = "The end of a file, with the SHA-256 over the chunks' SHA-256s";
+    Operation::new("uploadComplete", summary, KeyKind::Agent)
+        .path("id", "The upload's id")
+        .takes(&COMPLETE)
+        .answers(Answer::json::<wire::UploadComplete>(200, "The file is stored"))
+        .fails(UPLOAD)
+}
+
+const UPLOAD: &[Family] = &[
+    Family::Upload,
+    Family::Room,
+    Family::Rule,
+    Family::Conflict,
+    Family::Missing,
+];
 
 /// `POST /api/fleet/uploads`.
 pub(super) async fn begin(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
@@ -97,11 +165,8 @@ async fn body(
 
 /// What has the wrong type counts as absent, and is then named as such.
 fn request(text: &str) -> Result<UploadRequest, JsonError> {
-    let body = Object::body(text, &["action_id", "agent_id", "src", "file"])?;
-    let file = body
-        .object("file", "file", &["name", "mime_type", "size"])
-        .ok()
-        .flatten();
+    let body = Object::body(text, &BEGIN)?;
+    let file = body.object("file", "file", &FILE).ok().flatten();
     let of_body = |name| body.text(name).ok().flatten();
     let of_file = |name| file.as_ref().and_then(|file| file.text(name).ok().flatten());
     Ok(UploadRequest {
@@ -126,7 +191,7 @@ fn document(text: &str) -> Result<RawJson, JsonError> {
 }
 
 fn transit_hash(text: &str) -> Result<Option<String>, JsonError> {
-    let body = Object::body(text, &["transithash"])?;
-    let hash = body.object("transithash", "transithash", &["sha256"])?;
+    let body = Object::body(text, &COMPLETE)?;
+    let hash = body.object("transithash", "transithash", &TRANSIT_HASH)?;
     hash.map_or(Ok(None), |hash| hash.text("sha256"))
 }

@@ -8,39 +8,145 @@ use std::borrow::Cow;
 use actix_web::{http::StatusCode, web::Bytes};
 use fleet::{
     ActionId, AgentId, COMPATIBLE_VERSION, Health, RawJson, RenderedPolicy, Timestamp, Upload,
-    actions::DeliveredAction, checkin::CheckinReply, enrollment::Enrolled, farewell::Farewell,
+    actions::DeliveredAction, checkin::CheckinReply, enrollment, farewell as domain,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Identity;
 use crate::{error::ApiError, pieces::Pieces};
 
 /// The answer to an enrolment (agents.md 4.1).
-pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply<'a> {
-        action: &'static str,
-        item: Item<'a>,
-    }
-    #[derive(Serialize)]
-    struct Item<'a> {
-        id: &'a str,
-        active: bool,
-        policy_id: &'a str,
-        #[serde(rename = "type")]
-        kind: &'a str,
-        enrolled_at: String,
-        user_provided_metadata: Option<()>,
-        local_metadata: Option<&'a RawJson>,
-        access_api_key_id: &'a str,
-        access_api_key: String,
-        status: &'static str,
-        tags: &'a [String],
-    }
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Enrolled<'a> {
+    action: &'static str,
+    item: EnrolledItem<'a>,
+}
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EnrolledItem<'a> {
+    id: &'a str,
+    active: bool,
+    policy_id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    enrolled_at: String,
+    user_provided_metadata: Option<()>,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    local_metadata: Option<&'a RawJson>,
+    access_api_key_id: &'a str,
+    access_api_key: String,
+    status: &'static str,
+    tags: &'a [String],
+}
+
+/// The beginning of an upload (agents.md 10.1).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UploadBegun<'a> {
+    upload_id: &'a str,
+    chunk_size: u64,
+}
+
+/// The end of an upload (agents.md 10.3).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UploadComplete {
+    status: &'static str,
+}
+
+/// The answer to a check-in (agents.md 5.8).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Checkin<'a> {
+    action: &'static str,
+    ack_token: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    actions: Vec<Action<'a>>,
+}
+
+/// One element of `actions` (agents.md 6.2).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Action<'a> {
+    #[schemars(with = "&str")]
+    agent_id: &'a AgentId,
+    created_at: String,
+    #[schemars(with = "serde_json::Value")]
+    data: Option<&'a RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+    #[schemars(with = "&str")]
+    id: &'a ActionId,
+    input_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    signed: Option<&'a RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+/// The last words to an agent whose key is dead (agents.md 5.9).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Farewell<'a> {
+    action: &'static str,
+    actions: [LastAction<'a>; 1],
+}
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LastAction<'a> {
+    #[schemars(with = "&str")]
+    agent_id: &'a AgentId,
+    created_at: String,
+    data: Option<EmptyPolicy>,
+    id: String,
+    input_type: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+#[derive(Serialize, JsonSchema)]
+struct EmptyPolicy {
+    policy: Nothing,
+}
+#[derive(Serialize, JsonSchema)]
+struct Nothing {}
+
+/// The answer to acknowledgements (agents.md 7.6).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Acks {
+    action: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    errors: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<AckItem>,
+}
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AckItem {
+    status: u16,
+    message: Cow<'static, str>,
+}
+
+/// The server's state (agents.md 3.1).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Status<'a> {
+    name: &'static str,
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<StatusVersion<'a>>,
+}
+#[derive(Serialize, JsonSchema)]
+pub(super) struct StatusVersion<'a> {
+    number: String,
+    build_hash: &'a str,
+    build_time: &'a str,
+}
+
+/// The answer to an enrolment (agents.md 4.1).
+pub(super) fn enrolled(enrolled: &enrollment::Enrolled) -> Result<Pieces, ApiError> {
     let agent = &enrolled.agent;
-    json(&Reply {
+    json(&Enrolled {
         action: "created",
-        item: Item {
+        item: EnrolledItem {
             id: agent.id.as_str(),
             active: agent.is_active,
             policy_id: agent.policy.as_str(),
@@ -58,12 +164,7 @@ pub(super) fn enrolled(enrolled: &Enrolled) -> Result<Pieces, ApiError> {
 
 /// The answer to the beginning of an upload (agents.md 10.1).
 pub(super) fn upload_begun(upload: &Upload) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply<'a> {
-        upload_id: &'a str,
-        chunk_size: u64,
-    }
-    json(&Reply {
+    json(&UploadBegun {
         upload_id: upload.id.as_str(),
         chunk_size: upload.chunk_bytes,
     })
@@ -71,22 +172,11 @@ pub(super) fn upload_begun(upload: &Upload) -> Result<Pieces, ApiError> {
 
 /// The answer to the end of an upload (agents.md 10.3).
 pub(super) fn upload_complete() -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply {
-        status: &'static str,
-    }
-    json(&Reply { status: "ok" })
+    json(&UploadComplete { status: "ok" })
 }
 
 /// The answer to a check-in (agents.md 5.8).
 pub(super) fn checkin(reply: &CheckinReply) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply<'a> {
-        action: &'static str,
-        ack_token: &'a str,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        actions: Vec<Action<'a>>,
-    }
     let (ack_token, actions) = match reply {
         CheckinReply::Empty => ("", Vec::new()),
         CheckinReply::Actions {
@@ -99,33 +189,11 @@ pub(super) fn checkin(reply: &CheckinReply) -> Result<Pieces, ApiError> {
         }
         CheckinReply::Policy { agent, policy } => return policy_change(agent, policy),
     };
-    json(&Reply {
+    json(&Checkin {
         action: "checkin",
         ack_token,
         actions,
     })
-}
-
-/// One element of `actions` (agents.md 6.2).
-#[derive(Serialize)]
-struct Action<'a> {
-    agent_id: &'a AgentId,
-    created_at: String,
-    data: Option<&'a RawJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expiration: Option<String>,
-    id: &'a ActionId,
-    input_type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed: Option<&'a RawJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<&'a str>,
-    #[serde(rename = "type")]
-    kind: &'a str,
 }
 
 impl<'a> Action<'a> {
@@ -163,35 +231,18 @@ fn policy_change(agent: &AgentId, policy: &RenderedPolicy) -> Result<Pieces, Api
 }
 
 /// The last words to an agent whose key is dead (agents.md 5.9): they have no token, and nothing acknowledges them.
-pub(super) fn farewell(agent: &AgentId, farewell: Farewell, now: Timestamp) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply<'a> {
-        action: &'static str,
-        actions: [Last<'a>; 1],
-    }
-    #[derive(Serialize)]
-    struct Last<'a> {
-        agent_id: &'a AgentId,
-        created_at: String,
-        data: Option<Data>,
-        id: String,
-        input_type: &'static str,
-        #[serde(rename = "type")]
-        kind: &'static str,
-    }
-    #[derive(Serialize)]
-    struct Data {
-        policy: Empty,
-    }
-    #[derive(Serialize)]
-    struct Empty {}
+pub(super) fn farewell(
+    agent: &AgentId,
+    farewell: domain::Farewell,
+    now: Timestamp,
+) -> Result<Pieces, ApiError> {
     let (kind, data) = match farewell {
-        Farewell::EmptyPolicy => ("POLICY_CHANGE", Some(Data { policy: Empty {} })),
-        Farewell::Unenroll => ("UNENROLL", None),
+        domain::Farewell::EmptyPolicy => ("POLICY_CHANGE", Some(EmptyPolicy { policy: Nothing {} })),
+        domain::Farewell::Unenroll => ("UNENROLL", None),
     };
-    json(&Reply {
+    json(&Farewell {
         action: "checkin",
-        actions: [Last {
+        actions: [LastAction {
             agent_id: agent,
             created_at: now.to_seconds_text(),
             data,
@@ -204,27 +255,14 @@ pub(super) fn farewell(agent: &AgentId, farewell: Farewell, now: Timestamp) -> R
 
 /// The answer to acknowledgements (agents.md 7.6): an item for each event, in their order.
 pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply {
-        action: &'static str,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        errors: bool,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        items: Vec<Item>,
-    }
-    #[derive(Serialize)]
-    struct Item {
-        status: u16,
-        message: Cow<'static, str>,
-    }
-    json(&Reply {
+    json(&Acks {
         action: "acks",
         errors: items
             .iter()
             .any(|(status, _)| status.is_client_error() || status.is_server_error()),
         items: items
             .into_iter()
-            .map(|(status, message)| Item {
+            .map(|(status, message)| AckItem {
                 status: status.as_u16(),
                 message,
             })
@@ -234,23 +272,10 @@ pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces
 
 /// The server's state (agents.md 3.1); `identity` for who may know it.
 pub(super) fn status(health: &Health, identity: Option<&Identity>) -> Result<Pieces, ApiError> {
-    #[derive(Serialize)]
-    struct Reply<'a> {
-        name: &'static str,
-        status: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        version: Option<Version<'a>>,
-    }
-    #[derive(Serialize)]
-    struct Version<'a> {
-        number: String,
-        build_hash: &'a str,
-        build_time: &'a str,
-    }
-    json(&Reply {
+    json(&Status {
         name: "fleet-server",
         status: health.state.as_str(),
-        version: identity.map(|identity| Version {
+        version: identity.map(|identity| StatusVersion {
             number: COMPATIBLE_VERSION.to_string(),
             build_hash: &identity.build_hash,
             build_time: &identity.build_time,

@@ -363,3 +363,32 @@ async fn an_agent_is_asked_to_unenrol_or_ended_by_force() {
         .set_payload(body.to_string());
     face.send(nobody).await.assert_error(404, "Not Found");
 }
+
+#[actix_rt::test]
+async fn a_word_beside_ids_tells_all_the_methods_of_its_path() {
+    let house = House::new().await;
+    let face = house.operators().await;
+    for (method, path, allowed) in [
+        (
+            "PATCH",
+            "/api/fleet/agent_policies/delete",
+            "GET, HEAD, PUT, POST",
+        ),
+        (
+            "PUT",
+            "/s/default/api/fleet/agents/bulk_reassign",
+            "GET, HEAD, POST",
+        ),
+        ("POST", "/api/fleet/agents/actions/x", "GET, HEAD"),
+        ("PUT", "/api/fleet/agents/files/x", "DELETE"),
+    ] {
+        let answer = face
+            .send(TestRequest::with_uri(path).method(method.parse().unwrap()))
+            .await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("allow")),
+            (405, allowed),
+            "{method} {path}"
+        );
+    }
+}

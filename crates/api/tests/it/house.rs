@@ -246,7 +246,7 @@ impl House {
     }
 }
 
-pub(crate) fn fixed_tls() -> Arc<dyn TlsAdmin> {
+fn fixed_tls() -> Arc<dyn TlsAdmin> {
     Arc::new(FixedTls)
 }
 

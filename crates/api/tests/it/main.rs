@@ -25,6 +25,7 @@ mod general;
 mod house;
 mod limits;
 mod opamp;
+mod openapi;
 mod probe;
 mod real_agents;
 mod secrets;

@@ -50,6 +50,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("restart", &[]),
     ("status", &[]),
     ("enrollment-token", &[]),
+    ("openapi", &[]),
     ("rotate-store-key", &[]),
     ("rotate-store-key", &["--discard-secrets"]),
     ("cert show", &[]),
