@@ -11,10 +11,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
-build: ## the release binary, at bin/fleet-server
-	$(STAMP) $(CARGO) build --release --locked -p fleet-server
+build: ## the release binaries, at bin/fleet-server and bin/fleet-load
+	$(STAMP) $(CARGO) build --release --locked -p fleet-server -p fleet-load
 	mkdir -p bin
-	cp -f target/release/fleet-server bin/fleet-server.new && mv -f bin/fleet-server.new bin/fleet-server
+	for program in fleet-server fleet-load; do \
+		cp -f target/release/$$program bin/$$program.new && mv -f bin/$$program.new bin/$$program; done
 
 .PHONY: run
 run: build ## build, then start a server with its own certificates, store, policy and token in ./data
@@ -44,6 +45,10 @@ reference: ## write fleet-server.reference.yml and docs/CONFIGURATION.md anew fr
 .PHONY: deny
 deny: ## licences, bans, sources and advisories of the dependencies
 	.ci/deny
+
+.PHONY: bench
+bench: build ## every scenario of fleet-load against the release server: writes docs/BENCHMARKS.md, 20 minutes (AGENTS=10000)
+	bin/fleet-load bench --server bin/fleet-server --agents $(or $(AGENTS),10000) --output docs/BENCHMARKS.md
 
 .PHONY: torture
 torture: ## the long versions of the tests, or ONLY=hostile_clients: prints its plan, then runs one after the other, an hour at most

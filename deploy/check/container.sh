@@ -63,7 +63,7 @@ printf 'FROM scratch\nCOPY . /\nENV PATH=/usr/local/bin:/usr/bin\n' > "$work/Con
 build -t localhost/build "$work/debian"
 build -t localhost/base -f "$work/Containerfile.base" "$work/base"
 
-cp "$FLEET_SERVER" "$work/context/bin/fleet-server"
+cp "$FLEET_SERVER" "${FLEET_SERVER%server}load" "$work/context/bin/"
 cp "$ROOT/LICENSE" "$ROOT/fleet-server.reference.yml" "$ROOT/Cargo.lock" "$ROOT/.dockerignore" "$work/context/"
 build -t localhost/fleet-server --build-arg BUILD_IMAGE=localhost/build --build-arg BASE_IMAGE=localhost/base \
     --build-arg PREBUILT=true -f "$containerfile" "$work/context"
@@ -115,6 +115,7 @@ for _ in $(seq 100); do
 done
 grep -q '^HEALTHY' "$work/status" || { cat "$work/status" "$work/log" >&2; fail "the image's health check is not satisfied"; }
 sed 's/^/  status: /' "$work/status"
+in_container fleet-load --help > "$work/help" 2>&1 || { cat "$work/help" >&2; fail "fleet-load in the image does not start"; }
 # A renewal as compose.yaml promises it: replaced in certs/, served some seconds later.
 served() { sed -n 's/^certificate sha256=\([0-9a-f]*\).*/\1/p' "$work/status"; }
 before=$(served)

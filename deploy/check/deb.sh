@@ -22,7 +22,7 @@ lintian --allow-root --fail-on error,warning "$first" | sed 's/^/  lintian: /'
 
 # What is in it.
 dpkg-deb -c "$first" > "$work/contents"
-for path in usr/bin/fleet-server etc/fleet-server/fleet-server.yml usr/lib/systemd/system/fleet-server.service \
+for path in usr/bin/fleet-server usr/bin/fleet-load usr/share/man/man1/fleet-load.1.gz etc/fleet-server/fleet-server.yml usr/lib/systemd/system/fleet-server.service \
     usr/lib/systemd/system/fleet-server.socket \
     usr/lib/sysusers.d/fleet-server.conf usr/lib/tmpfiles.d/fleet-server.conf usr/share/man/man1/fleet-server.1.gz \
     usr/share/bash-completion/completions/fleet-server usr/share/zsh/vendor-completions/_fleet-server \
@@ -51,6 +51,7 @@ inside getent passwd fleet-server | grep -q ':/var/lib/fleet-server:' || fail "t
 [ ! -e "$machine/etc/systemd/system/sockets.target.wants/fleet-server.socket" ] || fail "the sockets are enabled"
 # Here the program exists: the unit is verified as it is installed.
 inside systemd-analyze --man=no --recursive-errors=yes verify fleet-server.service fleet-server.socket || fail "the installed unit is not good"
+inside fleet-load --help > "$work/help" 2>&1 || { cat "$work/help" >&2; fail "the installed fleet-load does not start"; }
 echo "  installed: $(inside dpkg-query -W fleet-server | tr '\t' ' '), $(stat -c %s "$first" | awk '{printf "%.1f MB", $1 / 1e6}')"
 
 # Started by hand as the unit would: its user, its directories, the shipped configuration, free ports.

@@ -10,6 +10,7 @@ extra=target/package
 rm -rf "$extra"
 mkdir -p "$extra/man" "$extra/completions" "$output"
 "$binary" man "$extra/man"
+"${binary%server}load" man "$extra/man"
 "$binary" completions bash > "$extra/completions/fleet-server"
 "$binary" completions zsh > "$extra/completions/_fleet-server"
 "$binary" completions fish > "$extra/completions/fleet-server.fish"

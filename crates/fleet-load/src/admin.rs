@@ -60,6 +60,16 @@ impl Admin {
             .ok_or_else(|| Fault::Admin("an update without a revision".into()))
     }
 
+    /// Posts an action to an agent; gives its id.
+    pub(crate) async fn post_action(&mut self, agent: &str, action: &Value) -> Result<String, Fault> {
+        let path = format!("/api/fleet/agents/{agent}/actions");
+        let answer = self.call("POST", &path, Some(&json!({"action": action}))).await?;
+        match answer["item"]["id"].as_str() {
+            Some(id) => Ok(id.to_owned()),
+            None => Err(Fault::Admin("an action without an id".into())),
+        }
+    }
+
     async fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let request = format!(

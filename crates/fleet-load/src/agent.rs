@@ -40,6 +40,7 @@ struct Agent {
 pub(crate) async fn live(shard: Rc<Shard>, index: usize) {
     let mut agent = Agent::settle(Rc::clone(&shard), index).await;
     shard.count(|counts| counts.settled += 1);
+    shard.name(agent.number(), &agent.credentials.id);
     if does_upload(&shard, index) {
         let credentials = agent.credentials.clone();
         spawn_local(uploads::upload_on_order(
@@ -176,7 +177,7 @@ impl Agent {
         shard.returned(self.index, self.connected_at, true, now());
         let response = connection.receive().await?;
         drop(waiting);
-        let read_at = now();
+        let (read_at, bytes) = (now(), response.body.len() as u64);
         let answer = answer::checkin(response)?;
         shard.time(Step::Checkin, begun.elapsed());
         shard.count(|counts| counts.answered += 1);
@@ -185,6 +186,9 @@ impl Agent {
         {
             token.clone_into(&mut self.ack_token);
             self.request = Request::default();
+        }
+        if answer.actions.as_ref().is_some_and(|actions| !actions.is_empty()) {
+            self.shard.figures(|figures| figures.delivered_bytes += bytes);
         }
         self.note(&answer, read_at)?;
         Ok(answer)
@@ -207,7 +211,7 @@ impl Agent {
                     let digest = crate::ledger::digest(action.id());
                     self.shard.count(|counts| counts.actions += 1);
                     self.shard
-                        .figures(|figures| figures.actions.push((digest, read_at)));
+                        .figures(|figures| figures.actions.push((number, digest, read_at)));
                     (
                         self.ledger.take_action(action.id()),
                         format!("action {}", action.id()),

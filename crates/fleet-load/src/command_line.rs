@@ -53,6 +53,80 @@ pub(crate) enum Scenario {
         #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = bytes)]
         size: u64,
     },
+    /// Each waiting agent is given an action (SETTINGS with the level it has): how long until each has it
+    ActionRollout {
+        #[command(flatten)]
+        options: Options,
+        /// Actions for each agent
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: usize,
+    },
+    /// Agents break their connections and come back all the time: whether the server's memory stays as it is
+    Churn {
+        #[command(flatten)]
+        options: Options,
+        /// How long an agent stays, half as long to half as long again
+        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+        stay: Duration,
+    },
+    /// The certificate is replaced by --trigger while all agents wait: whether anything fails, and when it is served
+    Rotate {
+        #[command(flatten)]
+        options: Options,
+        /// All agents lose their connections at that moment
+        #[arg(long)]
+        storm: bool,
+    },
+    /// Most agents wait, one in ten comes and goes, one in ten uploads, and the policy changes
+    Mix {
+        #[command(flatten)]
+        options: Options,
+        /// Changes of the policy, spread over the duration
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: usize,
+        /// How long an agent that comes and goes stays
+        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+        stay: Duration,
+        /// Bytes of each file
+        #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = bytes)]
+        size: u64,
+    },
+    /// Say what machine a fleet needs, from a short run with a server that is started for it on this one
+    Size {
+        /// Number of agents
+        #[arg(long, value_name = "N")]
+        agents: u64,
+        /// Size of their policy
+        #[arg(long, value_name = "BYTES", default_value = "50KB", value_parser = bytes)]
+        policy: u64,
+        /// Agents of the short run
+        #[arg(long, value_name = "N", default_value_t = 2000)]
+        sample: u64,
+        /// The program fleet-server [default: the one beside this program]
+        #[arg(long, value_name = "FILE")]
+        server: Option<PathBuf>,
+        /// Print one JSON object in place of the table
+        #[arg(long)]
+        json: bool,
+        /// Say nothing of the progress
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Run every scenario against a server that is started for it, and write a document with the figures
+    Bench {
+        /// The program fleet-server [default: the one beside this program]
+        #[arg(long, value_name = "FILE")]
+        server: Option<PathBuf>,
+        /// Number of agents
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        agents: usize,
+        /// The document
+        #[arg(long, value_name = "FILE", default_value = "BENCHMARKS.md")]
+        output: PathBuf,
+    },
+    /// Write the man page to a directory
+    #[command(hide = true)]
+    Man { directory: PathBuf },
     /// A part of the fleet in a process of its own
     #[command(hide = true)]
     Part,
@@ -156,11 +230,30 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "it is no size".into())
 }
 
+impl Scenario {
+    /// Whether the result is for a program.
+    pub(crate) const fn is_json(&self) -> bool {
+        match self {
+            Self::Idle(options) | Self::Checkin(options) | Self::Storm(options) => options.json,
+            Self::Enroll { options, .. }
+            | Self::PolicyRollout { options, .. }
+            | Self::ActionRollout { options, .. }
+            | Self::Churn { options, .. }
+            | Self::Rotate { options, .. }
+            | Self::Mix { options, .. }
+            | Self::Upload { options, .. } => options.json,
+            Self::Size { json, .. } => *json,
+            Self::Bench { .. } | Self::Man { .. } | Self::Part => false,
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   fleet-load idle --quickstart data/quickstart.json --agents 1000 --pid $(pidof fleet-server)
   fleet-load policy-rollout --quickstart data/quickstart.json --agents 5000 --policy 50KB --json
   fleet-load enroll --url https://fleet.example:8220 --ca ca.pem --token TOKEN --agents 500
+  fleet-load size --agents 50000 --policy 80KB
   fleet-load storm --quickstart data/quickstart.json --agents 5000 --eager --trigger 'systemctl restart fleet-server'";
 
 #[cfg(test)]

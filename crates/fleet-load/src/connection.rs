@@ -177,6 +177,14 @@ impl Connection {
         self.receive().await
     }
 
+    /// The certificate that the server showed.
+    pub(crate) fn certificate(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.get_ref().1.peer_certificates()?.first().map(AsRef::as_ref),
+        }
+    }
+
     async fn receive_now(&mut self) -> Result<Response, CallError> {
         let (head, length) = loop {
             if let Some(head) = Head::parse(&self.unread)? {

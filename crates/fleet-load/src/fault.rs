@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Trigger { command: String, reason: String },
     #[error("the admin API: {0}")]
     Admin(String),
+    #[error("the server that was started for the measurement ended: {0}")]
+    OwnServer(String),
     #[error("process {0} is not there")]
     Process(i32),
     #[error("cannot write: {0}")]
@@ -94,6 +96,7 @@ impl Fault {
             Self::Admin(_) => {
                 "check --admin-url and --admin-key-file; or use --trigger COMMAND in their place"
             }
+            Self::OwnServer(_) => "--server is the program fleet-server, of the same version",
             Self::Process(_) => "--pid is the process id of the server on this machine",
             Self::Output(_) => return None,
         })

@@ -102,8 +102,10 @@ pub(crate) struct Figures {
     pub(crate) samples: Vec<String>,
     /// Revision of each delivered policy, and when it was read.
     pub(crate) deliveries: Vec<(i64, u64)>,
-    /// Digest of each delivered action, and when it was read.
-    pub(crate) actions: Vec<(u64, u64)>,
+    /// Agent and digest of each delivered action, and when it was read.
+    pub(crate) actions: Vec<(usize, u64, u64)>,
+    /// Bytes of the bodies of answers that brought something, as they came.
+    pub(crate) delivered_bytes: u64,
     /// When agents began to poll on a connection that is newer than the outage.
     pub(crate) returns: Vec<u64>,
     /// When the last agent enrolled.
@@ -153,6 +155,7 @@ impl Figures {
         self.deliveries.extend(other.deliveries);
         self.actions.extend(other.actions);
         self.returns.extend(other.returns);
+        self.delivered_bytes += other.delivered_bytes;
         self.last_enrolled = self.last_enrolled.max(other.last_enrolled);
     }
 }

@@ -31,6 +31,7 @@ struct Part {
     orders: mpsc::Sender<Order>,
     counts: Counts,
     report: Option<Figures>,
+    names: Option<Vec<(usize, String)>>,
 }
 
 impl Fleet {
@@ -63,6 +64,7 @@ impl Fleet {
                 orders,
                 counts: Counts::default(),
                 report: None,
+                names: None,
             });
         }
         Ok(Self {
@@ -186,6 +188,32 @@ impl Fleet {
         Ok(sum)
     }
 
+    /// Numbers and ids of all agents that are settled.
+    pub(crate) async fn names(&mut self) -> Result<Vec<(usize, String)>, Fault> {
+        self.order(&Order::Names).await?;
+        while self.parts.iter().any(|part| part.names.is_none()) {
+            self.take_news().await?;
+        }
+        let parts = self.parts.iter_mut();
+        Ok(parts
+            .flat_map(|part| part.names.take().unwrap_or_default())
+            .collect())
+    }
+
+    /// Lets it run while `doing` is done.
+    pub(crate) async fn meanwhile<T>(
+        &mut self,
+        doing: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let mut doing = std::pin::pin!(doing);
+        loop {
+            tokio::select! {
+                done = &mut doing => return done,
+                taken = self.take_news() => taken?,
+            }
+        }
+    }
+
     /// Gives an order to all parts.
     pub(crate) async fn order(&self, order: &Order) -> Result<(), Fault> {
         for part in &self.parts {
@@ -201,6 +229,7 @@ impl Fleet {
         match self.news.recv().await {
             Some((part, News::Counts(counts))) => self.parts[part].counts = counts,
             Some((part, News::Figures(figures))) => self.parts[part].report = Some(*figures),
+            Some((part, News::Names(names))) => self.parts[part].names = Some(names),
             Some((_, News::Failed(reason))) => return Err(Fault::Part(reason)),
             None => return Err(Fault::Part("all of them are gone".into())),
         }

@@ -15,6 +15,7 @@
 mod admin;
 mod agent;
 mod answer;
+mod bench;
 mod change;
 mod command_line;
 mod connection;
@@ -23,6 +24,7 @@ mod fault;
 mod figures;
 mod fleet;
 mod ledger;
+mod own_server;
 mod part_process;
 mod pauses;
 mod plan;
@@ -39,10 +41,10 @@ pub mod wire;
 
 use std::{ffi::OsString, io::Write};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    command_line::{CommandLine, Options, Scenario},
+    command_line::{CommandLine, Scenario},
     fault::Fault,
 };
 
@@ -102,11 +104,25 @@ fn run_scenario(scenario: &Scenario, out: &mut impl Write) -> Result<Exit, Fault
         part_process::run(out)?;
         return Ok(Exit::Right);
     }
+    if let Scenario::Man { directory } = scenario {
+        clap_mangen::generate_to(CommandLine::command(), directory)?;
+        return Ok(Exit::Right);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    if let Scenario::Bench {
+        server,
+        agents,
+        output,
+    } = scenario
+    {
+        let program = own_server::program(server.as_deref())?;
+        let is_right = runtime.block_on(bench::run(&program, *agents, output))?;
+        return Ok(if is_right { Exit::Right } else { Exit::Wrong });
+    }
     let report = runtime.block_on(scenario::run(scenario))?;
-    if options(scenario).is_some_and(|options| options.json) {
+    if scenario.is_json() {
         writeln!(out, "{}", report.to_json())?;
     } else {
         report.write(out)?;
@@ -116,14 +132,4 @@ fn run_scenario(scenario: &Scenario, out: &mut impl Write) -> Result<Exit, Fault
     } else {
         Exit::Wrong
     })
-}
-
-const fn options(scenario: &Scenario) -> Option<&Options> {
-    match scenario {
-        Scenario::Idle(options) | Scenario::Checkin(options) | Scenario::Storm(options) => Some(options),
-        Scenario::Enroll { options, .. }
-        | Scenario::PolicyRollout { options, .. }
-        | Scenario::Upload { options, .. } => Some(options),
-        Scenario::Part => None,
-    }
 }

@@ -64,6 +64,8 @@ pub(crate) enum Work {
 pub(crate) enum Order {
     /// Send what was counted and timed since the last such order.
     Report,
+    /// Send the agents' ids.
+    Names,
     /// The server was or will be away from this moment on; or all agents break their connections themselves.
     Outage { at: u64, breaks: bool },
     /// Begin with the uploads.
@@ -79,6 +81,8 @@ pub(crate) enum News {
     Counts(Counts),
     /// The answer to [`Order::Report`].
     Figures(Box<Figures>),
+    /// The answer to [`Order::Names`]: number and id.
+    Names(Vec<(usize, String)>),
     /// It cannot go on.
     Failed(String),
 }

@@ -134,6 +134,36 @@ impl Report {
         })
     }
 
+    /// Two tables for a document.
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut text = format!("{} agents\n\n| | |\n|---|---|\n", self.agents);
+        for row in &self.rows {
+            text.push_str(&format!(
+                "| {} | {} {} |\n",
+                row.name.replace('_', " "),
+                row.value,
+                row.unit
+            ));
+        }
+        for (kind, count) in &self.failures {
+            text.push_str(&format!("| failed: {kind} | {count} |\n"));
+        }
+        for (finding, count) in &self.findings {
+            text.push_str(&format!("| **wrong: {}** | {count} |\n", finding.name()));
+        }
+        if !self.times.is_empty() {
+            text.push_str("\n| ms | count | min | mean | p50 | p90 | p99 | p99.9 | max |\n|---|---|---|---|---|---|---|---|---|\n");
+        }
+        for (step, times) in &self.times {
+            let columns = columns(times).map(|value| format!("{value:.2}")).join(" | ");
+            text.push_str(&format!("| {} | {} | {columns} |\n", step.name(), times.count()));
+        }
+        for words in &self.notes {
+            text.push_str(&format!("\n{words}\n"));
+        }
+        text
+    }
+
     pub(crate) fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "{}, {} agents", self.scenario, self.agents)?;
         let width = self

@@ -10,7 +10,7 @@ use crate::{
     answer::{self, Credentials},
     change::PolicyChange,
     command_line::Options,
-    connection::CallError,
+    connection::{CallError, Way},
     enrolments,
     fault::Fault,
     fleet::Fleet,
@@ -37,8 +37,8 @@ pub(crate) struct Run {
 pub(crate) struct Needs {
     /// Connections, if it is not one for each agent.
     pub(crate) connections: Option<usize>,
-    /// Somebody who changes the policy.
-    pub(crate) policy_change: bool,
+    /// Somebody who changes the policy or posts actions.
+    pub(crate) change: bool,
 }
 
 impl Run {
@@ -64,10 +64,10 @@ impl Run {
         let owned = options.i_own_this_server;
         let mut server = Server::find(&url, ca.as_deref(), owned)?;
         let admin = admin(&options, &known, ca.as_deref())?;
-        if needs.policy_change && admin.is_none() && options.trigger.is_none() {
+        if needs.change && admin.is_none() && options.trigger.is_none() {
             return Err(Fault::Missing {
                 option: "--trigger",
-                why: "somebody must change the policy: --quickstart, --admin-url with --admin-key-file, or --trigger COMMAND",
+                why: "somebody must make the change: --quickstart, --admin-url with --admin-key-file, or --trigger COMMAND",
             });
         }
         let process = ServerProcess(options.pid);
@@ -129,7 +129,13 @@ impl Run {
         PolicyChange::by_admin(self.admin()?, &self.first.id, bytes).await
     }
 
-    fn admin(&self) -> Result<Admin, Fault> {
+    /// The way to the server, for connections that no agent makes.
+    pub(crate) fn way(&self) -> Result<Way, Fault> {
+        self.server.way().map_err(Fault::Part)
+    }
+
+    /// The admin API.
+    pub(crate) fn admin(&self) -> Result<Admin, Fault> {
         let (server, key) = self.admin.as_ref().ok_or(Fault::Missing {
             option: "--admin-url",
             why: "this scenario needs the admin API: --quickstart, or --admin-url with --admin-key-file",

@@ -1,9 +1,14 @@
 //! The scenarios: each lets a fleet do one thing and reports what came of it.
 
+mod action_rollout;
 mod checkin;
+mod churn;
 mod enroll;
 mod idle;
+mod mix;
 mod policy_rollout;
+mod rotate;
+mod size;
 mod storm;
 mod upload;
 
@@ -39,7 +44,7 @@ pub(crate) async fn run(scenario: &Scenario) -> Result<Report, Fault> {
             policy,
         } => {
             let needs = Needs {
-                policy_change: true,
+                change: true,
                 ..Needs::default()
             };
             policy_rollout::run(&Run::prepare(options, needs).await?, *rounds, *policy).await
@@ -52,7 +57,49 @@ pub(crate) async fn run(scenario: &Scenario) -> Result<Report, Fault> {
             };
             upload::run(&Run::prepare(options, needs).await?, *size).await
         }
-        Scenario::Part => Err(Fault::Part("it is not started by hand".into())),
+        Scenario::ActionRollout { options, rounds } => {
+            let needs = Needs {
+                change: true,
+                ..Needs::default()
+            };
+            action_rollout::run(&Run::prepare(options, needs).await?, *rounds).await
+        }
+        Scenario::Churn { options, stay } => {
+            churn::run(&Run::prepare(options, Needs::default()).await?, *stay).await
+        }
+        Scenario::Rotate { options, storm } => {
+            rotate::run(&Run::prepare(options, Needs::default()).await?, *storm).await
+        }
+        Scenario::Mix {
+            options,
+            rounds,
+            stay,
+            size,
+        } => {
+            let needs = Needs {
+                connections: Some(options.agents + options.agents / 10 + 1),
+                change: true,
+            };
+            mix::run(&Run::prepare(options, needs).await?, *rounds, *stay, *size).await
+        }
+        Scenario::Size {
+            server,
+            agents,
+            policy,
+            sample,
+            quiet,
+            json: _,
+        } => {
+            let wanted = size::Wanted {
+                agents: *agents,
+                policy: *policy,
+                sample: *sample,
+            };
+            size::run(server.as_deref(), wanted, *quiet).await
+        }
+        Scenario::Bench { .. } | Scenario::Man { .. } | Scenario::Part => {
+            Err(Fault::Part("this is no scenario".into()))
+        }
     }
 }
 

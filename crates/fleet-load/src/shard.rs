@@ -41,6 +41,8 @@ pub(crate) struct Shard {
     outage_at: Cell<u64>,
     /// By agent: when it polled on a connection newer than the outage; 0: not yet.
     returns: RefCell<Vec<u64>>,
+    /// Number and id of agents that are settled.
+    names: RefCell<Vec<(usize, String)>>,
 }
 
 /// Runs a part until it is told to stop, or the conductor is gone.
@@ -90,6 +92,7 @@ impl Shard {
             uploads: watch::channel(false).0,
             outage_at: Cell::new(0),
             returns: RefCell::new(vec![0; plan.agents]),
+            names: RefCell::default(),
             plan,
         })
     }
@@ -103,6 +106,7 @@ impl Shard {
                 news.send(News::Counts(self.counts.get())).await.is_ok()
                     && news.send(News::Figures(Box::new(figures))).await.is_ok()
             }
+            Order::Names => news.send(News::Names(self.names.borrow().clone())).await.is_ok(),
             Order::Outage { at, breaks } => {
                 self.outage_at.set(at);
                 self.returns.borrow_mut().fill(0);
@@ -124,6 +128,11 @@ impl Shard {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
+    }
+
+    /// Notes an agent's id.
+    pub(crate) fn name(&self, number: usize, id: &str) {
+        self.names.borrow_mut().push((number, id.to_owned()));
     }
 
     pub(crate) fn time(&self, step: Step, took: Duration) {

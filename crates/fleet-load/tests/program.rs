@@ -33,7 +33,20 @@ fn refused(words: &[&str], error: &str, hint: &str) {
 fn the_help_names_every_scenario() {
     let (code, out, _) = load(&["--help"]);
     assert_eq!(code, 0);
-    for scenario in ["enroll", "idle", "checkin", "policy-rollout", "storm", "upload"] {
+    for scenario in [
+        "enroll",
+        "idle",
+        "checkin",
+        "policy-rollout",
+        "action-rollout",
+        "storm",
+        "rotate",
+        "churn",
+        "upload",
+        "mix",
+        "size",
+        "bench",
+    ] {
         assert!(out.contains(&format!("\n  {scenario} ")), "{scenario} in {out}");
     }
     assert!(!out.contains("\n  part "), "{out}");

@@ -7,7 +7,7 @@ use crate::{
     plan::Work,
     report::Report,
     run::Run,
-    scenario::{Effort, millis, per_thousand},
+    scenario::{Effort, millis, per_thousand, ratio},
 };
 
 pub(super) async fn run(run: &Run, rounds: usize, bytes: Option<u64>) -> Result<Report, Fault> {
@@ -32,9 +32,10 @@ pub(super) async fn run(run: &Run, rounds: usize, bytes: Option<u64>) -> Result<
 
     let mut report = Report::new("policy-rollout", agents);
     let (mut accepted, mut first, mut half, mut last, mut cpu) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut delivered, mut delivered_bytes) = (0, 0);
     for _ in 0..rounds {
         let (before, effort) = (fleet.counts(), Effort::begin(run.process)?);
-        let changed = change.make().await?;
+        let changed = fleet.meanwhile(change.make()).await?;
         let all = before.policies + agents;
         fleet
             .reach("agents have it", all, |counts| counts.policies, limit)
@@ -57,6 +58,8 @@ pub(super) async fn run(run: &Run, rounds: usize, bytes: Option<u64>) -> Result<
         for time in &times {
             report.time(Step::Delivery, std::time::Duration::from_nanos(*time));
         }
+        delivered_bytes += figures.delivered_bytes;
+        delivered += figures.deliveries.len() as u64;
         report.found(Finding::Lost, agents.saturating_sub(times.len() as u64));
         report.found(Finding::BrokenPoll, figures.failed(|_| true));
         accepted.push(millis(changed.accepted - changed.begun));
@@ -77,6 +80,11 @@ pub(super) async fn run(run: &Run, rounds: usize, bytes: Option<u64>) -> Result<
             "ms, acknowledgement and next poll included",
         );
     }
+    report.number(
+        "delivery_bytes",
+        ratio(delivered_bytes) / ratio(delivered.max(1)),
+        "bytes, as compressed",
+    );
     if let Some(now) = run.process.taken()? {
         report.count("kib_with_fleet", now.resident_kib, "KiB");
         report.count("kib_peak", now.peak_kib, "KiB");

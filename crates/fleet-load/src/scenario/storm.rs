@@ -20,7 +20,7 @@ pub(super) async fn run(run: &Run) -> Result<Report, Fault> {
     let breaks = run.options.trigger.is_none();
     fleet.order(&Order::Outage { at, breaks }).await?;
     if let Some(command) = &run.options.trigger {
-        change::run(command).await?;
+        fleet.meanwhile(change::run(command)).await?;
     }
     let away = now() - at;
     fleet

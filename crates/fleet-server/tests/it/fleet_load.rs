@@ -5,7 +5,7 @@
 use std::{ffi::OsString, path::Path, process::Command};
 
 use serde_json::Value;
-use test_support::{ServerCommand, ServerProcess, server_command};
+use test_support::{CertificateAuthority, ServerCommand, ServerProcess, server_command};
 
 fn server(set: impl FnOnce(ServerCommand) -> ServerCommand) -> (ServerProcess, String) {
     let server = set(server_command!().quickstart()).start();
@@ -146,7 +146,7 @@ fn a_token_that_the_server_does_not_know_is_no_result() {
     assert_eq!((code, result), (2, Value::Null));
     assert!(err.contains("does not take the enrollment token"), "{err}");
     // Another CA than the one that signed.
-    let other = test_support::CertificateAuthority::new("another");
+    let other = CertificateAuthority::new("another");
     let file = server.data().join("other.pem");
     std::fs::write(&file, other.pem()).unwrap();
     let (code, _, err) = load(&[
@@ -191,4 +191,112 @@ fn a_fleet_larger_than_a_process_may_have_files_runs_in_several() {
     assert!(output.status.success(), "{err}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["figures"]["waiting"], 50, "{result} {err}");
+}
+
+#[test]
+fn actions_churn_and_a_mixed_day_find_nothing_wrong() {
+    let (server, quickstart) = server(|command| command);
+    let pid = server.pid().to_string();
+    let actions = right(
+        "action-rollout",
+        &quickstart,
+        &["--agents", "12", "--rounds", "2", "--eager"],
+    );
+    assert_eq!(actions["times_ms"]["delivery"]["count"], 24, "{actions}");
+
+    let words = [
+        "--agents",
+        "10",
+        "--duration",
+        "3s",
+        "--stay",
+        "500ms",
+        "--eager",
+        "--pid",
+        &pid,
+    ];
+    let churn = right("churn", &quickstart, &words);
+    assert!(
+        churn["figures"]["left_and_came_back"].as_u64() > Some(0),
+        "{churn}"
+    );
+    assert!(churn["figures"]["kib_more_in_a_minute"].is_number(), "{churn}");
+
+    let words = [
+        "--agents",
+        "20",
+        "--duration",
+        "4s",
+        "--stay",
+        "1s",
+        "--rounds",
+        "2",
+        "--size",
+        "10KB",
+        "--eager",
+    ];
+    let mix = right("mix", &quickstart, &words);
+    assert!(mix["figures"]["policies_delivered"].as_u64() >= Some(20), "{mix}");
+    assert!(mix["figures"]["files"].as_u64() > Some(0), "{mix}");
+}
+
+#[test]
+fn a_certificate_is_replaced_while_agents_wait_and_while_they_return() {
+    let (server, quickstart) = server(|command| command);
+    let (data, ca) = (server.data(), CertificateAuthority::new("another"));
+    let facts = server.quickstart_facts();
+    let trusted = data.join("both.pem");
+    std::fs::write(&trusted, format!("{}{}", facts.ca_pem(), ca.pem())).unwrap();
+    for storm in [&["--storm"][..], &[]] {
+        let leaf = ca.issue(&["localhost"]);
+        std::fs::write(data.join("next.crt"), &leaf.chain_pem).unwrap();
+        std::fs::write(data.join("next.key"), &leaf.key_pem).unwrap();
+        let trigger = format!(
+            "cd {} && cp next.crt {} && cp next.key {}",
+            data.display(),
+            facts.get("certificate"),
+            facts.get("key")
+        );
+        let words = [
+            "--ca",
+            trusted.to_str().unwrap(),
+            "--agents",
+            "10",
+            "--duration",
+            "1s",
+            "--trigger",
+            &trigger,
+        ];
+        let rotate = right("rotate", &quickstart, &[&words[..], storm].concat());
+        assert_eq!(
+            (&rotate["figures"]["failed"], &rotate["figures"]["waiting"]),
+            (&0.into(), &10.into()),
+            "{rotate}"
+        );
+    }
+}
+
+#[test]
+fn a_size_is_told_from_a_short_run_with_a_server_of_its_own() {
+    let program = env!("CARGO_BIN_EXE_fleet-server");
+    let words = [
+        "size", "--agents", "50000", "--policy", "20KB", "--sample", "20", "--server", program, "--json",
+        "--quiet",
+    ];
+    let (code, size, err) = load(&words);
+    assert_eq!(code, 0, "{err}");
+    let figure = |name: &str| size["figures"][name].as_f64().unwrap();
+    assert!(figure("memory_peak_mib") >= figure("memory_steady_mib"), "{size}");
+    assert!(
+        figure("memory_steady_mib") > figure("sample_kib_before") / 1024.0,
+        "{size}"
+    );
+    assert!(figure("rollout_1_core_s") > figure("rollout_4_cores_s"), "{size}");
+    assert!(figure("sample_delivery_bytes") > 1000.0, "{size}");
+    assert!(size["notes"][0].as_str().unwrap().contains("assumed"), "{size}");
+    let (code, _, err) = load(&["size", "--agents", "10", "--server", "/nowhere/fleet-server"]);
+    assert!(
+        code == 2 && err.contains("cannot read /nowhere/fleet-server"),
+        "{err}"
+    );
 }
