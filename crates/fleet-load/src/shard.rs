@@ -106,7 +106,10 @@ impl Shard {
                 news.send(News::Counts(self.counts.get())).await.is_ok()
                     && news.send(News::Figures(Box::new(figures))).await.is_ok()
             }
-            Order::Names => news.send(News::Names(self.names.borrow().clone())).await.is_ok(),
+            Order::Names => {
+                let names = self.names.borrow().clone();
+                news.send(News::Names(names)).await.is_ok()
+            }
             Order::Outage { at, breaks } => {
                 self.outage_at.set(at);
                 self.returns.borrow_mut().fill(0);
