@@ -154,11 +154,16 @@ impl Call {
             within,
         };
         let payload = std::mem::replace(&mut self.payload, Payload::None);
-        let held = self.held.insert(held);
         // The client sets the pace; how many there may be is what the body's bytes and the route's own limit say.
-        drop(self.turn.take());
+        self.gives_its_turn_back();
+        let held = self.held.insert(held);
         let taken = body::pass_on(&self.headers, payload, limits, held, take).await;
         Ok(taken.map_err(|cause| ApiError::Body { what, cause })??)
+    }
+
+    /// What follows waits for somebody else and costs the server nothing.
+    pub(crate) fn gives_its_turn_back(&mut self) {
+        drop(self.turn.take());
     }
 
     /// Reads the body, inflated if it is compressed. What it holds counts until the call is dropped.

@@ -1,15 +1,25 @@
 //! The record of one request at the gate: what the answer's headers, the metrics and the log need of it.
 
-use std::{any::Any, fmt, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    error::Error,
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    body::{BodySize, BoxBody, MessageBody as _},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
         header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
     },
+    web::Bytes,
 };
 use log::{Level, log_enabled};
 use uuid::Uuid;
@@ -116,13 +126,21 @@ impl Exchange {
                 ..take_note(&mut response)
             };
         }
-        let bytes = match response.response().body().size() {
-            BodySize::Sized(bytes) => bytes,
-            BodySize::None | BodySize::Stream => 0,
-        };
         self.stamp(response.headers_mut());
-        self.close(response.status(), &note, bytes);
-        response
+        let status = response.status();
+        response.map_body(|_, body| match body.try_into_bytes() {
+            Ok(bytes) => {
+                self.close(status, &note, bytes.len() as u64);
+                BoxBody::new(bytes)
+            }
+            Err(body) => BoxBody::new(Streamed {
+                body,
+                exchange: self,
+                status,
+                note,
+                sent: 0,
+            }),
+        })
     }
 
     /// A failure below the handlers, which actix turns into an answer.
@@ -263,6 +281,44 @@ impl Exchange {
             "event.duration" = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             "HTTP Request"
         );
+    }
+}
+
+/// An answer that leaves piece by piece: its request is under way until the last of them, or until its client goes.
+struct Streamed {
+    body: BoxBody,
+    exchange: Exchange,
+    status: StatusCode,
+    note: Note,
+    sent: u64,
+}
+
+impl MessageBody for Streamed {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        let piece = ready!(Pin::new(&mut this.body).poll_next(cx));
+        match &piece {
+            Some(Ok(bytes)) => this.sent += bytes.len() as u64,
+            // The head has gone: all that is left is to cut the connection, which the client sees as a short body.
+            Some(Err(error)) => log::error!(
+                "http.request.id" = this.exchange.id_text(), "error.message" = error.to_string();
+                "An answer was cut after {} bytes: {error}", this.sent
+            ),
+            None => {}
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.exchange.close(self.status, &self.note, self.sent);
     }
 }
 

@@ -26,6 +26,7 @@ mod error;
 mod exchange;
 mod exposition;
 mod gate;
+mod held_body;
 mod json;
 mod limits;
 mod log_budget;

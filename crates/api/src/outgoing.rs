@@ -1,17 +1,8 @@
 //! Bytes of answers under way, bounded: a policy change wakes all agents at once, and while a client takes its answer,
 //! its connection holds a copy of the next piece, as plain text and encrypted.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use actix_web::{
-    body::{BodySize, MessageBody},
-    web::Bytes,
-};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -25,31 +16,6 @@ pub(crate) struct Outgoing(Arc<Semaphore>);
 #[derive(Debug)]
 pub(crate) struct Room {
     _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// A body that holds its room until it has been taken or dropped.
-#[derive(Debug)]
-pub(crate) struct Roomed<B> {
-    pub(crate) body: B,
-    pub(crate) _room: Room,
-}
-
-impl<B: MessageBody + Unpin> MessageBody for Roomed<B> {
-    type Error = B::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(cx)
-    }
-
-    /// A small body goes with its head in one write, which leaves nothing to hold room for.
-    fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, _room } = self;
-        body.try_into_bytes().map_err(|body| Self { body, _room })
-    }
 }
 
 impl Default for Outgoing {
@@ -82,20 +48,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{body::MessageBody as _, web::Bytes};
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::pieces::Pieces;
+    use crate::{held_body::HeldBody, pieces::Pieces};
 
     const BIG: usize = 1_000_000;
 
     #[actix_rt::test]
     async fn answers_wait_for_room_in_their_order_and_hold_it_to_their_end() {
         let outgoing = Outgoing::of(100);
-        let body = Roomed {
-            body: Pieces::from([Bytes::from(vec![b'x'; BIG])]),
-            _room: outgoing.room(BIG).await,
-        };
+        let body = HeldBody::new(
+            Pieces::from([Bytes::from(vec![b'x'; BIG])]),
+            outgoing.room(BIG).await,
+        );
         let body = body.try_into_bytes().expect_err("it is too large for one write");
         let small = outgoing.room(20 * 1024).await;
         let mut next = Box::pin(outgoing.room(1));
@@ -110,10 +77,10 @@ mod tests {
     #[actix_rt::test]
     async fn a_small_answer_goes_in_one_piece() {
         let outgoing = Outgoing::of(100);
-        let body = Roomed {
-            body: Pieces::from([Bytes::from_static(b"po"), Bytes::from_static(b"licy")]),
-            _room: outgoing.room(6).await,
-        };
+        let body = HeldBody::new(
+            Pieces::from([Bytes::from_static(b"po"), Bytes::from_static(b"licy")]),
+            outgoing.room(6).await,
+        );
         assert_eq!(body.try_into_bytes().expect("one write"), "policy");
         assert_eq!(outgoing.0.available_permits(), 100);
     }

@@ -133,21 +133,34 @@ impl BlobFiles {
             })
             .await?;
         let (files, end) = (self.clone(), range.end.min(blob.bytes));
-        let pieces = stream::try_unfold(range.start, move |at| {
+        // A whole body is examined on its way; of a part, nothing is known.
+        let whole = (range.start == 0 && end == blob.bytes).then(Sha256::new);
+        let pieces = stream::try_unfold((range.start, whole), move |(at, mut whole)| {
             let (files, file) = (files.clone(), Arc::clone(&file));
             async move {
                 if at >= end {
                     return Ok(None);
                 }
                 let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+                let next = at + bytes as u64;
                 let read = move || {
                     let mut piece = vec![0; bytes];
                     file.read_exact_at(&mut piece, at)
                         .map_err(|error| failed("reading a stored body failed", error))?;
-                    Ok(piece)
+                    if let Some(digest) = &mut whole {
+                        digest.update(&piece);
+                    }
+                    // Before the last piece goes: without it, nobody takes the body for whole.
+                    match whole.take_if(|_| next == end).map(finished) {
+                        Some(found) if found != blob.digest => Err(StoreError::corrupt(format!(
+                            "a stored body has the SHA-256 {found}, not {}",
+                            blob.digest
+                        ))),
+                        _ => Ok((piece, whole)),
+                    }
                 };
-                let piece = files.run(read).await?;
-                Ok(Some((piece.into(), at + bytes as u64)))
+                let (piece, whole) = files.run(read).await?;
+                Ok(Some((piece.into(), (next, whole))))
             }
         });
         Ok(pieces.boxed())
@@ -193,6 +206,10 @@ impl BlobFiles {
             false => Err(closed()),
         })
     }
+}
+
+fn finished(digest: Sha256) -> Digest {
+    Digest::from(<[u8; 32]>::from(digest.finalize()))
 }
 
 /// A file that is being written. Dropped before its end, it is removed.
@@ -253,7 +270,7 @@ impl Partial {
     fn place(&mut self, directory: &Path, terms: &BlobTerms) -> Result<Staged> {
         let blob = Blob {
             bytes: self.bytes,
-            digest: Digest::from(<[u8; 32]>::from(self.digest.finalize_reset())),
+            digest: finished(self.digest.clone()),
         };
         match *terms {
             BlobTerms {

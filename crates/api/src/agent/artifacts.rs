@@ -9,6 +9,7 @@ use super::AgentState;
 use crate::{
     call::Call,
     error::{ApiError, Family},
+    held_body::HeldBody,
     operation::{Answer, KeyKind, OCTETS, Operation},
     route::Route,
 };
@@ -31,7 +32,7 @@ pub(super) fn about() -> Operation {
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
     let agent = fleet::auth::authenticate_some_agent(&state.fleet, &key).await?;
-    let _places = state
+    let places = state
         .admission
         .admit_agent(Route::Artifact, &agent.id, call.started)
         .map_err(ApiError::Refused)?;
@@ -39,5 +40,5 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
     // As they are stored: the client inflates them, as the policy says, so they have no content coding.
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/octet-stream"))
-        .body(SizedStream::new(stored.bytes, bytes)))
+        .body(HeldBody::new(SizedStream::new(stored.bytes, bytes), places)))
 }

@@ -21,12 +21,12 @@ use crate::{
     call::Call,
     compression::accepts_gzip,
     error::{ApiError, Family},
+    held_body::HeldBody,
     json::{self as read, JsonError, Object},
     limits::Permit,
     member::Member,
     note::{Note, Standing},
     operation::{Answer, KeyKind, Operation},
-    outgoing::Roomed,
     route::Route,
 };
 
@@ -209,8 +209,8 @@ async fn answer(
     let mut response = match &reply {
         // Agents are told of a policy all at once; of actions, each of its own.
         CheckinReply::Policy { .. } => {
-            let _room = state.outgoing.room(body.len()).await;
-            json(Roomed { body, _room })
+            let room = state.outgoing.room(body.len()).await;
+            json(HeldBody::new(body, room))
         }
         CheckinReply::Empty | CheckinReply::Actions { .. } => json(body),
     };

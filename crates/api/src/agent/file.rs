@@ -23,6 +23,7 @@ use super::{
 use crate::{
     call::Call,
     error::{ApiError, Family},
+    held_body::HeldBody,
     operation::{ANY_MEDIA, Answer, KeyKind, Operation, Parameter},
     route::Route,
 };
@@ -72,7 +73,7 @@ pub(super) fn about() -> Operation {
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
     let agent = fleet::auth::authenticate_some_agent(&state.fleet, &key).await?;
-    let _places = state
+    let places = state
         .admission
         .admit_agent(Route::FileDelivery, &agent.id, call.started)
         .map_err(ApiError::Refused)?;
@@ -101,7 +102,8 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
         response.insert_header((CONTENT_RANGE, format!("bytes {}-{last}/{size}", range.start)));
     }
     let body = agent_files::read(&state.fleet, &file, range).await?;
-    Ok(response.body(SizedStream::new(bytes, body)))
+    // Under way until its last byte: so many at once, and so many of one agent.
+    Ok(response.body(HeldBody::new(SizedStream::new(bytes, body), places)))
 }
 
 fn described(status: StatusCode, file: &AgentFile, etag: &str) -> HttpResponseBuilder {

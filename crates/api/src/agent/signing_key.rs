@@ -62,7 +62,7 @@ pub enum SigningKeyError {
     },
 }
 
-pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResponse, ApiError> {
+pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let mut numbers = call.id.split('.');
     let mut number = || numbers.next().is_some_and(|number| number.parse::<u32>().is_ok());
     if !(number() && number() && number() && !number()) {
@@ -73,6 +73,8 @@ pub(super) async fn serve(state: Arc<AgentState>, call: Call) -> Result<HttpResp
     if !call.is_tls {
         return Err(ApiError::TlsRequired);
     }
+    // Upstream may take its time, and whoever asks has shown no key.
+    call.gives_its_turn_back();
     let key = state.signing_key.read().await.map_err(ApiError::SigningKey)?;
     Ok(HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")

@@ -1,9 +1,10 @@
 //! GEN-21 to 23 and time-outs: what a listener refuses (agents.md 1.10).
 
-use std::{pin::Pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use actix_web::{
-    dev::Payload,
+    body::MessageBody as _,
+    dev::{Payload, Service as _},
     error::PayloadError,
     http::Method,
     test::{TestRequest, init_service},
@@ -86,6 +87,34 @@ async fn gen_22_a_poll_holds_its_place_while_it_waits() {
             .status,
         200
     );
+}
+
+#[actix_rt::test]
+async fn gen_22_a_file_holds_its_place_until_its_last_byte() {
+    let house = House::new().await;
+    let one = RouteLimits {
+        in_flight: Some(1),
+        ..RouteLimits::NONE
+    };
+    let api = house.api(options(Limits::default().with(Route::FileDelivery, one)));
+    let app = Rc::new(init_service(api.app()).await);
+    let face = Face::of(Rc::clone(&app)).await;
+    let agent = house.enroll(&face).await;
+    let operators = house.operators().await;
+    let path = format!("/api/fleet/files?agents={}&name=a.bin", agent.id);
+    let laid = house.admin(Method::POST, &path).set_payload(vec![7; 300_000]);
+    let item = operators.send(laid).await.ok();
+    let path = format!("/api/fleet/file/{}", item["item"]["id"].as_str().unwrap());
+    let get = || with_key(&path, &agent.key).method(Method::GET);
+    let sent = || house.scrape().contains("route=\"deliverFile\",code=\"200\"} 1");
+
+    let mut slow = app.call(get().to_request()).await.unwrap().into_body();
+    let piece = poll_fn(|cx| Pin::new(&mut slow).poll_next(cx)).await;
+    assert!(!piece.unwrap().unwrap().is_empty());
+    face.send(get()).await.assert_error(429, "MaxLimit");
+    assert!(!sent(), "{}", house.scrape());
+    drop(slow);
+    assert_eq!(face.send(get()).await.body.len(), 300_000);
 }
 
 #[actix_rt::test]

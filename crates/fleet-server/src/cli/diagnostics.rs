@@ -15,7 +15,10 @@ use super::{
     Exit, GlobalArgs,
     uploads::{self, in_path, plain, succeeded},
 };
-use crate::client::{Client, ClientArgs};
+use crate::{
+    client::{Client, ClientArgs},
+    logging::harmless,
+};
 
 /// Options of `diagnostics`.
 #[derive(Clone, Debug, clap::Args)]
@@ -112,7 +115,7 @@ fn answer(client: &Client, action: &str) -> Result<Option<String>> {
     let item = &progress["item"];
     let error = item["results"]["items"][0]["error"].as_str();
     Ok(match (item["status"].as_str(), error) {
-        (_, Some(error)) => Some(error.to_owned()),
+        (_, Some(error)) => Some(harmless(error).into_owned()),
         (Some(ended @ ("FAILED" | "CANCELLED" | "EXPIRED")), None) => Some(format!("the action is {ended}")),
         _ => None,
     })

@@ -11,7 +11,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Exit, GlobalArgs};
-use crate::client::{Answer, Client, ClientArgs, Download};
+use crate::{
+    client::{Answer, Client, ClientArgs, Download},
+    logging::harmless,
+};
 
 /// Options of `uploads`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,7 +66,8 @@ pub(crate) fn run(args: &UploadsArgs, global: &GlobalArgs, out: &mut dyn Write) 
                 writeln!(out, "{listed:#}")?;
             } else {
                 for item in listed["items"].as_array().into_iter().flatten() {
-                    let text = |name: &str| item[name].as_str().unwrap_or_default();
+                    // Agents name their files.
+                    let text = |name: &str| harmless(item[name].as_str().unwrap_or_default());
                     let (id, size) = (text("id"), item["size"].as_u64().unwrap_or_default());
                     writeln!(
                         out,
@@ -143,7 +147,7 @@ fn refused(client: &Client, status: u16, body: &str) -> anyhow::Error {
         .as_ref()
         .and_then(|body| body["message"].as_str())
         .unwrap_or(body);
-    anyhow::anyhow!("{} answered {status}: {said}", client.url())
+    anyhow::anyhow!("{} answered {status}: {}", client.url(), harmless(said))
 }
 
 /// An id as a segment of a path.

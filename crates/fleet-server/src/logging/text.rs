@@ -36,7 +36,8 @@ pub(super) fn write(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> 
     out.write_all(line.as_bytes())
 }
 
-fn harmless(text: &str) -> Cow<'_, str> {
+/// The text with its control and direction characters escaped: it may have come from anybody.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }

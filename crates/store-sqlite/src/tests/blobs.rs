@@ -127,6 +127,35 @@ async fn a_refused_body_is_gone_with_its_answer() {
 }
 
 #[tokio::test]
+async fn a_body_that_changed_on_the_disk_is_not_given_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    for (name, pieces, given) in [("small", 1, 0), ("large", 4, 2)] {
+        let id = BlobId::from(name);
+        let before = files(directory.path());
+        store.put_blob(&id, body(1, pieces), TERMS).await.unwrap();
+        let new = files(directory.path())
+            .into_iter()
+            .find(|file| !before.contains(file));
+        let file = directory.path().join("blobs").join(new.unwrap());
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[7] = 2;
+        fs::write(&file, bytes).unwrap();
+        let read: Vec<_> = store.read_blob(&id, 0..u64::MAX).await.unwrap().collect().await;
+        let (last, whole) = read.split_last().unwrap();
+        assert!(matches!(last, Err(StoreError::Corrupt { .. })), "{last:?}");
+        assert_eq!(
+            whole.iter().filter(|piece| piece.is_ok()).count(),
+            given,
+            "{name}"
+        );
+        // Nothing is known of a part alone.
+        let part: Vec<_> = store.read_blob(&id, 0..10).await.unwrap().collect().await;
+        assert!(part.iter().all(Result::is_ok));
+    }
+}
+
+#[tokio::test]
 async fn a_missing_or_shortened_file_is_damage_and_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
