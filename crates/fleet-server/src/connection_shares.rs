@@ -46,7 +46,8 @@ impl ConnectionShares {
         // The store, logs, watched directories, stored files, probes of clients.
         let left = all.saturating_sub((all / 8).clamp(32, 512));
         let small = |part: usize, most: usize| (left / part).clamp(LEAST, most);
-        let (internal, admin, http) = (small(16, 1024), small(16, 1024), small(32, 256));
+        // A few hundred clients are many for each of these; every other descriptor is an agent's.
+        let (internal, admin, http) = (small(16, 256), small(16, 256), small(32, 128));
         Self {
             agents: left.saturating_sub(internal + admin + http).max(LEAST),
             internal,
@@ -78,5 +79,9 @@ mod tests {
             assert!(descriptors < 200 || agents > all / 2, "{shares:?}");
         }
         assert!(ConnectionShares::of(None).agents > 1 << 40);
+        assert!(
+            ConnectionShares::of(Some(20_000)).agents >= 18_500,
+            "what the others do not need is not kept from the agents"
+        );
     }
 }
