@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::{
     admission::{Admission, Places},
     call::REQUEST_ID,
-    error::{ApiError, CLIENT_GONE, FAILED},
+    error::{ApiError, Audience, CLIENT_GONE, FAILED},
     limits::Refusal,
     log_budget::shown,
     metrics::Reason,
@@ -199,6 +199,9 @@ impl Exchange {
         self.admission
             .metrics
             .answered(self.route, status.as_u16(), took, bytes, note.rejection);
+        if self.is_audited() && note.standing == Standing::Known {
+            self.log_audit(status, note);
+        }
         let is_quiet = status.is_success() || status.as_u16() == CLIENT_GONE;
         // What costs a client nothing must not fill the log.
         let is_cheap = note.standing != Standing::Known || note.rejection.is_some();
@@ -209,6 +212,27 @@ impl Exchange {
             self.log_error(error, note);
         }
         self.log_access(status.as_u16(), note, bytes);
+    }
+
+    /// What operators change, and what they take away of their agents.
+    fn is_audited(&self) -> bool {
+        self.admission.audience == Audience::Operator
+            && (!self.method.is_safe() || self.target.contains(FILES_OF_AGENTS))
+    }
+
+    /// Who did it, whatever the log's level is.
+    fn log_audit(&self, status: StatusCode, note: &Note) {
+        log::info!(
+            target: AUDIT_LOG,
+            "event.action" = "operator-request",
+            "http.request.id" = self.id_text(),
+            "http.request.method" = &*shown(self.method.as_str(), SHOWN_METHOD),
+            "url.full" = self.target.as_str(),
+            "fleet.apikey.id" = note.key.as_ref().map(|key| shown(key.as_str(), SHOWN_ID).into_owned()),
+            "client.address" = self.peer.map(|peer| peer.to_string()),
+            "http.response.status_code" = status.as_u16();
+            "an operator's request"
+        );
     }
 
     fn id_text(&self) -> String {
@@ -337,6 +361,10 @@ fn take_note(response: &mut ServiceResponse) -> Note {
     let mut extensions = response.response_mut().extensions_mut();
     extensions.remove::<Note>().unwrap_or_default()
 }
+
+/// The target of what operators did. It is not for `logging.level` to leave out.
+pub const AUDIT_LOG: &str = "fleet_audit";
+const FILES_OF_AGENTS: &str = "/fleet/agents/files/";
 
 /// Characters of a path, a cause and the like that a line of the log shows.
 const SHOWN_TEXT: usize = 512;

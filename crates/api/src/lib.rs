@@ -46,6 +46,7 @@ pub use admin::{AdminApi, AdminOptions, TlsAdmin};
 pub use agent::{AgentApi, AgentOptions, Identity, SigningKey, SigningKeyError};
 pub use collectors::Connections;
 pub use compression::ResponseCompression;
+pub use exchange::AUDIT_LOG;
 pub use gate::Gate;
 pub use limits::{Limits, RouteLimits};
 pub use metrics::HttpMetrics;

@@ -57,25 +57,8 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
         true => config.level,
         false => log::LevelFilter::Off,
     };
-    builder.filter_level(level).write_style(WriteStyle::Never);
-    // Debug lines of these libraries are about their own internals.
-    for noisy in [
-        "actix_server",
-        "actix_http",
-        "h2",
-        "mio",
-        "rustls",
-        "hyper",
-        "hyper_util",
-    ] {
-        builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
-    }
-    // It logs clients' mistakes as errors without naming the client; the listener counts them and names the client.
-    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
-    // The kernel reports the removal of a watched directory twice, to its own watch and to its parent's; notify removes the
-    // watch at both and warns at the second (`WatchNotFound`), so each kubelet swap would log a false warning. A watch
-    // that really stops is reported by tls-reload.
-    builder.filter_module("notify", level.min(log::LevelFilter::Error));
+    filter(&mut builder, level);
+    builder.write_style(WriteStyle::Never);
     let files = if config.to_stderr {
         builder.target(Target::Stderr);
         None
@@ -121,6 +104,32 @@ pub(crate) fn start(config: &Logging) -> Result<Logs> {
     })
 }
 
+/// What goes into the log at this level.
+fn filter(builder: &mut Builder, level: log::LevelFilter) {
+    builder.filter_level(level);
+    // Debug lines of these libraries are about their own internals.
+    for noisy in [
+        "actix_server",
+        "actix_http",
+        "h2",
+        "mio",
+        "rustls",
+        "hyper",
+        "hyper_util",
+    ] {
+        builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
+    }
+    if level != log::LevelFilter::Off {
+        builder.filter_module(api::AUDIT_LOG, level.max(log::LevelFilter::Info));
+    }
+    // It logs clients' mistakes as errors without naming the client; the listener counts them and names the client.
+    builder.filter_module("actix_http::h1::dispatcher", log::LevelFilter::Off);
+    // The kernel reports the removal of a watched directory twice, to its own watch and to its parent's; notify removes the
+    // watch at both and warns at the second (`WatchNotFound`), so each kubelet swap would log a false warning. A watch
+    // that really stops is reported by tls-reload.
+    builder.filter_module("notify", level.min(log::LevelFilter::Error));
+}
+
 /// The log, without records that peers could flood it with.
 struct Admitted(env_logger::Logger);
 
@@ -161,5 +170,24 @@ impl Write for FileSink {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::{Level, LevelFilter, Log as _, Metadata};
+
+    use super::*;
+
+    #[test]
+    fn what_operators_did_is_left_out_by_no_level() {
+        for level in [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info] {
+            let mut builder = Builder::new();
+            filter(&mut builder, level);
+            let log = builder.build();
+            let shows = |target| log.enabled(&Metadata::builder().level(Level::Info).target(target).build());
+            assert!(shows(api::AUDIT_LOG), "{level}");
+            assert_eq!(shows("fleet"), level == LevelFilter::Info);
+        }
     }
 }

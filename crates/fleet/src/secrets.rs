@@ -1,4 +1,4 @@
-//! Secrets for operators, and their values for whoever renders a policy or delivers an action (data.md 9.4).
+//! Secrets for operators, and their values for whoever renders a policy or delivers an action (data.md 9.5).
 
 use std::collections::BTreeSet;
 

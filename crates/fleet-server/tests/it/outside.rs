@@ -198,3 +198,26 @@ async fn t80_no_secret_in_any_log_line() {
         }
     }
 }
+
+#[actix_rt::test]
+async fn what_operators_change_is_in_the_log() {
+    let scene = Scene::start();
+    let key = scene.facts.admin_api_key().to_owned();
+    let policy = scene.facts.policy_id();
+    scene.admin.policy(policy).await;
+    scene.admin.touch_policy(policy).await;
+    let changed = scene.server.wait_for_log("an operator's request");
+    assert!(changed.text.contains("\"fleet_audit\""), "{}", changed.text);
+    assert!(
+        changed
+            .text
+            .contains(&format!("/api/fleet/agent_policies/{policy}"))
+            && changed.text.contains("PUT"),
+        "{}",
+        changed.text
+    );
+    assert!(!changed.text.contains(&key) && changed.text.contains("fleet.apikey.id"));
+    let audited = scene.server.log();
+    let audited = audited.iter().filter(|line| line.text.contains("fleet_audit"));
+    assert_eq!(audited.count(), 1, "reading is not noted");
+}
