@@ -111,7 +111,6 @@ fn filter(builder: &mut Builder, level: log::LevelFilter) {
     for noisy in [
         "actix_server",
         "actix_http",
-        "h2",
         "mio",
         "rustls",
         "hyper",
@@ -119,6 +118,8 @@ fn filter(builder: &mut Builder, level: log::LevelFilter) {
     ] {
         builder.filter_module(noisy, level.min(log::LevelFilter::Warn));
     }
+    // It warns of what clients do, as often as they do it; the listener ends and counts such connections.
+    builder.filter_module("h2", level.min(log::LevelFilter::Error));
     if level != log::LevelFilter::Off {
         builder.filter_module(api::AUDIT_LOG, level.max(log::LevelFilter::Info));
     }
@@ -188,6 +189,8 @@ mod tests {
             let shows = |target| log.enabled(&Metadata::builder().level(Level::Info).target(target).build());
             assert!(shows(api::AUDIT_LOG), "{level}");
             assert_eq!(shows("fleet"), level == LevelFilter::Info);
+            let warning = Metadata::builder().level(Level::Warn).target("h2::proto").build();
+            assert!(!log.enabled(&warning), "clients could fill the log with these");
         }
     }
 }
