@@ -1,11 +1,11 @@
 //! What this crate's composition costs for each waiting TLS long poll, without a domain or a store behind it.
 //!
-//! Serves just enough of the agents' routes for the `idle_fleet` example of `test-support`:
+//! Serves just enough of the agents' routes for `fleet-load idle`:
 //!
 //! ```sh
 //! cargo run --release -p listener --example idle_poll -- ca.pem &
-//! cargo run --release -p test-support --example idle_fleet -- --url https://localhost:PORT --ca ca.pem \
-//!     --token x --agents 10000 --pid $!
+//! cargo run --release -p fleet-load -- idle --url https://localhost:PORT --ca ca.pem --token x \
+//!     --agents 10000 --pid $!
 //! ```
 //! With `keep-headers` as second argument the request's headers are not dropped while it waits; a third one is
 //! the size of the policy in bytes.

@@ -8,7 +8,7 @@
 //! - [`http2_frames`]: HTTP/2 by hand, for what no library sends.
 //! - [`SimulatedAgent`]: what an Elastic Agent says (enrol, check in, apply, acknowledge).
 //! - [`AdminClient`]: the operator's side, with Kibana's paths.
-//! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/idle_fleet.rs`, `examples/fleet_figures.rs`).
+//! - [`IdleFleet`]: thousands of waiting agents, for measurements (`examples/fleet_figures.rs`).
 //!
 //! Everything waits for events with [`LIMIT`], which only a hang reaches. A failed step of the harness panics,
 //! because it is a failed test; what a server may rightly refuse comes back as a value.
