@@ -82,6 +82,11 @@ impl Admission {
         self.limiter.admit(route, None::<()>, self.since(now))
     }
 
+    /// The rate of a route alone.
+    pub(crate) fn spend(&self, route: Route, now: Instant) -> Result<(), Refusal> {
+        self.limiter.spend(route, None::<()>, self.since(now))
+    }
+
     /// Those limits for an agent, which has only a few requests under way and is the first to be refused if it takes
     /// more than its part.
     pub(crate) fn admit_agent(

@@ -82,6 +82,8 @@ pub struct AgentOptions {
     pub compression: ResponseCompression,
     /// Time for a request's body, from its head.
     pub body_timeout: Duration,
+    /// How long a connection may be silent.
+    pub idle_timeout: Duration,
     /// `server.address` in the log.
     pub address: String,
     /// Told by `GET /api/status`.
@@ -97,6 +99,7 @@ impl Default for AgentOptions {
             limits: Limits::default(),
             compression: ResponseCompression::default(),
             body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(35),
             address: "localhost:8220".to_owned(),
             identity: Identity::default(),
             serves_opamp: true,
@@ -165,10 +168,8 @@ impl AgentApi {
 
     /// Registers the routes.
     pub fn configure(&self, config: &mut ServiceConfig) {
-        for route in routes::table() {
-            if route.path() != opamp::PATH || self.state.options.serves_opamp {
-                config.service(route.resource(&self.state));
-            }
+        for resource in routes::resources(&self.state) {
+            config.service(resource);
         }
         config.default_service(web::to(call::not_found));
     }

@@ -9,9 +9,16 @@ mod table;
 
 use std::borrow::Cow;
 
+use actix_http::ws::HandshakeError;
 use actix_web::{
     HttpResponse,
-    http::header::{ALLOW, CONTENT_RANGE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    http::{
+        StatusCode,
+        header::{
+            ALLOW, CONTENT_RANGE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+    },
 };
 use fleet::FleetError;
 use schemars::JsonSchema;
@@ -60,6 +67,8 @@ pub(crate) enum ApiError {
     Invalid(Cow<'static, str>),
     /// The body is of another type.
     ContentType { wanted: &'static str },
+    /// A WebSocket was wanted, and its request is not as it must be.
+    Handshake(HandshakeError),
     /// A limit of the listener.
     Refused(Refusal),
     /// The route is for encrypted connections only.
@@ -118,6 +127,11 @@ impl ApiError {
         }
         if let Self::Range { size: Some(size) } = self {
             response.insert_header((CONTENT_RANGE, format!("bytes */{size}")));
+        }
+        if row.status == StatusCode::UPGRADE_REQUIRED {
+            response
+                .insert_header((UPGRADE, "websocket"))
+                .insert_header((SEC_WEBSOCKET_VERSION, "13"));
         }
         if let Some(wait) = row.retry_after {
             // Whole seconds, rounded up, so that a client that obeys is not too early.

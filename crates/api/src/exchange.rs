@@ -202,7 +202,7 @@ impl Exchange {
         if self.is_audited() && note.standing == Standing::Known {
             self.log_audit(status, note);
         }
-        let is_quiet = status.is_success() || status.as_u16() == CLIENT_GONE;
+        let is_quiet = is_success(status.as_u16()) || status.as_u16() == CLIENT_GONE;
         // What costs a client nothing must not fill the log.
         let is_cheap = note.standing != Standing::Known || note.rejection.is_some();
         if is_cheap && !is_quiet && !self.admission.logs_stranger(Instant::now()) {
@@ -279,9 +279,8 @@ impl Exchange {
 
     /// agents.md 9.2: at info only what was no success.
     fn log_access(&self, status: u16, note: &Note, bytes: u64) {
-        let is_success = (200..300).contains(&status);
         // A client that goes away is ordinary: ten thousand of them after a network fault are not worth a line each.
-        let level = if is_success || status == CLIENT_GONE {
+        let level = if is_success(status) || status == CLIENT_GONE {
             Level::Debug
         } else {
             Level::Info
@@ -355,6 +354,11 @@ impl Drop for Exchange {
             self.log_access(CLIENT_GONE, &Note::default(), 0);
         }
     }
+}
+
+/// A success, or a connection that was handed over.
+fn is_success(status: u16) -> bool {
+    status < 300
 }
 
 fn take_note(response: &mut ServiceResponse) -> Note {

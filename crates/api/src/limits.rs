@@ -135,6 +135,18 @@ pub(crate) enum Refusal {
     },
 }
 
+impl Refusal {
+    /// When it is worth trying again, if that is known.
+    pub(crate) const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Failures { retry_after } | Self::Rate { retry_after } | Self::Busy { retry_after } => {
+                Some(retry_after)
+            }
+            Self::Capacity | Self::InFlight => None,
+        }
+    }
+}
+
 /// The state behind the limits of one listener.
 #[derive(Debug)]
 pub(crate) struct Limiter {
@@ -178,20 +190,35 @@ impl Limiter {
         let Some(state) = route.index().and_then(|place| self.routes.get(place)) else {
             return Ok(None);
         };
-        let limits = self.limits.of(route);
-        if let Some(interval) = limits.interval {
-            let share = (interval * FAIR_PART, limits.burst / FAIR_PART);
-            let is_fair =
-                client.is_none_or(|client| self.shares.take((route, client), share.0, share.1, now).is_ok());
-            let usable = if is_fair { limits.burst } else { limits.burst / 2 };
-            state
-                .bucket
-                .take(interval, limits.burst, usable, now)
-                .map_err(|retry_after| Refusal::Rate { retry_after })?;
-        }
-        Permit::take(&state.in_flight, limits.in_flight)
+        self.spend(route, client, now)?;
+        Permit::take(&state.in_flight, self.limits.of(route).in_flight)
             .map(Some)
             .ok_or(Refusal::InFlight)
+    }
+
+    /// Takes a token of the route alone, for one of many messages of a connection that has its place.
+    ///
+    /// # Errors
+    /// [`Refusal::Rate`].
+    pub(crate) fn spend(
+        &self,
+        route: Route,
+        client: Option<impl Hash>,
+        now: Duration,
+    ) -> Result<(), Refusal> {
+        let limits = self.limits.of(route);
+        let state = route.index().and_then(|place| self.routes.get(place));
+        let (Some(state), Some(interval)) = (state, limits.interval) else {
+            return Ok(());
+        };
+        let share = (interval * FAIR_PART, limits.burst / FAIR_PART);
+        let is_fair =
+            client.is_none_or(|client| self.shares.take((route, client), share.0, share.1, now).is_ok());
+        let usable = if is_fair { limits.burst } else { limits.burst / 2 };
+        state
+            .bucket
+            .take(interval, limits.burst, usable, now)
+            .map_err(|retry_after| Refusal::Rate { retry_after })
     }
 
     /// Requests in flight on the listener.

@@ -173,7 +173,7 @@ const TABLE: [Row; 14] = [
         ],
     },
     Row {
-        name: "opamp_limit", about: "Messages of agents that speak OpAMP.", is_pace: false,
+        name: "opamp_limit", about: "Messages of agents that speak OpAMP, and their WebSockets.", is_pace: false,
         built_in: (1_000, 1_000, 0), bodies: (3_145_728, 3_145_728),
         // The original's presets say nothing of it.
         presets: [(1_000, 1_000, 0); PRESETS],

@@ -160,6 +160,7 @@ fn agent_options(config: &Config) -> AgentOptions {
             threshold: usize_of(server.compression_threshold),
         },
         body_timeout: server.timeouts.read,
+        idle_timeout: server.timeouts.idle,
         serves_opamp: server.feature_flags.enable_opamp,
         identity: Identity {
             build_hash: build::commit().to_owned(),

@@ -47,6 +47,7 @@ mod error;
 pub mod farewell;
 mod ids;
 mod namespace;
+mod notices;
 mod off_the_loop;
 pub mod opamp;
 pub mod operators;
@@ -80,6 +81,7 @@ pub use store::{
 
 pub use actors::health_monitor::{Health, HealthState};
 pub use error::FleetError;
+pub use notices::{Notice, Notices};
 pub use rendered_policy::RenderedPolicy;
 pub use settings::{Pace, ReplaceTokenHashing, Settings, StaticToken};
 pub use store_key::{NoStoreKey, StoreKey};
@@ -89,6 +91,7 @@ use actors::Actors;
 use deliveries::Deliveries;
 use derivations::Derivations;
 use farewell::Farewells;
+use notices::Announcer;
 use turns::Turns;
 use waiters::Waiters;
 
@@ -108,6 +111,7 @@ pub struct Fleet {
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
     /// and again. The store decides all the same, for another server may change it too.
     policy_changes: tokio::sync::Mutex<()>,
+    announcer: Announcer,
     actors: Actors,
 }
 
@@ -138,6 +142,7 @@ impl Fleet {
             started_at: Timestamp::now(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),
+            announcer: Announcer::new(),
             actors,
         }))
     }
@@ -160,9 +165,16 @@ impl Fleet {
         self.waiters.count()
     }
 
-    /// The stop begins: every open poll is answered empty, and later ones do not wait.
+    /// The stop begins: every open poll is answered empty, later ones do not wait, and connections that stay open are told.
     pub fn release_waiters(&self) {
+        self.announcer.stopping();
         self.waiters.release();
+    }
+
+    /// For a connection that stays open.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        self.announcer.follow()
     }
 
     /// Ends the actors in good order; pending check-ins are written out. After the listeners have drained.

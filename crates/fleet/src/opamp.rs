@@ -6,6 +6,7 @@
 
 mod redact;
 mod remote_config;
+mod watch;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use remote_config::RemoteConfig;
+pub use watch::{Event, Place, Watch};
 
 /// What an agent says.
 #[derive(Clone, Debug)]
@@ -107,6 +109,8 @@ pub struct Reply {
     pub introduces_server: bool,
     /// A configuration that the agent does not have.
     pub remote_config: Option<RemoteConfig>,
+    /// Where it stands now; none if it goes away.
+    pub place: Option<Place>,
 }
 
 /// Why a message is not taken. Nothing of it is stored.
@@ -251,6 +255,7 @@ pub async fn answer(
             is_farewell: true,
             introduces_server: false,
             remote_config: None,
+            place: None,
         });
     }
     let policy = newest_policy(fleet, &agent.policy).await;
@@ -280,11 +285,20 @@ pub async fn answer(
             .await?;
         fleet.actors.health_monitor.recount();
     }
+    let place = Place {
+        uid: new_uid.unwrap_or(message.uid),
+        agent: agent.id,
+        policy: agent.policy,
+        revision: policy.as_ref().map_or(0, |policy| policy.revision),
+        hash: offered.map(|config| config.hash),
+        accepts_remote_config: message.accepts_remote_config,
+    };
     Ok(Reply {
         new_uid,
         is_farewell: false,
         introduces_server,
         remote_config,
+        place: Some(place),
     })
 }
 

@@ -158,6 +158,7 @@ pub async fn delete(fleet: &Fleet, id: &PolicyId, now: Timestamp) -> Result<(), 
             }
             other => FleetError::Store(other),
         })?;
+    fleet.announcer.tokens_revoked();
     log::info!("event.action" = "policy-delete", "fleet.policy.id":% = id; "policy deleted");
     Ok(())
 }

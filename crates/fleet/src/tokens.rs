@@ -138,6 +138,7 @@ pub async fn revoke(fleet: &Fleet, id: &TokenId, now: Timestamp) -> Result<(), F
             }
             other => FleetError::Store(other),
         })?;
+    fleet.announcer.tokens_revoked();
     log::info!("event.action" = "token-revoke", "fleet.token.id":% = id; "enrollment token revoked");
     Ok(())
 }

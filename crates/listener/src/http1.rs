@@ -222,6 +222,9 @@ impl<T: Socket> Http1<T> {
     /// Writes the answer and takes what is left of the request; `false` once the connection is over.
     async fn respond(&self, response: Response<BoxBody>) -> Result<bool, Http1Error> {
         let (mut head, body) = response.into_parts();
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(head, body).await.map(|()| false);
+        }
         let is_short = self.wire.borrow_mut().rest_is_short(DISCARD);
         if self.rules.shutdown.is_draining() || !is_short {
             head.head_mut().set_connection_type(ConnectionType::Close);
@@ -240,6 +243,27 @@ impl<T: Socket> Http1<T> {
         }
         self.close(!is_read).await?;
         Ok(false)
+    }
+
+    /// Answers an upgrade. From here the body is what is sent, and the request's body what arrives, until either ends.
+    async fn switched(&self, mut head: Response<()>, body: BoxBody) -> Result<(), Http1Error> {
+        head.head_mut().set_connection_type(ConnectionType::Upgrade);
+        head.head_mut().no_chunking(true);
+        let mut out = BytesMut::new();
+        self.wire
+            .borrow_mut()
+            .encode_head(head, BodySize::Stream, &mut out)?;
+        self.write_all(&mut out).await?;
+        self.flush().await?;
+        match self.write_body(body, &mut out).await {
+            Ok(()) => {}
+            // It may go at any time.
+            Err(Http1Error::Cut) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.write_all(&mut out).await?;
+        self.flush().await?;
+        Ok(self.close(true).await?)
     }
 
     async fn write_body(&self, body: BoxBody, out: &mut BytesMut) -> Result<(), Http1Error> {

@@ -276,13 +276,27 @@ impl Connection {
                 continue;
             }
             response.body = match (response.status, response.header("content-length")) {
-                (204 | 304, _) => Vec::new(),
+                (101 | 204 | 304, _) => Vec::new(),
                 (_, Some(length)) => self.take(length.parse().map_err(io::Error::other)?).await?,
                 (_, None) if response.header("transfer-encoding").is_some() => self.take_chunks().await?,
                 (_, None) => self.take_rest().await?,
             };
             return Ok(response);
         }
+    }
+
+    /// The stream below, for another protocol's library. Nothing may have arrived yet.
+    pub fn into_stream(self) -> impl AsyncRead + AsyncWrite + Unpin {
+        assert!(self.unread.is_empty(), "bytes would be lost");
+        self.io
+    }
+
+    /// Reads so many bytes as they come, after an upgrade.
+    pub async fn receive_raw(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let limit = self.limit;
+        timeout(limit, self.take(length))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     async fn fill(&mut self) -> io::Result<()> {

@@ -1,25 +1,35 @@
-//! `POST /v1/opamp` (agents.md 13): OpAMP over plain HTTP, one message and one answer.
+//! `/v1/opamp` (agents.md 13): OpAMP over plain HTTP by `POST`, one message and one answer, and by `GET` over WebSocket.
 //!
 //! In: an enrollment token and a protobuf body. Out: a protobuf body, also for what the domain refuses; a status without a
 //! body for a bad token and for bytes that are no message. Decides nothing about agents.
 
 mod said;
+mod socket;
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use actix_http::ws;
 use actix_web::{
     HttpResponse, Route as ActixRoute,
-    body::BoxBody,
+    body::{BodyStream, BoxBody},
+    dev::{Payload, RequestHead},
     http::{
         Method, StatusCode,
-        header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
+        header::{
+            ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+            SEC_WEBSOCKET_KEY,
+        },
     },
     web::Bytes,
 };
 use fleet::{
     FleetError, Timestamp,
     enrollment::{self, Admission},
-    opamp::{self as domain, OpampError, Reply},
+    opamp::{self as domain, OpampError, Place, RemoteConfig, Reply},
 };
 use opamp::{
     AgentConfigFile, AgentConfigMap, AgentIdentification, AgentRemoteConfig, ConfigEntry, CustomCapabilities,
@@ -32,11 +42,12 @@ use crate::{
     compression::accepts_gzip,
     error::{ApiError, Audience, Family},
     json::off_the_loop_if_large,
-    note::Standing,
+    note,
     operation::{Answer, KeyKind, Operation, PROTOBUF},
     route::Route,
 };
 use said::Said;
+use socket::Socket;
 
 /// Named in errors.
 const WHAT: &str = "OpAMP";
@@ -59,27 +70,56 @@ pub(super) fn about() -> Operation {
     .with_bare_failures(PROTOBUF)
 }
 
-/// The route. It has no API version.
-pub(super) fn route(state: &Arc<AgentState>) -> ActixRoute {
+pub(super) fn about_connection() -> Operation {
+    Operation::new(
+        "opampConnection",
+        "A WebSocket of version 13 over HTTP/1.1, on which OpAMP is spoken",
+        KeyKind::EnrollmentToken,
+    )
+    .answers(Answer::empty(101, "the connection is a WebSocket"))
+    .fails(&[Family::Upgrade, Family::Enrollment])
+    .with_bare_failures(PROTOBUF)
+}
+
+/// Plain HTTP. It has no API version.
+pub(super) fn messages(state: &Arc<AgentState>) -> ActixRoute {
+    route(state, Method::POST, exchange, about)
+}
+
+/// WebSocket.
+pub(super) fn connections(state: &Arc<AgentState>) -> ActixRoute {
+    route(state, Method::GET, upgrade, about_connection)
+}
+
+fn route<F, Fut>(
+    state: &Arc<AgentState>,
+    method: Method,
+    handle: F,
+    about: fn() -> Operation,
+) -> ActixRoute
+where
+    F: Fn(Arc<AgentState>, Call) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
     let state = Arc::clone(state);
-    call::route(Method::POST, move |call| {
+    call::route(method, move |call| {
         let asked = Asked {
             id: call.request_id(),
             key: call.key_id(),
             is_open: false,
         };
-        let state = Arc::clone(&state);
+        let answer = handle(Arc::clone(&state), call);
         async move {
-            let result = exchange(&state, call).await;
+            let result = answer.await;
             if cfg!(debug_assertions) {
                 about().expect(&result);
             }
             match result {
-                Ok(response) => asked.noted(response, Standing::Known),
+                Ok(response) => asked.noted(response, note::Standing::Known),
                 Err(error) => {
                     let standing = match error.is_failed_attempt() {
-                        true => Standing::Failed,
-                        false => Standing::Known,
+                        true => note::Standing::Failed,
+                        false => note::Standing::Known,
                     };
                     let response = refused(&error, &asked.id);
                     asked.noted(response, standing)
@@ -89,7 +129,35 @@ pub(super) fn route(state: &Arc<AgentState>) -> ActixRoute {
     })
 }
 
-async fn exchange(state: &AgentState, mut call: Call) -> Result<HttpResponse, ApiError> {
+/// Key, then the form of the upgrade, then a place that the connection keeps.
+async fn upgrade(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    let key = call.take_key()?;
+    // Before the look at the token, so that no revocation is missed.
+    let notices = state.fleet.notices();
+    enrollment::admit(&state.fleet, &key).await?;
+    let request_id = call.request_id();
+    let mut head = RequestHead::default();
+    head.headers = std::mem::take(&mut call.headers);
+    ws::verify_handshake(&head).map_err(ApiError::Handshake)?;
+    let place = state
+        .admission
+        .admit_known(Route::OpAmp, call.started)
+        .map_err(ApiError::Refused)?;
+    let accept = head
+        .headers
+        .get(SEC_WEBSOCKET_KEY)
+        .map(|key| ws::hash_key(key.as_bytes()))
+        .and_then(|accept| HeaderValue::from_bytes(&accept).ok())
+        .ok_or_else(|| ApiError::Broken("a WebSocket key cannot be answered".into()))?;
+    let payload = std::mem::replace(&mut call.payload, Payload::None);
+    let socket = Socket::new(Arc::clone(&state), key, notices, request_id, payload, place);
+    Ok(HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS)
+        .upgrade("websocket")
+        .insert_header((SEC_WEBSOCKET_ACCEPT, accept))
+        .body(BodyStream::new(Box::pin(socket.sent()))))
+}
+
+async fn exchange(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     let key = call.take_key()?;
     let admission = enrollment::admit(&state.fleet, &key).await?;
     if !is_protobuf(&call.headers) {
@@ -105,7 +173,8 @@ async fn exchange(state: &AgentState, mut call: Call) -> Result<HttpResponse, Ap
     let said = off_the_loop_if_large(body.len() * YAML_COST, move || Said::read(body))
         .await?
         .map_err(|error| ApiError::Invalid(format!("this is no OpAMP message: {error}").into()))?;
-    let reply = answer(state, &admission, said, &call).await?.encode_to_vec();
+    let answered = answered(&state, &admission, said, &call.request_id(), call.started).await?;
+    let reply = answered.message.encode_to_vec();
     let accepts_gzip = call
         .headers
         .get_all(ACCEPT_ENCODING)
@@ -119,66 +188,94 @@ async fn exchange(state: &AgentState, mut call: Call) -> Result<HttpResponse, Ap
     Ok(response)
 }
 
-/// What is answered to a message, also if it is refused.
+/// What is answered to a message.
+struct Answered {
+    message: ServerToAgent,
+    standing: Standing,
+}
+
+/// What a message means for the connection that it came on.
+enum Standing {
+    /// The agent can be told things here.
+    Here(Box<Place>),
+    /// It goes away.
+    Left,
+    /// The message was not taken.
+    Refused,
+}
+
+impl Answered {
+    const fn refused(message: ServerToAgent) -> Self {
+        Self {
+            message,
+            standing: Standing::Refused,
+        }
+    }
+}
+
+/// Has the message answered, also if it is refused.
 ///
 /// # Errors
 /// The token is no longer good.
-async fn answer(
+async fn answered(
     state: &AgentState,
     admission: &Admission,
     said: Said,
-    call: &Call,
-) -> Result<ServerToAgent, ApiError> {
+    request_id: &str,
+    started: Instant,
+) -> Result<Answered, ApiError> {
     let uid = said.uid;
     let message = match said.message {
         Ok(message) => message,
-        Err(reason) => return Ok(error_response(uid, ErrorKind::BadRequest, reason, None)),
+        Err(reason) => {
+            let message = error_response(uid, ErrorKind::BadRequest, reason, None);
+            return Ok(Answered::refused(message));
+        }
     };
     let accepts_remote_config = message.accepts_remote_config;
-    let now = Timestamp::now();
-    let answered = async {
+    let answering = async {
         let caller = domain::recognise(&state.fleet, admission, &message).await?;
-        let enrols = caller.enrols();
         // Held until the agent is enrolled.
-        let place = match enrols {
-            true => Some(state.admission.admit_known(Route::Enroll, call.started)),
+        let _place = match caller.enrols() {
             false => None,
-        };
-        let _place = match place {
-            Some(Err(_)) => {
-                return Err(OpampError::Fleet(FleetError::TooMany {
+            true => state
+                .admission
+                .admit_known(Route::Enroll, started)
+                .map_err(|refusal| FleetError::TooMany {
                     what: "enrolments",
-                    retry_after: ENROLLS_AGAIN,
-                }));
-            }
-            Some(Ok(place)) => place,
-            None => None,
+                    retry_after: refusal.retry_after().unwrap_or(ENROLLS_AGAIN),
+                })?,
         };
-        domain::answer(&state.fleet, admission, caller, message, now).await
+        domain::answer(&state.fleet, admission, caller, message, Timestamp::now()).await
     };
-    match answered.await {
-        Ok(reply) => Ok(reply_message(uid, reply, accepts_remote_config)),
+    match answering.await {
+        Ok(mut reply) => {
+            let standing = match reply.place.take() {
+                Some(place) => Standing::Here(Box::new(place)),
+                None => Standing::Left,
+            };
+            let message = reply_message(uid, reply, accepts_remote_config);
+            Ok(Answered { message, standing })
+        }
         Err(OpampError::Fleet(error @ FleetError::KeyRevoked)) => Err(error.into()),
         Err(OpampError::Fleet(error)) => {
             log::warn!(
-                "http.request.id" = call.request_id(), "error.message":% = error;
+                "http.request.id" = request_id, "error.message":% = error;
                 "An OpAMP message was not taken: the agent sends it again"
             );
-            let retry = retry_after(&error);
-            let reason = "the agent cannot be served now".to_owned();
-            Ok(error_response(uid, ErrorKind::Unavailable, reason, Some(retry)))
+            Ok(Answered::refused(unavailable(uid, retry_after(&error))))
         }
         Err(
             error @ (OpampError::UnknownLeaves
             | OpampError::OtherKind
             | OpampError::Inactive
             | OpampError::OtherPolicy),
-        ) => Ok(error_response(
+        ) => Ok(Answered::refused(error_response(
             uid,
             ErrorKind::BadRequest,
             error.to_string(),
             None,
-        )),
+        ))),
     }
 }
 
@@ -202,7 +299,12 @@ fn reply_message(uid: Bytes, reply: Reply, accepts_remote_config: bool) -> Serve
     message.agent_identification = reply.new_uid.map(|uid| AgentIdentification {
         new_instance_uid: Bytes::copy_from_slice(uid.as_bytes()),
     });
-    message.remote_config = reply.remote_config.map(|config| AgentRemoteConfig {
+    message.remote_config = reply.remote_config.map(configuration);
+    message
+}
+
+fn configuration(config: RemoteConfig) -> AgentRemoteConfig {
+    AgentRemoteConfig {
         config: Some(AgentConfigMap {
             config_map: vec![ConfigEntry {
                 key: String::new(),
@@ -213,15 +315,21 @@ fn reply_message(uid: Bytes, reply: Reply, accepts_remote_config: bool) -> Serve
             }],
         }),
         config_hash: Bytes::copy_from_slice(&config.hash),
-    });
-    message
+    }
+}
+
+/// The agent says it again later.
+fn unavailable(uid: Bytes, retry_after: Option<Duration>) -> ServerToAgent {
+    let reason = "the agent cannot be served now".to_owned();
+    let retry_after = retry_after.unwrap_or(AGAIN);
+    error_response(uid, ErrorKind::Unavailable, reason, Some(retry_after))
 }
 
 fn error_response(
     uid: Bytes,
     kind: ErrorKind,
     reason: String,
-    retry_after: Option<std::time::Duration>,
+    retry_after: Option<Duration>,
 ) -> ServerToAgent {
     ServerToAgent {
         instance_uid: uid,
@@ -236,17 +344,20 @@ fn error_response(
     }
 }
 
-fn retry_after(error: &FleetError) -> std::time::Duration {
+const fn retry_after(error: &FleetError) -> Option<Duration> {
     match error {
-        FleetError::Busy { retry_after, .. } | FleetError::TooMany { retry_after, .. } => *retry_after,
-        _ => AGAIN,
+        FleetError::Busy { retry_after, .. } | FleetError::TooMany { retry_after, .. } => Some(*retry_after),
+        _ => None,
     }
 }
 
 /// A refusal by status. Clients of OpAMP read no text, so only limits and a wrong type, which people meet, have one.
 fn refused(error: &ApiError, request_id: &str) -> HttpResponse {
     let mut response = error.to_response(Audience::Agent, request_id);
-    if matches!(error, ApiError::Refused(_) | ApiError::ContentType { .. }) {
+    if matches!(
+        error,
+        ApiError::Refused(_) | ApiError::ContentType { .. } | ApiError::Handshake(_)
+    ) {
         return response;
     }
     let is_of_the_key = matches!(error, ApiError::Authorization(_) | ApiError::Fleet(_));
@@ -270,6 +381,6 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 /// Reading YAML takes so many times as long as reading JSON.
 const YAML_COST: usize = 16;
 /// When an agent tries again that could not be served.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(30);
 /// When an agent tries again to enrol that met the limit of enrolments.
-const ENROLLS_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+const ENROLLS_AGAIN: Duration = Duration::from_secs(5);

@@ -110,9 +110,33 @@ pub(super) fn table() -> Vec<AgentRoute> {
             path: opamp::PATH,
             about: opamp::about,
             binding: None,
-            register: Box::new(opamp::route),
+            register: Box::new(opamp::messages),
+        },
+        AgentRoute {
+            method: GET,
+            path: opamp::PATH,
+            about: opamp::about_connection,
+            binding: None,
+            register: Box::new(opamp::connections),
         },
     ]
+}
+
+/// The resources of a listener: the routes of one path, which stand together in the table, are one.
+pub(super) fn resources(state: &Arc<AgentState>) -> Vec<actix_web::Resource> {
+    let table = table();
+    let of_paths = table.chunk_by(|one, next| one.path == next.path);
+    let served = of_paths.filter(|routes| routes[0].path != opamp::PATH || state.options.serves_opamp);
+    let resource = |routes: &[AgentRoute]| {
+        let allowed = match routes {
+            [route] => route.allowed(),
+            _ => "GET, POST",
+        };
+        let all = web::resource(routes[0].path);
+        let all = routes.iter().fold(all, |all, route| all.route((route.register)(state)));
+        all.default_service(call::not_allowed(allowed))
+    };
+    served.map(resource).collect()
 }
 
 fn at<F, Fut>(
@@ -137,20 +161,12 @@ where
 }
 
 impl AgentRoute {
-    pub(super) const fn path(&self) -> &'static str {
-        self.path
-    }
-
-    /// Its resource on a listener.
-    pub(super) fn resource(&self, state: &Arc<AgentState>) -> actix_web::Resource {
-        let allowed = match self.method {
+    const fn allowed(&self) -> &'static str {
+        match self.method {
             Method::GET => "GET, HEAD",
             Method::PUT => "PUT",
             _ => "POST",
-        };
-        web::resource(self.path)
-            .route((self.register)(state))
-            .default_service(call::not_allowed(allowed))
+        }
     }
 
     pub(super) fn described(self) -> Described {

@@ -47,6 +47,8 @@ pub(crate) enum Family {
     Artifact,
     /// The key that upgrades are checked with.
     SigningKey,
+    /// A WebSocket that is not asked for as it must be.
+    Upgrade,
     /// A range of a file.
     Range,
     /// A library's file for somebody else.
@@ -81,6 +83,7 @@ impl Family {
             (Self::Room, _) => &[507],
             (Self::Artifact, _) => &[400, 403, 404, 413],
             (Self::SigningKey, _) => &[500, 501, 503],
+            (Self::Upgrade, _) => &[400, 426],
             (Self::Range, _) => &[416],
             (Self::Service, _) => &[500, 503],
             (Self::Unsupported, _) => &[501],
@@ -109,6 +112,7 @@ impl Family {
             Self::Room => "there is no room on the disk",
             Self::Artifact => "there is no such artifact, or not for this agent",
             Self::SigningKey => "there is no key to check upgrades with",
+            Self::Upgrade => "this is no handshake of a WebSocket of version 13 over HTTP/1.1",
             Self::Range => "the range is not there",
             Self::Library => "the client may not read this library",
             Self::Service => "the server cannot do it now",
@@ -132,6 +136,7 @@ impl Family {
             | ApiError::Broken(_) => Self::Listener,
             ApiError::Body { .. } | ApiError::Json { .. } => Self::Body,
             ApiError::Range { .. } => Self::Range,
+            ApiError::Handshake(_) => Self::Upgrade,
             ApiError::LibraryClient => Self::Library,
             ApiError::ContentType { .. } => Self::ContentType,
             ApiError::TlsRequired

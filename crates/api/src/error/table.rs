@@ -4,6 +4,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use actix_http::ws::HandshakeError;
 use actix_web::http::StatusCode;
 use fleet::{
     FleetError, HealthState, StoreError, acks::AckOutcome, artifacts::ArtifactError, uploads::UploadError,
@@ -180,6 +181,20 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
             StatusCode::FORBIDDEN,
             "ErrClientFileForbidden",
             "client forbidden",
+        ),
+        ApiError::Handshake(HandshakeError::BadWebsocketKey) => {
+            Row::bad_request("Sec-WebSocket-Key is missing or is no key")
+        }
+        ApiError::Handshake(
+            error @ (HandshakeError::GetMethodRequired
+            | HandshakeError::NoWebsocketUpgrade
+            | HandshakeError::NoConnectionUpgrade
+            | HandshakeError::NoVersionHeader
+            | HandshakeError::UnsupportedVersion),
+        ) => Row::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "UpgradeRequired",
+            format!("this path takes a POST, or a WebSocket of version 13 over HTTP/1.1: {error}"),
         ),
         ApiError::ContentType { wanted } => Row::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

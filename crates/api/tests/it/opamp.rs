@@ -477,8 +477,18 @@ async fn another_content_type_or_method_is_refused_by_name() {
     let sent = request(&house.token, from(Uuid::new_v4()).encode_to_vec())
         .insert_header(("content-type", "Application/X-Protobuf; proto=opamp"));
     assert_eq!(face.send(sent).await.status, 200);
-    let get = face.send(TestRequest::with_uri("/v1/opamp")).await;
-    assert_eq!((get.status.as_u16(), get.header("allow")), (405, "POST"));
+    let put = face
+        .send(TestRequest::with_uri("/v1/opamp").method(Method::PUT))
+        .await;
+    assert_eq!((put.status.as_u16(), put.header("allow")), (405, "GET, POST"));
+    let get = TestRequest::with_uri("/v1/opamp")
+        .insert_header(("authorization", format!("ApiKey {}", house.token)));
+    let get = face.send(get).await;
+    get.assert_error(426, "UpgradeRequired");
+    assert_eq!(
+        (get.header("upgrade"), get.header("sec-websocket-version")),
+        ("websocket", "13")
+    );
 }
 
 #[actix_rt::test]

@@ -73,7 +73,7 @@ section! {
             read: Duration = secs(60), check above_zero;
             /// From the end of a request's head to the end of the response.
             write: Duration = secs(600), check above_zero;
-            /// How long a connection may rest between requests.
+            /// How long a connection may rest between requests; a WebSocket is then asked whether it is there.
             idle: Duration = secs(35), check above_zero;
             /// How long a request's head may take.
             read_header: Duration = secs(5), check above_zero;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::agents::Scene;
 
-async fn say(client: &HttpClient, token: &str, message: &AgentToServer) -> ServerToAgent {
+pub(crate) async fn say(client: &HttpClient, token: &str, message: &AgentToServer) -> ServerToAgent {
     let request = Request::new("POST", "/v1/opamp")
         .header("Authorization", &format!("ApiKey {token}"))
         .header("Content-Type", "application/x-protobuf")
@@ -22,7 +22,7 @@ async fn say(client: &HttpClient, token: &str, message: &AgentToServer) -> Serve
 }
 
 /// The agent as an operator sees it, once it is as expected.
-async fn shown_when(scene: &Scene, uid: Uuid, is_there: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn shown_when(scene: &Scene, uid: Uuid, is_there: impl Fn(&Value) -> bool) -> Value {
     let wait = async {
         loop {
             let agent = scene.admin.agent(&uid.to_string()).await;

@@ -52,6 +52,8 @@ enum Body {
     Left(Option<u64>),
     /// Its framing is wrong: where it ends is not known.
     Broken,
+    /// An upgrade is wanted: what follows is no HTTP, if the answer agrees.
+    Other,
 }
 
 /// What was dropped of an unread body.
@@ -111,7 +113,8 @@ impl<T: Socket> Wire<T> {
         self.body = match self.codec.message_type() {
             MessageType::None => Body::Ended,
             MessageType::Payload => Body::Left(announced(&request)),
-            // CONNECT and upgrades, which are not served: the rest of the connection is no HTTP.
+            MessageType::Stream if *request.method() == Method::GET => Body::Other,
+            // CONNECT, which is not served: the rest of the connection is no HTTP.
             MessageType::Stream => Body::Broken,
         };
         self.release_input();
@@ -141,7 +144,8 @@ impl<T: Socket> Wire<T> {
         let Body::Left(left) = self.body else {
             return match self.body {
                 Body::Broken => Err(PayloadError::EncodingCorrupted),
-                Body::Ended | Body::Left(_) => Ok(None),
+                Body::Other if !self.input.is_empty() => Ok(Some(std::mem::take(&mut self.input).freeze())),
+                Body::Ended | Body::Left(_) | Body::Other => Ok(None),
             };
         };
         let chunk = match self.codec.decode(&mut self.input) {
@@ -166,6 +170,9 @@ impl<T: Socket> Wire<T> {
 
     /// Drops what has arrived of the body; `None` if its end cannot be found.
     pub(super) fn skip_body(&mut self) -> Option<Skipped> {
+        if self.body == Body::Other {
+            return None;
+        }
         let mut bytes = 0_u64;
         while let Some(chunk) = self.decode_body().ok()? {
             bytes = bytes.saturating_add(chunk.len() as u64);
@@ -238,7 +245,7 @@ impl<T: Socket> Wire<T> {
     /// Largest number of bytes that may wait here: a next request's head, or one read of a body.
     fn bound(&self) -> usize {
         match self.body {
-            Body::Left(_) => self.max_header_bytes.max(BODY_AHEAD),
+            Body::Left(_) | Body::Other => self.max_header_bytes.max(BODY_AHEAD),
             Body::Ended | Body::Broken => self.max_header_bytes,
         }
     }

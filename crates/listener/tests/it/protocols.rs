@@ -4,7 +4,12 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use listener::{Endpoint, Limits};
 
-use crate::support::{closed, get, identity, response, send, start, tcp, tls};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use crate::support::{LIMIT, closed, get, identity, response, send, start, tcp, tls};
 
 #[actix_rt::test]
 async fn ac_03_no_alpn_is_http1_over_tls() {
@@ -46,6 +51,58 @@ async fn ac_04_alpn_chooses_between_h2_and_http1() {
             "peer=127.0.0.1 tls=Some(TLSv1_3) certificate=false scheme=https secure=true".into()
         )
     );
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn an_upgraded_connection_carries_bytes_both_ways_until_the_client_goes() {
+    let identity = identity();
+    let server = start(identity.endpoint()).await;
+    let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
+    let head = "HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    // What is sent early is not lost.
+    send(&mut io, &format!("GET /upgrade {head}early")).await;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"early") {
+        assert!(timeout(LIMIT, io.read_buf(&mut seen)).await.unwrap().unwrap() > 0);
+    }
+    let answer = String::from_utf8(seen).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+    assert!(
+        answer.contains("connection: upgrade\r\n") && answer.contains("upgrade: websocket\r\n"),
+        "{answer}"
+    );
+    assert!(
+        !answer.contains("transfer-encoding") && !answer.contains("content-length"),
+        "{answer}"
+    );
+    // More than the listener reads ahead.
+    let large = vec![b'x'; 200_000];
+    let (mut reader, mut writer) = tokio::io::split(io);
+    let sending = async {
+        writer.write_all(&large).await.unwrap();
+        writer.flush().await.unwrap();
+    };
+    let mut echoed = vec![0; large.len()];
+    let receiving = async { reader.read_exact(&mut echoed).await.unwrap() };
+    timeout(LIMIT, async { tokio::join!(sending, receiving) })
+        .await
+        .unwrap();
+    assert_eq!(echoed, large);
+    server.until_open(1).await;
+    drop((reader, writer));
+    server.until_open(0).await;
+
+    // An application that does not agree answers as always, and the connection ends.
+    let mut io = tls(server.port, &identity.roots, &[]).await.unwrap();
+    send(&mut io, &format!("GET /hello {head}GET /hello {head}")).await;
+    let mut answer = String::new();
+    timeout(LIMIT, io.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
     server.stop().await;
 }
 

@@ -92,6 +92,7 @@ impl Routes {
             .route("/endless", web::to(endless))
             .route("/shared", web::to(shared))
             .route("/who", web::to(who))
+            .route("/upgrade", web::to(upgrade))
             .route("/ignore-body", web::to(async || "not read"))
             .route("/panic", web::to(panics))
             .route("/panic-later", web::to(panics_later));
@@ -156,6 +157,13 @@ async fn shared(routes: web::Data<Routes>) -> HttpResponse {
         let _ = &waiting;
         Ok::<_, std::io::Error>(BYTES.clone())
     }))
+}
+
+/// Another protocol: every byte comes back.
+async fn upgrade(payload: web::Payload) -> HttpResponse {
+    HttpResponse::SwitchingProtocols()
+        .upgrade("websocket")
+        .body(actix_web::body::BodyStream::new(payload))
 }
 
 async fn who(request: HttpRequest) -> String {
