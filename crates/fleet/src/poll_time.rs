@@ -43,6 +43,19 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    proptest! {
+        /// An agent gives a request 10 minutes, and says so in newer versions; older ones say nothing.
+        #[test]
+        fn ac_07_a_poll_with_default_settings_is_answered_within_10_minutes(
+            spent in 0_u64..60, random in 0.0..1.0_f64, asked in prop::option::of(Just(600_u64)),
+        ) {
+            let settings = Settings::default();
+            let wait = wait(asked.map(secs), secs(spent), random, &settings);
+            // Two minutes are left for the answer to be made and sent.
+            prop_assert!(secs(spent) + wait <= secs(480), "{wait:?}");
+        }
+    }
+
     #[test]
     fn c1_c2_chk_09_to_11_lengths_without_jitter() {
         let settings = Settings::default();

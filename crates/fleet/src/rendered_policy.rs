@@ -135,9 +135,28 @@ fn tell_paths(policy: &mut Map<String, Value>, found: Vec<String>) {
         paths.extend(told.iter().filter_map(Value::as_str).map(str::to_owned));
     }
     // An entry without a dot crashes the agent (agents.md 6.5).
-    paths.retain(|path| path.contains('.'));
+    paths.retain(|path| path.contains('.') && policy.iter().any(|member| names(path, member.0, member.1)));
     if is_told || !paths.is_empty() {
         policy.insert("secret_paths".into(), paths.into_iter().collect());
+    }
+}
+
+/// Whether the path begins with this member and names it or something within. Names may have dots themselves.
+fn names(path: &str, name: &str, value: &Value) -> bool {
+    let Some(rest) = path.strip_prefix(name) else {
+        return false;
+    };
+    let Some(rest) = rest.strip_prefix('.') else {
+        return rest.is_empty();
+    };
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| names(rest, name, value)),
+        Value::Array(items) => {
+            let (index, _) = rest.split_once('.').unwrap_or((rest, ""));
+            let item = index.parse().ok().and_then(|index: usize| items.get(index));
+            item.is_some_and(|item| names(rest, index, item))
+        }
+        _ => false,
     }
 }
 
@@ -204,11 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_crash_agents_are_left_out() {
+    fn ac_74_paths_that_crash_agents_or_name_nothing_are_left_out() {
         let policy = rendered(
-            r#"{"outputs":{"default":{"type":"logstash"}},"secret_paths":["inputs.0.x","outputs","",7,"outputs.default.y"]}"#,
+            r#"{"outputs":{"default":{"type":"logstash","y":{"z.a":1}}},"inputs":[{"x":1}],"secret_paths":[
+                "inputs.0.x","outputs","",7,"outputs.default.y","outputs.default.y.z.a","outputs.default.y.z",
+                "inputs.1.x","inputs.0.x.y","inputs.x","outputs.defaulty"]}"#,
         );
-        assert_eq!(policy["secret_paths"], json!(["inputs.0.x", "outputs.default.y"]));
+        assert_eq!(
+            policy["secret_paths"],
+            json!(["inputs.0.x", "outputs.default.y", "outputs.default.y.z.a"])
+        );
     }
 
     #[test]
@@ -219,7 +243,7 @@ mod tests {
                 "r": {"type": "remote_elasticsearch", "secrets": {"service_token": {"id": "1"}}}
             },
             "inputs": [{"secrets": {"x": {"y": {"id": "1"}}}, "text": "a $co.elastic.secret{1} b $co.elastic.secret{2}"}],
-            "secret_paths": ["", "inputs", "inputs.9.given"],
+            "secret_paths": ["", "inputs", "inputs.9.missing"],
             "secret_references": [{"id": "1"}, {"id": "2"}]
         }"#;
         let values = Values::from([("1".into(), "V1".to_owned().into())]);
@@ -236,12 +260,7 @@ mod tests {
         );
         assert_eq!(
             policy["secret_paths"],
-            json!([
-                "inputs.0.text",
-                "inputs.0.x.y",
-                "inputs.9.given",
-                "outputs.default.ssl.key"
-            ])
+            json!(["inputs.0.text", "inputs.0.x.y", "outputs.default.ssl.key"])
         );
         assert!(policy.get("secret_references").is_none());
     }

@@ -126,6 +126,30 @@ async fn art_02_03_only_the_assigned_policy_opens_an_artifact() {
 }
 
 #[actix_rt::test]
+async fn g7_an_artifact_is_delivered_as_it_is_stored_until_the_policy_drops_it() {
+    let house = House::new().await;
+    let (face, operators) = (unpaced(&house).await, house.operators().await);
+    let agent = house.enroll(&face).await;
+    let packed = zlib(br#"{"entries":[]}"#);
+    let stored = operators.send(put(&house, NAME, packed.clone())).await.ok();
+    let entry = &stored["item"]["entry"];
+    let decoded = entry["decoded_sha256"].as_str().unwrap();
+    list(&house, &operators, house.policy.as_str(), NAME, entry).await;
+    let fetched = face.send(get(&agent, NAME, decoded)).await;
+    assert_eq!((fetched.status.as_u16(), fetched.body), (200, packed));
+    let path = format!("/api/fleet/agent_policies/{}", house.policy);
+    let dropped = json!({"name": "P", "namespace": "default", "overrides": {}});
+    let request = house.admin(Method::PUT, &path).set_payload(dropped.to_string());
+    operators.send(request).await.ok();
+    face.send(get(&agent, NAME, decoded))
+        .await
+        .assert_error(403, "Forbidden");
+    // The bytes are still there, for other policies.
+    let path = format!("/api/fleet/artifacts/{NAME}/{decoded}");
+    operators.send(house.admin(Method::DELETE, &path)).await.ok();
+}
+
+#[actix_rt::test]
 async fn art_05_a_malformed_request_is_the_clients_fault_after_its_key() {
     let house = House::new().await;
     let (face, operators) = (unpaced(&house).await, house.operators().await);

@@ -143,3 +143,83 @@ async fn o18_what_is_no_secret_is_refused_without_being_quoted() {
     }
     assert_eq!(agents.send(with_key(SECRETS, &house.admin_key)).await.status, 404);
 }
+
+/// Whether the path names something; names may have dots themselves.
+fn names(value: &Value, path: &str) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            let rest = path.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix('.').is_some_and(|rest| names(value, rest))
+            })
+        }),
+        Value::Array(items) => {
+            let (index, rest) = path.split_once('.').unwrap_or((path, ""));
+            let item = index.parse::<usize>().ok().and_then(|index| items.get(index));
+            item.is_some_and(|item| rest.is_empty() || names(item, rest))
+        }
+        _ => false,
+    }
+}
+
+#[actix_rt::test]
+async fn chk_04_ac_74_a_policys_secrets_arrive_in_their_places_with_paths_that_name_them() {
+    let house = House::new().await;
+    let (face, agents) = (house.operators().await, house.agents().await);
+    let agent = house.enroll(&agents).await;
+    for (id, value) in [("one", "V1"), ("two", "V2")] {
+        let draft = json!({"id": id, "value": value});
+        send(&house, &face, Method::POST, SECRETS, &draft).await.ok();
+    }
+    let change = json!({"overrides": {
+        "inputs": [
+            {"id": "plain"},
+            {"password": "p-$co.elastic.secret{one}-$co.elastic.secret{two}",
+             "streams": [{"secrets": {"auth": {"token": {"id": "two"}}}}]},
+        ],
+        "outputs": {"default": {"type": "elasticsearch", "secrets": {"ssl": {"key": {"id": "one"}}}}},
+        "exporters": {"otlp/a.b": {"token": "$co.elastic.secret{one}"}},
+        "fleet": {"secrets": {"ssl": {"key": {"id": "two"}}}},
+        // As Kibana writes them: one that is right, one without a dot, one that names nothing.
+        "secret_paths": ["inputs.1.password", "inputs", "inputs.7.password"],
+    }});
+    send(&house, &face, Method::PUT, "/api/fleet/agent_policies/P", &change)
+        .await
+        .ok();
+    let answer = agents
+        .send(checkin_request(&agent, &json!({"status": "online"})))
+        .await
+        .ok();
+    let policy = &answer["actions"][0]["data"]["policy"];
+    assert_eq!(
+        policy["inputs"],
+        json!([{"id": "plain"}, {"password": "p-V1-V2", "streams": [{"auth": {"token": "V2"}}]}])
+    );
+    assert_eq!(policy["outputs"]["default"]["ssl"], json!({"key": "V1"}));
+    assert_eq!(policy["exporters"], json!({"otlp/a.b": {"token": "V1"}}));
+    assert_eq!(policy["fleet"]["ssl"]["key"], "V2");
+    let text = policy.to_string();
+    assert!(
+        !text.contains("\"secrets\"") && !text.contains("secret_references") && !text.contains("co.elastic"),
+        "{text}"
+    );
+    let paths: Vec<&str> = policy["secret_paths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|path| path.as_str().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "exporters.otlp/a.b.token",
+            "fleet.ssl.key",
+            "inputs.1.password",
+            "inputs.1.streams.0.auth.token",
+            "outputs.default.ssl.key"
+        ]
+    );
+    for path in paths {
+        assert!(path.contains('.') && names(policy, path), "{path}");
+    }
+}

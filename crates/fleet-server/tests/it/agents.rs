@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use test_support::{AdminClient, LIMIT, QuickstartFacts, ServerProcess, SimulatedAgent, server_command};
+use test_support::{
+    AdminClient, LIMIT, QuickstartFacts, Request, ServerProcess, SimulatedAgent, server_command,
+};
 
 pub(crate) struct Scene {
     pub(crate) server: ServerProcess,
@@ -134,4 +136,52 @@ async fn a_revoked_token_admits_nobody_and_a_forced_unenrolment_ends_the_poll() 
         (refused.status(), refused.name().as_str()),
         (401, "ErrAgentInactive")
     );
+}
+
+/// Every place for check-ins is taken, and hundreds more are refused meanwhile.
+#[actix_rt::test]
+async fn ac_70_status_answers_an_access_key_under_load_and_at_the_check_ins_cap() {
+    let scene = Scene::of(
+        server_command!()
+            .quickstart()
+            .set("inputs.0.server.limits.checkin_limit.max", "4")
+            .start(),
+    );
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let mut agent = scene.enroll().await;
+        let first = agent.checkin().await.unwrap();
+        agent.apply(&first).await.unwrap();
+        agent.begin_checkin().await.unwrap();
+        waiting.push(agent);
+    }
+    let http = test_support::HttpClient::for_url(scene.facts.get("http_url"), "");
+    crate::outside::until_metric(&http, "fleet_server_checkins_waiting", 4.0).await;
+    let late = scene.enroll().await;
+    let client = scene.facts.client("url");
+    let checkin = late.checkin_request();
+    let status = Request::get("/api/status").header("Authorization", &format!("ApiKey {}", late.access_key));
+    let load = async {
+        for _ in 0..10 {
+            let refused = (0..20).map(|_| client.request(&checkin));
+            for refused in futures_util::future::join_all(refused).await {
+                assert_eq!(refused.unwrap().status, 429);
+            }
+        }
+    };
+    let asking = async {
+        for _ in 0..10 {
+            let answer = client.request(&status).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert!(
+                answer.json()["version"]["number"].is_string(),
+                "{}",
+                answer.text()
+            );
+        }
+    };
+    // No agent waits longer than 15 s for it.
+    let asking = tokio::time::timeout(Duration::from_secs(15), asking);
+    let ((), asked) = tokio::join!(load, asking);
+    asked.unwrap();
 }

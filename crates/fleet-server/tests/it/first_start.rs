@@ -1,10 +1,12 @@
 //! Keys and tokens that operators provide, and what later starts find.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fleet::ApiKey;
-use test_support::{ServerCommand, SimulatedAgent, server_command};
+use test_support::{
+    AdminClient, CertificateAuthority, HttpClient, PairFiles, ServerCommand, SimulatedAgent, server_command,
+};
 
 use crate::agents::Scene;
 
@@ -67,6 +69,61 @@ async fn a_rotated_preset_token_admits_agents_and_a_revoked_one_does_not() {
     let scene = Scene::of(with_token(directory.path(), &file).start());
     let said = scene.server.wait_for_log("admits no agents");
     assert!(said.message().contains("new id"), "{}", said.text);
+}
+
+/// The key of the certificate, its passphrase, the operator's key and the first token: all from files.
+#[actix_rt::test]
+async fn cfg_08_passphrase_and_tokens_come_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let authority = CertificateAuthority::new("CA");
+    let files = PairFiles::create(directory.path(), &authority.issue(&["localhost"]));
+    let encrypted = Command::new("openssl")
+        .args([
+            "pkcs8",
+            "-topk8",
+            "-v2",
+            "aes-256-cbc",
+            "-v2prf",
+            "hmacWithSHA256",
+        ])
+        .args(["-passout", "pass:open sesame", "-in", files.key.to_str().unwrap()])
+        .output()
+        .expect("openssl is part of the procedure");
+    fs::write(&files.key, encrypted.stdout).unwrap();
+    let [operator, token] = [(); 2].map(|()| ApiKey::generate().unwrap().to_token());
+    // Editors end the last line.
+    for (name, text) in [
+        ("phrase", "open sesame"),
+        ("operator", &operator),
+        ("token", &token),
+    ] {
+        fs::write(at(name), format!("{text}\n")).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let path = |name: &str| at(name).to_str().unwrap().to_owned();
+    let server = on(directory.path())
+        .set(
+            "inputs.0.server.ssl.certificate",
+            files.certificate.to_str().unwrap(),
+        )
+        .set("inputs.0.server.ssl.key", files.key.to_str().unwrap())
+        .set("inputs.0.server.ssl.key_passphrase_path", &path("phrase"))
+        .set("admin.api_key_path", &path("operator"))
+        .set("bootstrap.enrollment_token_path", &path("token"))
+        .start();
+    let port = server.listening()[0].port;
+    let client = HttpClient::for_url(&format!("https://localhost:{port}"), authority.pem());
+    let agent = SimulatedAgent::enroll(&client, &token).await.unwrap();
+    let facts = server.quickstart_facts();
+    let admin = AdminClient::new(facts.client("admin_url"), &operator);
+    assert_eq!(admin.agent(&agent.id).await["id"], agent.id);
+    for secret in ["sesame", &*operator] {
+        assert!(
+            server.log().iter().all(|line| !line.text.contains(secret)),
+            "{secret}"
+        );
+    }
 }
 
 #[test]

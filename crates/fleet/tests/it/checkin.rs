@@ -525,3 +525,43 @@ async fn attack_04_a_check_in_is_served_whatever_the_size_of_its_fields_and_noth
         (None, Some("online"))
     );
 }
+
+/// With a flush that never comes by itself, so that whoever waited for it would wait for ever.
+#[actix_rt::test]
+async fn h9_20_000_agents_check_in_without_waiting_for_the_write_and_are_shown_at_once() {
+    const AGENTS: usize = 20_000;
+    let settings = fleet::Settings {
+        checkin_flush: Duration::from_secs(24 * 3600),
+        checkin_timestamp: Duration::from_secs(24 * 3600),
+        ..fleet::Settings::default()
+    };
+    assert_eq!(fleet::Settings::default().checkin_flush, Duration::from_secs(10));
+    let house = House::with(settings).await;
+    let mut agents = Vec::with_capacity(AGENTS);
+    while agents.len() < AGENTS {
+        // Together, so that they share the store's commits.
+        let some = futures_util::future::join_all((0..500).map(|_| house.enroll())).await;
+        agents.extend(some.into_iter().map(|enrolled| enrolled.agent));
+    }
+    for agent in &agents {
+        // A poll that waits has had its record taken.
+        drop(house.poll(&agent.id, house.runs(1)).await);
+    }
+    assert_eq!(
+        house.metric("fleet_server_checkin_flush_duration_seconds_count"),
+        0.0
+    );
+    assert_eq!(house.agent(&agents[0].id).await.last_checkin, None);
+    let shown = async {
+        eventually("all are shown", async || {
+            let counts = fleet::agents::counts(&house.fleet, &fleet::AgentQuery::default(), now())
+                .await
+                .unwrap();
+            counts.get(&fleet::AgentStatus::Online) == Some(&(AGENTS as u64))
+        })
+        .await;
+    };
+    actix_rt::time::timeout(Duration::from_secs(10), shown)
+        .await
+        .expect("within 10 seconds");
+}
