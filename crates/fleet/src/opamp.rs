@@ -259,19 +259,20 @@ pub async fn answer(
         });
     }
     let policy = newest_policy(fleet, &agent.policy).await;
-    let offered = policy.as_ref().and_then(|policy| policy.for_collectors());
+    let has_one = applied.as_ref().is_some_and(|status| !status.hash.is_empty());
+    let offered = policy.as_ref().and_then(|policy| offered(policy, has_one));
     let has = |config: &RemoteConfig| {
         applied
             .as_ref()
             .is_some_and(|status| status.hash == hex(&config.hash))
     };
     let remote_config = offered
-        .filter(|config| message.accepts_remote_config && !has(config))
-        .cloned();
+        .clone()
+        .filter(|config| message.accepts_remote_config && !has(config));
     let is_applied = applied
         .as_ref()
         .is_some_and(|status| status.status == RemoteConfigState::Applied)
-        && offered.is_some_and(has);
+        && offered.as_ref().is_some_and(has);
     let confirmed = match &policy {
         Some(policy) if is_applied => policy.revision,
         // Nothing that it could confirm.
@@ -508,6 +509,14 @@ async fn newest_policy(fleet: &Fleet, policy: &PolicyId) -> Option<Arc<RenderedP
             );
             None
         }
+    }
+}
+
+/// What a policy offers to an agent: the end of what it has, if the policy has nothing any more.
+fn offered(policy: &RenderedPolicy, has_one: bool) -> Option<RemoteConfig> {
+    match policy.for_collectors() {
+        Some(config) => Some(config.clone()),
+        None => has_one.then(RemoteConfig::none),
     }
 }
 

@@ -303,16 +303,19 @@ fn reply_message(uid: Bytes, reply: Reply, accepts_remote_config: bool) -> Serve
     message
 }
 
+/// One entry; none where there is no configuration any more: the supervisor then runs no pipeline, while an entry
+/// without text would be a configuration that no collector starts with.
 fn configuration(config: RemoteConfig) -> AgentRemoteConfig {
+    let entry = (!config.text.is_empty()).then(|| ConfigEntry {
+        key: String::new(),
+        value: Some(AgentConfigFile {
+            body: config.text,
+            content_type: "text/yaml".to_owned(),
+        }),
+    });
     AgentRemoteConfig {
         config: Some(AgentConfigMap {
-            config_map: vec![ConfigEntry {
-                key: String::new(),
-                value: Some(AgentConfigFile {
-                    body: config.text,
-                    content_type: "text/yaml".to_owned(),
-                }),
-            }],
+            config_map: entry.into_iter().collect(),
         }),
         config_hash: Bytes::copy_from_slice(&config.hash),
     }

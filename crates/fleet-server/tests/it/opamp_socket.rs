@@ -113,7 +113,7 @@ fn scene(settings: &[(&str, &str)]) -> Scene {
 }
 
 #[actix_rt::test]
-async fn opa_12_over_a_websocket_a_new_configuration_comes_unasked_and_its_status_is_shown() {
+async fn opa_12_19_over_a_websocket_a_new_configuration_comes_unasked_and_its_status_is_shown() {
     let scene = Scene::start();
     let token = scene.facts.enrollment_token();
     let client = scene.facts.client("url");
@@ -162,6 +162,31 @@ async fn opa_12_over_a_websocket_a_new_configuration_comes_unasked_and_its_statu
         );
         assert_eq!(agent["status"], "online");
     }
+
+    // OPA-19: the sections go, and with them what the agent has.
+    scene
+        .admin
+        .update_policy(
+            scene.facts.policy_id(),
+            &json!({"name": "collectors", "namespace": "default", "overrides": {}}),
+        )
+        .await;
+    let told = socket.hear().await.remote_config.unwrap();
+    assert_eq!(told.config.unwrap().config_map, []);
+    let status = RemoteConfigStatus {
+        last_remote_config_hash: told.config_hash,
+        status: RemoteConfigState::Applied.into(),
+        error_message: String::new(),
+    };
+    let answer = socket
+        .ask(&AgentToServer {
+            remote_config_status: Some(status.encode_to_vec().into()),
+            ..from(uid)
+        })
+        .await;
+    assert_eq!(answer.remote_config, None);
+    let newest = scene.admin.policy(scene.facts.policy_id()).await["revision"].clone();
+    shown_when(&scene, uid, |agent| agent["policy_revision"] == newest).await;
 
     // The same agent over plain HTTP takes nothing away; a newer connection takes over.
     assert_eq!(say(&client, token, &from(uid)).await.error_response, None);

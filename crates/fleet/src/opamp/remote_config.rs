@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// A configuration with the hash by which agents know it. Clones share the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteConfig {
-    /// YAML in flow style, which JSON is.
+    /// YAML in flow style, which JSON is; empty: no configuration.
     pub text: Bytes,
     /// SHA-256 of the text.
     pub hash: [u8; 32],
@@ -24,6 +24,14 @@ impl std::fmt::Debug for RemoteConfig {
 }
 
 impl RemoteConfig {
+    /// Nothing: whoever has one drops it.
+    pub(crate) fn none() -> Self {
+        Self {
+            text: Bytes::new(),
+            hash: Sha256::digest([]).into(),
+        }
+    }
+
     /// What the policy has for collectors, if it has anything.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use store::{AgentId, PolicyId, Timestamp};
 use uuid::Uuid;
 
-use super::{RemoteConfig, newest_policy};
+use super::{RemoteConfig, newest_policy, offered};
 use crate::{Fleet, waiters::Subscription};
 
 /// Where an agent stands after an answer.
@@ -132,10 +132,9 @@ impl Watch {
         let policy = policy.filter(|policy| policy.revision > self.place.revision)?;
         self.place.revision = policy.revision;
         self.subscription.moved(&self.place.policy, policy.revision);
-        let config = policy
-            .for_collectors()
+        let config = offered(&policy, self.place.hash.is_some())
             .filter(|config| self.place.accepts_remote_config && self.place.hash != Some(config.hash))?;
         self.place.hash = Some(config.hash);
-        Some(config.clone())
+        Some(config)
     }
 }
