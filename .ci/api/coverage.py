@@ -8,6 +8,7 @@ LEAST = 20
 WITHOUT_SUCCESS = {
     "artifact": "needs a policy that lists it: crates/api/tests/it/artifacts.rs",
     "file": "needs a file that an operator laid down: crates/api/tests/it/files.rs",
+    "opampConnection": "needs a client that speaks WebSocket: crates/fleet-server/tests/it/opamp_socket.rs",
     "uploadDownload": "needs a whole upload: crates/api/tests/it/agent_files.rs",
     "uploadDelete": "needs a whole upload: crates/api/tests/it/agent_files.rs",
 }

@@ -76,7 +76,7 @@ class Keys:
         name = name_of(case)
         if FACE == "operators":
             return FACTS["admin_api_key"]
-        if name in ("enroll", "opamp"):
+        if name in ("enroll", "opamp", "opampConnection"):
             return FACTS["enrollment_token"]
         return agents.get(case.path_parameters.get("id"), OWN_KEY)
 

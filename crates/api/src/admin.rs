@@ -17,6 +17,7 @@ mod kuery;
 mod moment;
 mod query;
 mod secrets;
+mod targets;
 mod tls;
 
 use std::{
@@ -218,6 +219,12 @@ fn routes() -> Vec<Paths> {
             .beside_ids(),
         at("/api/fleet/agents/bulk_reassign")
             .post(agents::bulk_reassign, agents::about_bulk_reassign)
+            .beside_ids(),
+        at("/api/fleet/agents/bulk_request_diagnostics")
+            .post(
+                agent_files::bulk_request_diagnostics,
+                agent_files::about_bulk_request_diagnostics,
+            )
             .beside_ids(),
         at("/api/fleet/agents/files/{id}")
             .delete(agent_files::delete, agent_files::about_delete)

@@ -20,7 +20,7 @@ pub use deliver::DeliveredAction;
 pub use kind::ActionKind;
 pub use progress::{ActionState, Progress};
 
-use crate::{Fleet, FleetError, secret_references, secrets};
+use crate::{Fleet, FleetError, opamp, secret_references, secrets};
 
 /// An action to be posted.
 #[derive(Clone, Debug)]
@@ -81,6 +81,11 @@ pub async fn post(
     let mut namespaces = Vec::new();
     for id in &targets {
         match fleet.store.agent(id).await? {
+            Some(agent) if agent.kind == opamp::KIND => {
+                return Err(FleetError::InvalidAction {
+                    reason: format!("agent {id} speaks OpAMP and takes no actions"),
+                });
+            }
             Some(agent) if agent.is_active => namespaces.extend(agent.namespaces),
             Some(_) => return Err(FleetError::AgentInactive { agent: id.clone() }),
             None => return Err(FleetError::UnknownAgent { agent: id.clone() }),
@@ -89,6 +94,11 @@ pub async fn post(
     namespaces.sort_unstable();
     namespaces.dedup();
     let doc = ActionDocId::from(uuid::Uuid::new_v4().to_string());
+    // No secret that it refers to goes before it is there.
+    let _in_turn = match &draft.data {
+        Some(data) if secret_references::may_refer(data.as_str()) => Some(fleet.policy_changes.lock().await),
+        _ => None,
+    };
     let (data, secrets) = match draft.data {
         Some(data) => {
             refers_to_secrets(fleet, &data).await?;

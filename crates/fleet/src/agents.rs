@@ -79,6 +79,33 @@ pub async fn reassign_all(
     now: Timestamp,
 ) -> Result<u64, FleetError> {
     // All are found before the first is moved: a move may take an agent out of the query, or into it.
+    let found = matching(fleet, query, now).await?;
+    let mut count = moved(fleet, &[], policy, now).await?;
+    for agents in found.chunks(BATCH) {
+        let agents: Vec<_> = agents.iter().map(|agent| agent.id.clone()).collect();
+        count += moved(fleet, &agents, policy, now).await?;
+    }
+    Ok(count)
+}
+
+/// The active agents of the query that take actions.
+///
+/// # Errors
+/// The store's fault.
+pub async fn who_take_actions(
+    fleet: &Fleet,
+    query: AgentQuery,
+    now: Timestamp,
+) -> Result<Vec<AgentId>, FleetError> {
+    let found = matching(fleet, query, now).await?;
+    let able = found
+        .into_iter()
+        .filter(|agent| agent.is_active && agent.kind != opamp::KIND);
+    Ok(able.map(|agent| agent.id).collect())
+}
+
+/// All agents of the query.
+async fn matching(fleet: &Fleet, query: AgentQuery, now: Timestamp) -> Result<Vec<Found>, FleetError> {
     let query = AgentQuery {
         sort: AgentSort::Id,
         ..query
@@ -87,17 +114,24 @@ pub async fn reassign_all(
     let mut next = Some(PageRequest::first(BATCH as u32));
     while let Some(page) = next {
         let agents = fleet.store.agents(&query, page, now).await?;
-        found.extend(agents.items.into_iter().map(|report| report.agent.id));
+        found.extend(agents.items.into_iter().map(|report| Found {
+            id: report.agent.id,
+            is_active: report.agent.is_active,
+            kind: report.agent.kind,
+        }));
         next = agents.next.map(|position| PageRequest {
             from: PageStart::After(position),
             limit: BATCH as u32,
         });
     }
-    let mut count = moved(fleet, &[], policy, now).await?;
-    for agents in found.chunks(BATCH) {
-        count += moved(fleet, agents, policy, now).await?;
-    }
-    Ok(count)
+    Ok(found)
+}
+
+/// What is kept of an agent that was found.
+struct Found {
+    id: AgentId,
+    is_active: bool,
+    kind: String,
 }
 
 async fn moved(

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use store::{
-    ActionDocId, Conflict, Page, PageRequest, PageStart, PolicyId, RawJson, SealedSecret, Secret, SecretId,
-    Store, StoreError, Timestamp,
+    ActionDocId, ActionId, Conflict, Page, PageRequest, PageStart, PolicyId, RawJson, SealedSecret, Secret,
+    SecretId, Store, StoreError, Timestamp,
 };
 
 use crate::{
     Fleet, FleetError,
-    actions::ActionKind,
+    actions::{self, ActionKind, ActionState},
     ids,
     off_the_loop::off_the_loop_if_large,
     secret_references::{self, Values},
@@ -105,19 +105,21 @@ pub async fn get(fleet: &Fleet, id: &SecretId) -> Result<(SecretRecord, Vec<Poli
     Ok((sealed.into(), users(fleet, id).await?))
 }
 
-/// Removes a secret to which no policy refers.
+/// Removes a secret to which no policy refers, and no action that an agent may still be given.
 ///
 /// # Errors
 /// [`FleetError::UnknownSecret`], [`FleetError::SecretInUse`], or the store's fault.
-pub async fn delete(fleet: &Fleet, id: &SecretId) -> Result<(), FleetError> {
-    // No policy of this server comes to refer to it meanwhile.
+pub async fn delete(fleet: &Fleet, id: &SecretId, now: Timestamp) -> Result<(), FleetError> {
+    // Nothing of this server comes to refer to it meanwhile.
     let _in_turn = fleet.policy_changes.lock().await;
     let (record, policies) = get(fleet, id).await?;
     let user = match (record.action, policies.first()) {
         (Some(action), _) => Some(format!("action document {action}, with which it goes")),
         (None, Some(policy)) if policies.len() == 1 => Some(format!("policy {policy}")),
         (None, Some(policy)) => Some(format!("policy {policy} and {} more", policies.len() - 1)),
-        (None, None) => None,
+        (None, None) => waiting_action(fleet, id, now)
+            .await?
+            .map(|action| format!("action {action}, which waits for agents")),
     };
     if let Some(user) = user {
         return Err(FleetError::SecretInUse {
@@ -128,6 +130,27 @@ pub async fn delete(fleet: &Fleet, id: &SecretId) -> Result<(), FleetError> {
     fleet.store.delete_secret(id).await?;
     log::info!("event.action" = "secret-delete", "fleet.secret.id":% = id; "secret deleted");
     Ok(())
+}
+
+/// An action that refers to the secret and has not come to its end.
+async fn waiting_action(
+    fleet: &Fleet,
+    id: &SecretId,
+    now: Timestamp,
+) -> Result<Option<ActionId>, FleetError> {
+    for action in fleet.store.actions_with_text(id.as_str(), now).await? {
+        let refers = action.data.as_ref().is_some_and(|data| {
+            secret_references::may_refer(data.as_str())
+                && data
+                    .read()
+                    .is_ok_and(|data| secret_references::of_value(&data).contains(id))
+        });
+        let progress = actions::progress(fleet, &action.action);
+        if refers && progress.await?.state(now) == ActionState::InProgress {
+            return Ok(Some(action.action));
+        }
+    }
+    Ok(None)
 }
 
 async fn users(fleet: &Fleet, id: &SecretId) -> Result<Vec<PolicyId>, FleetError> {

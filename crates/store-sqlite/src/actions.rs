@@ -199,16 +199,19 @@ pub(super) fn targets(connection: &Connection, doc: &ActionDocId) -> Outcome<Vec
 }
 
 /// O24: actions with their queue entries, oldest end first.
+/// O24: with their queue entries and secrets; the answers go with the last document of an action. Stops early where
+/// that is much.
 pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> Outcome<u64> {
     let expired = unit
         .prepare_cached(
-            "SELECT sequence, doc, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
+            "SELECT sequence, doc, action, targets FROM action WHERE expiration < ?1 ORDER BY expiration LIMIT ?2",
         )?
         .query_map(params![before, limit], |row| {
-            Ok((row.read(0)?, row.read(1)?, row.read(2)?))
+            Ok((row.read(0)?, row.read(1)?, row.read(2)?, row.read(3)?))
         })?
-        .collect::<rusqlite::Result<Vec<(i64, ActionDocId, Vec<AgentId>)>>>()?;
-    for (sequence, doc, targets) in &expired {
+        .collect::<rusqlite::Result<Vec<(i64, ActionDocId, ActionId, Vec<AgentId>)>>>()?;
+    let (mut removed, mut rows) = (0, 0);
+    for (sequence, doc, action, targets) in &expired {
         secrets::delete_of_action(unit, doc)?;
         for agent in targets {
             unit.prepare_cached("DELETE FROM agent_queue WHERE agent = ?1 AND sequence = ?2")?
@@ -216,8 +219,34 @@ pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> 
         }
         unit.prepare_cached("DELETE FROM action WHERE sequence = ?1")?
             .execute([sequence])?;
+        let answers = unit
+            .prepare_cached(
+                "DELETE FROM action_result WHERE action = ?1
+                    AND NOT EXISTS (SELECT 1 FROM action WHERE action.action = ?1)",
+            )?
+            .execute(params![action])?;
+        removed += 1;
+        rows += targets.len() + answers;
+        if rows > MOST_ROWS {
+            break;
+        }
     }
-    Ok(expired.len() as u64)
+    Ok(removed)
+}
+
+/// Rows after which a batch of removals ends: others want to write too.
+const MOST_ROWS: usize = 10_000;
+
+/// O18: those of which an agent may still be given something, and whose data have this text.
+pub(super) fn with_text(connection: &Connection, text: &str, now: Timestamp) -> Outcome<Vec<Action>> {
+    Ok(connection
+        .prepare_cached(concat!(
+            select!(),
+            " FROM action WHERE is_deliverable = 1 AND (expiration IS NULL OR expiration > ?2)
+                AND instr(data, ?1) > 0 ORDER BY sequence"
+        ))?
+        .query_map(params![text, now], action)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The columns in the order in which [`action`] reads them.

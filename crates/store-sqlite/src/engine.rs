@@ -190,6 +190,12 @@ impl Actions for SqliteStore {
             .await
     }
 
+    async fn actions_with_text(&self, text: &str, now: Timestamp) -> Result<Vec<Action>> {
+        let text = text.to_owned();
+        self.read(move |connection| actions::with_text(connection, &text, now))
+            .await
+    }
+
     async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64> {
         self.write_bulk(usize::MAX, move |unit| {
             actions::delete_expired(unit, before, limit)

@@ -1,4 +1,4 @@
-//! The agents' answers to actions (O12, O13). They outlive action and agent.
+//! The agents' answers to actions (O12, O13). They outlive the agent, and go with the action.
 
 use rusqlite::Connection;
 use store::{ActionId, ActionOutcome, ActionProgress, ActionResult, Inserted, Page, PageRequest};

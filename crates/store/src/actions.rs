@@ -55,7 +55,12 @@ pub trait Actions: Send + Sync + 'static {
     /// O13: targets and answers counted.
     async fn action_progress(&self, action: &ActionId) -> Result<ActionProgress>;
 
-    /// O24: removes at most `limit` actions that expired before `before`; answers how many. Transactional: one
-    /// unit. Document: each action by itself; the next call removes what a crash left.
+    /// O18: the deliverable, unexpired actions whose data have this text as it is written, oldest first: one scan, for
+    /// the question who uses a secret.
+    async fn actions_with_text(&self, text: &str, now: Timestamp) -> Result<Vec<Action>>;
+
+    /// O24: removes at most `limit` actions that expired before `before`; answers how many. The answers to an action go
+    /// with the last of its documents. Transactional: one unit. Document: each action by itself; the next call removes
+    /// what a crash left.
     async fn delete_expired_actions(&self, before: Timestamp, limit: u32) -> Result<u64>;
 }

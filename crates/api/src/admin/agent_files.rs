@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AdminState, Many, ok,
     query::{self, PAGING, Query},
+    targets::Targets,
 };
 use crate::{
     call::Call,
@@ -139,6 +140,17 @@ pub(super) fn about_request_diagnostics() -> Operation {
     .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
 }
 
+pub(super) fn about_bulk_request_diagnostics() -> Operation {
+    Operation::new(
+        "diagnosticsRequestOfMany",
+        "Asks agents for diagnostics, all or none; of a kuery, those that take actions",
+        KeyKind::Operator,
+    )
+    .takes_json::<WantedOfMany>()
+    .answers(Answer::json::<Requested<'_>>(200, "The action"))
+    .fails(&[Family::AgentKey, Family::Missing, Family::Rule, Family::Conflict])
+}
+
 pub(super) async fn list(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     let paging = Query::read(&call.query, &PAGING)?.page()?;
     let page = uploads::list(&state.fleet, &AgentId::from(call.id.as_str()), paging.request()).await?;
@@ -173,16 +185,46 @@ pub(super) async fn request_diagnostics(
 ) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
     let wanted: WantedDiagnostics = state.json(&mut call, "diagnostics").await?;
+    let agents = vec![AgentId::from(call.id.as_str())];
+    requested(&state, agents, &wanted.additional_metrics, Timestamp::now()).await
+}
+
+/// What many agents are asked for. Kibana's `batchSize` has no meaning here.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedOfMany {
+    agents: Targets,
+    #[serde(default)]
+    additional_metrics: Vec<Metric>,
+}
+
+pub(super) async fn bulk_request_diagnostics(
+    state: Arc<AdminState>,
+    mut call: Call,
+) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
+    let wanted: WantedOfMany = state.json(&mut call, "diagnostics").await?;
     let now = Timestamp::now();
-    let data = serde_json::json!({"additional_metrics": wanted.additional_metrics});
+    let agents = wanted.agents.of_an_action(&state.fleet, now).await?;
+    requested(&state, agents, &wanted.additional_metrics, now).await
+}
+
+/// One action for all of them.
+async fn requested(
+    state: &AdminState,
+    agents: Vec<AgentId>,
+    metrics: &[Metric],
+    now: Timestamp,
+) -> Result<HttpResponse, ApiError> {
+    let data = serde_json::json!({"additional_metrics": metrics});
     let draft = ActionDraft {
-        data: (!wanted.additional_metrics.is_empty())
+        data: (!metrics.is_empty())
             .then(|| RawJson::from_value(&data).map_err(|_| ApiError::Broken("no JSON".into())))
             .transpose()?,
         expiration: Some(now.plus(DIAGNOSTICS_LIFE)),
         ..ActionDraft::new(ActionKind::RequestDiagnostics)
     };
-    let action = actions::post(&state.fleet, vec![AgentId::from(call.id.as_str())], draft, now).await?;
+    let action = actions::post(&state.fleet, agents, draft, now).await?;
     ok(&Requested {
         action_id: action.action.as_str(),
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use fleet::{AgentId, AgentQuery, Timestamp, agents};
+use fleet::{AgentId, Timestamp, agents};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,8 +13,9 @@ use super::{
     agent_json::AgentItem,
     agent_query::filter,
     agent_status::{self, summary},
-    kuery, ok,
+    ok,
     query::{self, Query},
+    targets::{self, Targets},
 };
 use crate::{
     call::Call,
@@ -173,14 +174,6 @@ struct BulkReassign {
     policy_id: String,
 }
 
-/// Ids, or a kuery.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum Targets {
-    Ids(Vec<String>),
-    Kuery(String),
-}
-
 /// Number of agents that were assigned. Kibana answers the id of a background action instead.
 #[derive(Serialize, JsonSchema)]
 struct Reassigned {
@@ -197,9 +190,7 @@ pub(super) async fn bulk_reassign(state: Arc<AdminState>, mut call: Call) -> Res
             agents::reassign(&state.fleet, ids, &policy, now).await?
         }
         Targets::Kuery(text) => {
-            let mut query = AgentQuery::default();
-            kuery::apply(&text, &mut query).map_err(|error| ApiError::Invalid(error.to_string().into()))?;
-            agents::reassign_all(&state.fleet, query, &policy, now).await?
+            agents::reassign_all(&state.fleet, targets::query(&text)?, &policy, now).await?
         }
     };
     ok(&Reassigned { agents })

@@ -131,6 +131,6 @@ pub(super) async fn get(state: Arc<AdminState>, call: Call) -> Result<HttpRespon
 
 pub(super) async fn delete(state: Arc<AdminState>, call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
-    secrets::delete(&state.fleet, &SecretId::from(call.id.as_str())).await?;
+    secrets::delete(&state.fleet, &SecretId::from(call.id.as_str()), Timestamp::now()).await?;
     ok(&Done { action: "deleted" })
 }

@@ -91,12 +91,7 @@ pub(super) fn connections(state: &Arc<AgentState>) -> ActixRoute {
     route(state, Method::GET, upgrade, about_connection)
 }
 
-fn route<F, Fut>(
-    state: &Arc<AgentState>,
-    method: Method,
-    handle: F,
-    about: fn() -> Operation,
-) -> ActixRoute
+fn route<F, Fut>(state: &Arc<AgentState>, method: Method, handle: F, about: fn() -> Operation) -> ActixRoute
 where
     F: Fn(Arc<AgentState>, Call) -> Fut + Copy + 'static,
     Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,

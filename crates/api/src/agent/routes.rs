@@ -133,7 +133,9 @@ pub(super) fn resources(state: &Arc<AgentState>) -> Vec<actix_web::Resource> {
             _ => "GET, POST",
         };
         let all = web::resource(routes[0].path);
-        let all = routes.iter().fold(all, |all, route| all.route((route.register)(state)));
+        let all = routes
+            .iter()
+            .fold(all, |all, route| all.route((route.register)(state)));
         all.default_service(call::not_allowed(allowed))
     };
     served.map(resource).collect()

@@ -24,6 +24,66 @@ async fn sent(face: &Face, agent: &Enrolled, action: &str, name: &str, bytes: &[
     complete(face, &agent.key, &upload, transit(bytes)).await.ok();
 }
 
+/// Agents that speak OpAMP take no actions: they are left out of a kuery, and refused by name (OPA-20).
+#[actix_rt::test]
+async fn c14_opa_20_diagnostics_are_asked_of_many_at_once() {
+    let house = House::new().await;
+    let (face, operators) = (unpaced(&house).await, house.operators().await);
+    let agents = [house.enroll(&face).await, house.enroll(&face).await];
+    let collector = crate::opamp::enrolled(&house, &face).await;
+    let asked = async |body: Value| {
+        let path = "/api/fleet/agents/bulk_request_diagnostics";
+        let request = house.admin(Method::POST, path).set_payload(body.to_string());
+        operators.send(request).await
+    };
+    let ids = [agents[0].id.as_str(), agents[1].id.as_str()];
+    let by_id = asked(json!({"agents": ids})).await.ok();
+    let by_kuery = asked(json!({"agents": "fleet-agents.policy_id:P", "additional_metrics": ["CPU"]}))
+        .await
+        .ok();
+    for agent in &agents {
+        let checkin = face
+            .send(checkin_request(agent, &json!({"status": "online"})))
+            .await
+            .ok();
+        let ids: Vec<_> = checkin["actions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|action| action["id"].clone())
+            .collect();
+        assert_eq!(
+            ids[..2],
+            [by_id["actionId"].clone(), by_kuery["actionId"].clone()]
+        );
+    }
+    for action in [by_id, by_kuery] {
+        let path = format!(
+            "/api/fleet/agents/actions/{}",
+            action["actionId"].as_str().unwrap()
+        );
+        let progress = get(&house, &operators, &path).await;
+        assert_eq!(progress["item"]["nbAgentsActioned"], 2);
+    }
+    for (body, status) in [
+        (json!({"agents": [ids[0], "nobody"]}), 404),
+        (json!({"agents": [ids[0], collector]}), 400),
+        (json!({"agents": []}), 400),
+        (json!({"agents": "fleet-agents.policy_id:none"}), 400),
+        (json!({"agents": "(("}), 400),
+        (json!({"agents": ids, "additional_metrics": ["GPU"]}), 400),
+        (json!({}), 400),
+    ] {
+        assert_eq!(asked(body.clone()).await.status, status, "{body}");
+    }
+    // One by one it is refused too, with the reason.
+    let action = json!({"action": {"type": "SETTINGS", "data": {"log_level": "debug"}}});
+    let path = format!("/api/fleet/agents/{collector}/actions");
+    let request = house.admin(Method::POST, &path).set_payload(action.to_string());
+    let said = operators.send(request).await.assert_error(400, "Bad Request");
+    assert!(said.contains("speaks OpAMP"), "{said}");
+}
+
 #[actix_rt::test]
 async fn c14_diagnostics_are_asked_for_sent_and_downloaded() {
     let house = House::new().await;

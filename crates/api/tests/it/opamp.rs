@@ -34,6 +34,14 @@ fn from(uid: Uuid) -> AgentToServer {
     }
 }
 
+/// The id of an agent that enrolled so.
+pub(crate) async fn enrolled(house: &House, face: &Face) -> String {
+    let uid = Uuid::new_v4();
+    let answer = face.send(request(&house.token, from(uid).encode_to_vec())).await;
+    assert_eq!(answer.status, 200);
+    uid.to_string()
+}
+
 fn attribute(name: &str, value: &str) -> KeyValue {
     KeyValue {
         key: name.to_owned(),

@@ -211,6 +211,100 @@ async fn upl_08_16_ac_79_80_an_upload_survives_kill_9_in_each_of_its_steps() {
     assert_eq!(gone.status, 404);
 }
 
+/// An operator lays a file down, an agent fetches it, and the server is killed in the middle of and behind each step.
+#[actix_rt::test]
+async fn fil_a_file_for_an_agent_survives_kill_9_in_each_of_its_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let scene = start(directory.path());
+    let agent = scene.enroll().await;
+    let bytes = file(2 * CHUNK + 1);
+    let lay_down = |scene: &Scene| {
+        Request::new(
+            "POST",
+            &format!("/api/fleet/files?agents={}&name=f.bin", agent.id),
+        )
+        .header(
+            "Authorization",
+            &format!("ApiKey {}", scene.facts.admin_api_key()),
+        )
+        .header("Content-Type", "application/octet-stream")
+        .header("kbn-xsrf", "1")
+        .body(bytes.clone())
+    };
+    // In the middle of the file: the server has written a part of it.
+    let mut connection = scene.facts.client("admin_url").connect().await.unwrap();
+    let whole = lay_down(&scene).to_bytes();
+    connection.send_raw(&whole[..whole.len() - 1000]).await.unwrap();
+    until(|| kept(directory.path()).len() == 1).await;
+    drop(scene.server.kill());
+
+    let scene = start(directory.path());
+    assert_eq!(
+        kept(directory.path()),
+        [] as [PathBuf; 0],
+        "what was not whole is gone"
+    );
+    let listed = scene.admin.call("GET", "/files", None).await.json();
+    assert_eq!(listed["total"], 0);
+    let answer = scene
+        .facts
+        .client("admin_url")
+        .request(&lay_down(&scene))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let id = answer.json()["item"]["id"].as_str().unwrap().to_owned();
+    drop(scene.server.kill());
+
+    // In the middle of the delivery: the agent has the first part, and asks for the rest.
+    let scene = start(directory.path());
+    let fetch = |range: Option<String>| {
+        let request = Request::get(&format!("/api/fleet/file/{id}"))
+            .header("Authorization", &format!("ApiKey {}", agent.access_key))
+            .header("User-Agent", "Elastic Agent v9.6.0");
+        match range {
+            Some(range) => request.header("Range", &range),
+            None => request,
+        }
+    };
+    let mut connection = scene.facts.client("url").connect().await.unwrap();
+    connection.send(&fetch(None)).await.unwrap();
+    let begun = connection.receive_raw(100_000).await.unwrap();
+    drop(scene.server.kill());
+    let end = begun.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let mut had = begun[end..].to_vec();
+    assert!(String::from_utf8_lossy(&begun[..end]).starts_with("HTTP/1.1 200"));
+    let scene = start(directory.path());
+    let client = scene.facts.client("internal_url");
+    let rest = client
+        .request(&fetch(Some(format!("bytes={}-", had.len()))))
+        .await
+        .unwrap();
+    assert_eq!(rest.status, 206);
+    had.extend(rest.body);
+    assert!(had == bytes, "the file came as it was laid down");
+    assert_eq!(
+        hash_of(&client.request(&fetch(None)).await.unwrap()),
+        sha256(&bytes)
+    );
+
+    // Removed, and killed behind it.
+    let removed = scene.admin.call("DELETE", &format!("/files/{id}"), None).await;
+    assert_eq!(removed.status, 200);
+    drop(scene.server.kill());
+    let scene = start(directory.path());
+    assert_eq!(kept(directory.path()), [] as [PathBuf; 0]);
+    let gone = scene.facts.client("url").request(&fetch(None)).await.unwrap();
+    assert_eq!((gone.status, gone.error_name().as_str()), (404, "ErrNoFile"));
+}
+
+/// The hash that the server says, of a body that has it.
+fn hash_of(response: &Response) -> String {
+    let said = response.header("x-file-sha2").unwrap().to_owned();
+    assert_eq!(sha256(&response.body), said);
+    said
+}
+
 /// C14 from the operator's request to the zip: the command asks, an agent sends, the command saves.
 #[actix_rt::test]
 async fn c14_diagnostics_on_the_command_line() {

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::Map;
-use store::{Agent, CheckinRecord, PolicyId, Store, StoreMetrics, Timestamp};
+use store::{Agent, CheckinRecord, PageRequest, PolicyId, Store, StoreMetrics, Timestamp};
 use store_sqlite::{OpenOptions, SqliteStore};
 use supervise::Stop;
 use tempfile::TempDir;
@@ -461,9 +461,48 @@ async fn g8_what_expired_long_ago_goes() {
         let action = actions::post(&house.fleet, targets, draft, now.minus(day * 40)).await;
         posted.push(action.unwrap().action);
     }
+    for action in &posted {
+        let event = crate::acks::AckEvent {
+            action_id: action.to_string(),
+            error: Some("cannot".to_owned()),
+            ..crate::acks::AckEvent::default()
+        };
+        crate::acks::apply(&house.fleet, agent.clone(), vec![event], now).await;
+    }
     let collector = &house.fleet.actors.collector;
     assert_eq!(collector.ask(Collect, soon()).await.unwrap(), Ok(1));
     for (action, is_there) in posted.iter().zip([false, true]) {
         assert_eq!(house.store.action(action).await.unwrap().is_some(), is_there);
+        let results = house.store.results(action, PageRequest::first(5)).await.unwrap();
+        assert_eq!(results.items.len(), usize::from(is_there));
+    }
+}
+
+/// Nobody asks it to.
+#[actix_rt::test]
+async fn g8_the_collector_cleans_up_by_its_own_calendar_again_and_again() {
+    let house = House::new(Settings {
+        cleanup_interval: Duration::from_secs(1),
+        ..Settings::default()
+    })
+    .await;
+    let agent = house.enroll().await;
+    let now = Timestamp::now();
+    let day = Duration::from_secs(24 * 3600);
+    for _ in 0..2 {
+        let draft = ActionDraft {
+            expiration: Some(now.minus(day * 31)),
+            ..ActionDraft::new(ActionKind::Unenroll)
+        };
+        let targets = vec![agent.id.clone()];
+        let action = actions::post(&house.fleet, targets, draft, now.minus(day * 40))
+            .await
+            .unwrap()
+            .action;
+        let until = soon();
+        while house.store.action(&action).await.unwrap().is_some() {
+            assert!(Instant::now() < until, "it is not removed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -83,12 +83,18 @@ async fn o18_a_secret_stays_while_a_policy_refers_to_it_and_what_is_missing_is_t
         json!({"secret_references": [{"id": "one"}], "inputs": [{"secrets": {"a": {"id": "one"}}}]}),
     ] {
         changed(&house, use_of_it).await.unwrap();
-        let error = secrets::delete(&house.fleet, &one).await.unwrap_err();
+        let error = secrets::delete(&house.fleet, &one, Timestamp::now())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("policy P"), "{error}");
     }
     changed(&house, json!({})).await.unwrap();
-    secrets::delete(&house.fleet, &one).await.unwrap();
-    let gone = secrets::delete(&house.fleet, &one).await.unwrap_err();
+    secrets::delete(&house.fleet, &one, Timestamp::now())
+        .await
+        .unwrap();
+    let gone = secrets::delete(&house.fleet, &one, Timestamp::now())
+        .await
+        .unwrap_err();
     assert!(matches!(gone, FleetError::UnknownSecret { .. }), "{gone}");
     for (value, name) in [("", ""), (&*"x".repeat(65_537), ""), ("x", &*"n".repeat(257))] {
         let value = Secret::from(value.to_owned());
@@ -133,11 +139,16 @@ async fn c15_an_action_brings_the_value_to_a_waiting_agent_and_to_one_that_comes
         assert_eq!(answer["actions"][0]["data"], expected);
         assert!(answer["actions"][0].get("secret_references").is_none());
     }
-    // One that is gone by then fails visibly, and the others come all the same.
+    // One that goes another way by then fails visibly, and the others come all the same.
     actions::post(&house.fleet, vec![later.clone()], draft.clone(), Timestamp::now())
         .await
         .unwrap();
-    secrets::delete(&house.fleet, &SecretId::from("s")).await.unwrap();
+    let one = SecretId::from("s");
+    let kept = secrets::delete(&house.fleet, &one, Timestamp::now())
+        .await
+        .unwrap_err();
+    assert!(kept.to_string().contains("waits for agents"), "{kept}");
+    house.store.delete_secret(&one).await.unwrap();
     let settings = crate::house::settings_action("info");
     actions::post(&house.fleet, vec![later.clone()], settings, Timestamp::now())
         .await
@@ -195,7 +206,9 @@ async fn what_is_secret_in_an_action_is_stored_as_a_secret_that_goes_with_it() {
             .filter(|record| record.action == Some(ActionDocId::from(posted.doc.as_str())))
             .collect();
         assert_eq!(own.len(), 1);
-        let kept = secrets::delete(&house.fleet, &own[0].id).await.unwrap_err();
+        let kept = secrets::delete(&house.fleet, &own[0].id, Timestamp::now())
+            .await
+            .unwrap_err();
         assert!(kept.to_string().contains("with which it goes"), "{kept}");
         let answer = house.answer(&agent, house.runs(1)).await;
         let actions = answer["actions"].as_array().unwrap();
@@ -239,4 +252,42 @@ async fn o18_rotation_changes_the_key_and_no_value_and_another_key_concerns_its_
     assert_eq!(delivered_policy(&answer)["fleet"]["token"], "again V1");
     assert_eq!(secrets::discard(&*house.store).await.unwrap(), 1);
     assert!(house.store.secret_keys().await.unwrap().is_empty());
+}
+
+#[actix_rt::test]
+async fn o18_a_secret_stays_while_an_action_that_refers_to_it_waits_for_an_agent() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent;
+    secret(&house, "s", "V").await;
+    let (one, now) = (SecretId::from("s"), Timestamp::now());
+    let data = json!({"query": "a $co.elastic.secret{s} b"});
+    let hour = std::time::Duration::from_secs(3600);
+    let post = async |expiration| {
+        let draft = ActionDraft {
+            expiration,
+            ..draft(ActionKind::InputAction, &data)
+        };
+        let targets = vec![agent.id.clone()];
+        actions::post(&house.fleet, targets, draft, now).await.unwrap()
+    };
+    // One that names it in other words is no user of it.
+    let other = json!({"query": "the secret s"});
+    let draft = draft(ActionKind::InputAction, &other);
+    actions::post(&house.fleet, vec![agent.id.clone()], draft, now)
+        .await
+        .unwrap();
+    let answered = post(None).await;
+    let expires = post(Some(now.plus(hour))).await;
+    let user = async |at| match secrets::delete(&house.fleet, &one, at).await {
+        Err(FleetError::SecretInUse { user, .. }) => user,
+        other => panic!("{other:?}"),
+    };
+    assert!(user(now).await.contains(answered.action.as_str()));
+    let event = fleet::acks::AckEvent {
+        action_id: answered.action.to_string(),
+        ..fleet::acks::AckEvent::default()
+    };
+    fleet::acks::apply(&house.fleet, house.agent(&agent.id).await, vec![event], now).await;
+    assert!(user(now).await.contains(expires.action.as_str()));
+    secrets::delete(&house.fleet, &one, now.plus(hour)).await.unwrap();
 }

@@ -173,9 +173,21 @@ pub async fn s11_a_result_is_stored_once(bench: &mut impl Bench) {
     );
     let none = store.action_progress(&ActionId::from("none")).await.unwrap();
     assert_eq!(none, ActionProgress::default());
-    // Results outlive their action.
-    store.delete_expired_actions(at(10_000), 10).await.unwrap();
-    assert_total(store.results(&id, all()).await.unwrap().total, 2);
+    // They stay as long as a document of their action, and no others go with them.
+    let mut again = action("again", &["a"]);
+    (again.action, again.expiration) = (id.clone(), Some(at(20_000)));
+    store
+        .append_actions(vec![again, action("other", &["a"])])
+        .await
+        .unwrap();
+    let other = result("action of other", "a");
+    store.insert_result(other.clone()).await.unwrap();
+    for (before, left) in [(10_000, 2), (20_001, 0)] {
+        store.delete_expired_actions(at(before), 10).await.unwrap();
+        assert_total(store.results(&id, all()).await.unwrap().total, left);
+    }
+    let others = store.results(&other.action, all()).await.unwrap();
+    assert_total(others.total, 0);
 }
 
 /// M7, AC-41: an answer that is not final is replaced by a final one, once; a corrected result replaces any.
