@@ -1,6 +1,6 @@
 //! Black box: the real binary over real TLS sockets.
 //!
-//! Where a new test belongs: `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
+//! Where a new test belongs: `actions` (each type of action), `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
 //! load), `client_certificates` (whom TLS lets in), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
 //! (sub-commands for containers, packages and scripts), `early_signals` (a stop in the first moments), `process_one`
@@ -16,6 +16,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod actions;
 mod agents;
 mod cert_as_client;
 mod cert_command;
