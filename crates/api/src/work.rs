@@ -157,7 +157,8 @@ const fn patience(route: Route) -> Duration {
         }
         // What agents and operators need to get out of trouble.
         Route::Status | Route::Acks | Route::Admin => 10,
-        Route::Checkin | Route::OpAmp => 30,
+        // A refused agent stays away for a minute and more, and a poll takes minutes anyway.
+        Route::Checkin | Route::OpAmp => 120,
     })
 }
 
