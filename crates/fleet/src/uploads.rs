@@ -13,7 +13,7 @@ use prometheus_client::{
 use sha2::{Digest as _, Sha256};
 use store::{
     ActionId, Agent, AgentId, BlobStream, BlobTerms, BodyFault, Chunk, Conflict, Digest, FileId, NewUpload,
-    Page, PageRequest, RawJson, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadRoom, UploadState,
+    Page, PageRequest, RawJson, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, UploadTerms,
     chunk_blob,
 };
 
@@ -92,6 +92,9 @@ pub enum UploadError {
     /// The file of this action and agent is there already.
     #[error("the file of action and agent is {}", state.as_str())]
     AlreadyThere { state: UploadState },
+    /// Another action and agent make the same id.
+    #[error("file {file} is of another action and agent")]
+    FileIdTaken { file: FileId },
     /// No upload has this handle.
     #[error("upload {upload} is not known")]
     Unknown { upload: UploadId },
@@ -214,11 +217,14 @@ pub async fn begin(
         document: request.document,
         at: now,
     };
-    let room = UploadRoom {
+    let terms = UploadTerms {
         of_agent: limits.of_agent,
         of_all: limits.of_all,
+        stale_before: now.minus(limits.open_for),
     };
-    let upload = fleet.store.begin_upload(new, room).await.map_err(refused)?;
+    let file = new.file.clone();
+    let begun = fleet.store.begin_upload(new, terms).await;
+    let upload = begun.map_err(|error| refused(error, file))?;
     log::info!(
         "event.action" = "upload-begin", "fleet.agent.id":% = upload.agent, "fleet.action.id":% = upload.action,
         "fleet.upload.id":% = upload.id, "file.size" = upload.bytes; "an agent begins to send a file"
@@ -463,8 +469,9 @@ fn transit_hash_of(chunks: &[Chunk]) -> Digest {
     Digest::from(<[u8; 32]>::from(hash.finalize()))
 }
 
-fn refused(error: StoreError) -> FleetError {
+fn refused(error: StoreError, file: FileId) -> FleetError {
     match error {
+        StoreError::Conflict(Conflict::IdTaken(_)) => UploadError::FileIdTaken { file }.into(),
         StoreError::Conflict(Conflict::UploadEnded { upload: _, state }) => {
             UploadError::AlreadyThere { state }.into()
         }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use store::{
     AgentId, Blob, BlobId, BlobStream, BlobTerms, Chunk, Conflict, FileId, NewUpload, Page, PageRequest,
-    RawJson, Result, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadRoom, UploadState, Uploads,
+    RawJson, Result, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, UploadTerms, Uploads,
     chunk_blob,
 };
 
@@ -19,8 +19,8 @@ use super::{
 
 #[async_trait]
 impl Uploads for SqliteStore {
-    async fn begin_upload(&self, new: NewUpload, room: UploadRoom) -> Result<Upload> {
-        self.freeing(1, move |unit| begin(unit, &new, room)).await
+    async fn begin_upload(&self, new: NewUpload, terms: UploadTerms) -> Result<Upload> {
+        self.freeing(1, move |unit| begin(unit, &new, terms)).await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<Upload>> {
@@ -127,26 +127,31 @@ impl Uploads for SqliteStore {
     }
 }
 
-fn begin(unit: &Unit<'_>, new: &NewUpload, room: UploadRoom) -> Outcome<(Upload, Vec<Freed>)> {
+fn begin(unit: &Unit<'_>, new: &NewUpload, terms: UploadTerms) -> Outcome<(Upload, Vec<Freed>)> {
     let mut freed = Vec::new();
     if let Some(earlier) = by_file(unit, &new.file)? {
+        // Parts of an id are not marked off in it: one text may be made of two actions and agents.
+        if (&earlier.action, &earlier.agent) != (&new.action, &new.agent) {
+            return Err(Conflict::IdTaken(format!("file {}", new.file)).into());
+        }
+        let is_stale = earlier.started_at < terms.stale_before;
         match earlier.state {
-            UploadState::Open if earlier.bytes == new.bytes => return Ok((earlier, freed)),
+            UploadState::Open if earlier.bytes == new.bytes && !is_stale => return Ok((earlier, freed)),
             UploadState::Open | UploadState::Failed | UploadState::Expired => {
                 freed = forget(unit, &earlier.id)?;
             }
             UploadState::Ready | UploadState::Deleted => return Err(ended(earlier).into()),
         }
     }
-    make_room(unit, new, room)?;
+    make_room(unit, new, terms)?;
     insert(unit, new)?;
     Ok((known(unit, &new.id)?, freed))
 }
 
-/// Refuses what is more than `room`. An open upload takes what it announced.
-fn make_room(unit: &Unit<'_>, new: &NewUpload, room: UploadRoom) -> Outcome<()> {
+/// Refuses what is more than the terms allow. An open upload takes what it announced.
+fn make_room(unit: &Unit<'_>, new: &NewUpload, terms: UploadTerms) -> Outcome<()> {
     let more = new.bytes.saturating_add(new.document.as_str().len() as u64);
-    if let Some(most_bytes) = room.of_agent {
+    if let Some(most_bytes) = terms.of_agent {
         let taken = unit
             .prepare_cached(
                 "SELECT coalesce(sum(iif(state < 2, bytes, 0) + document_bytes), 0) FROM upload WHERE agent = ?1",
@@ -157,7 +162,7 @@ fn make_room(unit: &Unit<'_>, new: &NewUpload, room: UploadRoom) -> Outcome<()> 
             return Err(Conflict::AgentQuota { agent, most_bytes }.into());
         }
     }
-    if let Some(most_bytes) = room.of_all {
+    if let Some(most_bytes) = terms.of_all {
         let taken = unit
             .prepare_cached(
                 "SELECT (SELECT bytes FROM blob_total) + coalesce(sum(iif(state = 0, bytes - stored, 0) + document_bytes), 0)

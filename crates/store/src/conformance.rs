@@ -129,6 +129,8 @@ macro_rules! conformance_suite {
             o18_secrets_are_sealed_anew
             o18_secrets_of_an_action_come_and_go_with_it
             o20_beginning_again_goes_on_or_begins_anew
+            o20_one_file_id_of_two_owners_is_the_first_ones
+            o20_an_open_upload_that_is_stale_is_not_gone_on_with
             o20_what_was_announced_counts_in_quotas
             o21_files_for_agents_come_and_go_with_their_bytes
             o24_stale_uploads_expire_and_old_ones_go

@@ -73,7 +73,7 @@ pub use policy::{NewRevision, PolicyRevision, PolicySummary};
 pub use secrets::{SealedSecret, Secrets};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
-pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadRoom, UploadState, Uploads, chunk_blob};
+pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadState, UploadTerms, Uploads, chunk_blob};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -87,13 +87,15 @@ pub struct NewUpload {
     pub at: Timestamp,
 }
 
-/// What uploads may take together; `None`: any number of bytes. What an open one announced counts before it came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UploadRoom {
+/// What a new upload meets. `None`: any number of bytes. What an open one announced counts before it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadTerms {
     /// Bytes of one agent's uploads.
     pub of_agent: Option<u64>,
     /// Bytes of everything that is stored as a body.
     pub of_all: Option<u64>,
+    /// An open one that began before has expired, whether [`Uploads::expire_uploads`] came by or not.
+    pub stale_before: Timestamp,
 }
 
 /// An upload on record, but for what the agent said of it ([`Uploads::upload_document`]).
@@ -164,9 +166,10 @@ pub trait Uploads: Send + Sync + 'static {
     /// failed or an expired one makes room with all its chunks.
     ///
     /// # Errors
-    /// [`crate::Conflict::UploadEnded`] if the file is ready or was deleted; [`crate::Conflict::AgentQuota`],
-    /// [`crate::Conflict::StoreQuota`] if `room` does not suffice.
-    async fn begin_upload(&self, new: NewUpload, room: UploadRoom) -> Result<Upload>;
+    /// [`crate::Conflict::UploadEnded`] if the file is ready or was deleted; [`crate::Conflict::IdTaken`] if the file's id
+    /// is that of another action's or agent's; [`crate::Conflict::AgentQuota`], [`crate::Conflict::StoreQuota`] if there
+    /// is no room under the terms.
+    async fn begin_upload(&self, new: NewUpload, terms: UploadTerms) -> Result<Upload>;
 
     /// The upload of this handle.
     async fn upload(&self, id: &UploadId) -> Result<Option<Upload>>;

@@ -527,6 +527,7 @@ fn upload_row(error: &UploadError) -> Row {
             "ErrUploadExists",
             "the file of this action and agent was uploaded before",
         ),
+        UploadError::FileIdTaken { .. } => Row::new(S::CONFLICT, "ErrUploadExists", error.to_string()),
         UploadError::Unknown { .. } => bad("ErrInvalidFileID", "ErrInvalidID"),
         UploadError::Expired { .. } => bad("ErrUploadExpired", "upload has expired"),
         UploadError::Stopped { .. } => bad("ErrUploadStopped", "upload has stopped"),

@@ -5,8 +5,8 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{Bench, samples::*};
 use crate::{
-    AgentId, BlobStream, BlobTerms, Conflict, Digest, NewUpload, Store, StoreError, Upload, UploadEnd,
-    UploadId, UploadRoom, UploadState, chunk_blob,
+    AgentId, BlobStream, BlobTerms, Conflict, Digest, NewUpload, Store, StoreError, Timestamp, Upload,
+    UploadEnd, UploadId, UploadState, UploadTerms, chunk_blob,
 };
 
 fn new(id: &str, file: &str, agent: &str, bytes: u64) -> NewUpload {
@@ -28,9 +28,10 @@ fn new(id: &str, file: &str, agent: &str, bytes: u64) -> NewUpload {
 
 /// What [`new`]'s document adds to a quota.
 const DOCUMENT: u64 = 44;
-const ROOM: UploadRoom = UploadRoom {
+const TERMS: UploadTerms = UploadTerms {
     of_agent: None,
     of_all: None,
+    stale_before: Timestamp::from_millis(0),
 };
 
 fn body(bytes: &'static [u8]) -> BlobStream {
@@ -64,7 +65,7 @@ fn ended(outcome: crate::Result<impl std::fmt::Debug>) -> UploadState {
 /// S15.
 pub async fn s15d_chunks_come_in_any_order_and_stay_what_they_are(bench: &mut dyn Bench) {
     let store = bench.store();
-    let begun = store.begin_upload(new("u", "f", "a", 10), ROOM).await.unwrap();
+    let begun = store.begin_upload(new("u", "f", "a", 10), TERMS).await.unwrap();
     assert_eq!(
         (begun.state, begun.bytes, begun.started_at),
         (UploadState::Open, 10, at(10))
@@ -130,13 +131,13 @@ pub async fn s15d_chunks_come_in_any_order_and_stay_what_they_are(bench: &mut dy
 /// O20.
 pub async fn o20_beginning_again_goes_on_or_begins_anew(bench: &mut dyn Bench) {
     let store = bench.store();
-    store.begin_upload(new("u1", "f", "a", 10), ROOM).await.unwrap();
+    store.begin_upload(new("u1", "f", "a", 10), TERMS).await.unwrap();
     put(&*store, "u1", 0, b"abcd").await.unwrap();
-    let same = store.begin_upload(new("u2", "f", "a", 10), ROOM).await.unwrap();
+    let same = store.begin_upload(new("u2", "f", "a", 10), TERMS).await.unwrap();
     assert_eq!(same.id.as_str(), "u1");
     assert!(store.upload(&"u2".into()).await.unwrap().is_none());
     // Another length is another file: what came of the earlier one goes.
-    let other = store.begin_upload(new("u3", "f", "a", 4), ROOM).await.unwrap();
+    let other = store.begin_upload(new("u3", "f", "a", 4), TERMS).await.unwrap();
     assert_eq!(other.id.as_str(), "u3");
     assert!(store.upload(&"u1".into()).await.unwrap().is_none());
     assert_eq!(usage(&*store).await, (0, 0));
@@ -146,30 +147,71 @@ pub async fn o20_beginning_again_goes_on_or_begins_anew(bench: &mut dyn Bench) {
         .await
         .unwrap();
     assert_eq!(usage(&*store).await, (0, 0), "a failed upload keeps nothing");
-    let anew = store.begin_upload(new("u4", "f", "a", 4), ROOM).await.unwrap();
+    let anew = store.begin_upload(new("u4", "f", "a", 4), TERMS).await.unwrap();
     assert_eq!((anew.id.as_str(), anew.state), ("u4", UploadState::Open));
     let ready = UploadEnd::Ready(Digest::from([1; 32]));
     store.end_upload(&"u4".into(), ready, at(30)).await.unwrap();
-    let late = store.begin_upload(new("u5", "f", "a", 4), ROOM).await;
+    let late = store.begin_upload(new("u5", "f", "a", 4), TERMS).await;
     assert_eq!(ended(late), UploadState::Ready);
     store
         .end_upload(&"u4".into(), UploadEnd::Deleted, at(40))
         .await
         .unwrap();
-    let late = store.begin_upload(new("u6", "f", "a", 4), ROOM).await;
+    let late = store.begin_upload(new("u6", "f", "a", 4), TERMS).await;
     assert_eq!(ended(late), UploadState::Deleted);
+}
+
+/// O20.
+pub async fn o20_one_file_id_of_two_owners_is_the_first_ones(bench: &mut dyn Bench) {
+    let store = bench.store();
+    let of = |id: &str, action: &str, agent: &str| NewUpload {
+        action: action.into(),
+        ..new(id, "a.b.c", agent, 10)
+    };
+    let first = store.begin_upload(of("u1", "a.b", "c"), TERMS).await.unwrap();
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    for bytes in [10, 4] {
+        let other = NewUpload {
+            bytes,
+            ..of("u2", "a", "b.c")
+        };
+        let refused = store.begin_upload(other, TERMS).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Conflict(Conflict::IdTaken(_))),
+            "{refused}"
+        );
+    }
+    assert_eq!(upload(&*store, "u1").await, first);
+    assert_eq!(usage(&*store).await, (1, 4));
+}
+
+/// O20.
+pub async fn o20_an_open_upload_that_is_stale_is_not_gone_on_with(bench: &mut dyn Bench) {
+    let store = bench.store();
+    store.begin_upload(new("u1", "f", "a", 10), TERMS).await.unwrap();
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let terms = |stale_before| UploadTerms {
+        stale_before,
+        ..TERMS
+    };
+    let same = store.begin_upload(new("u2", "f", "a", 10), terms(at(10))).await;
+    assert_eq!(same.unwrap().id.as_str(), "u1");
+    let anew = store.begin_upload(new("u3", "f", "a", 10), terms(at(11))).await;
+    assert_eq!(anew.unwrap().id.as_str(), "u3");
+    assert!(store.upload(&"u1".into()).await.unwrap().is_none());
+    assert_eq!(usage(&*store).await, (0, 0));
 }
 
 /// O20.
 pub async fn o20_what_was_announced_counts_in_quotas(bench: &mut dyn Bench) {
     let store = bench.store();
-    let of_agent = |bytes| UploadRoom {
+    let of_agent = |bytes| UploadTerms {
         of_agent: Some(bytes),
-        of_all: None,
+        ..TERMS
     };
-    let of_all = |bytes| UploadRoom {
-        of_agent: None,
+    let of_all = |bytes| UploadTerms {
         of_all: Some(bytes),
+        ..TERMS
     };
     let one = 10 + DOCUMENT;
     store
@@ -216,7 +258,7 @@ pub async fn o24_stale_uploads_expire_and_old_ones_go(bench: &mut dyn Bench) {
     for (number, agent) in [(1, "a"), (2, "b"), (3, "a")] {
         let mut upload = new(&format!("u{number}"), &format!("f{number}"), agent, 4);
         upload.at = at(number * 100);
-        store.begin_upload(upload, ROOM).await.unwrap();
+        store.begin_upload(upload, TERMS).await.unwrap();
         put(&*store, &format!("u{number}"), 0, b"abcd").await.unwrap();
     }
     let ids = |page: crate::Page<Upload>| {
