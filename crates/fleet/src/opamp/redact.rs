@@ -36,15 +36,19 @@ fn is_secret(name: &str) -> bool {
     name != "routekey" && SECRET.iter().any(|part| name.contains(part))
 }
 
-/// `https://user:password@host` loses both.
+/// `https://user:password@host` loses both, in each URL of a list too.
 fn without_credentials(text: &mut String) {
-    let Some(begin) = text.find("://").map(|at| at + 3) else {
-        return;
-    };
-    let rest = text.get(begin..).unwrap_or_default();
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if let Some(at) = authority.rfind('@') {
-        text.replace_range(begin..begin + at, REDACTED);
+    let mut from = 0;
+    while let Some(begin) = text[from..].find("://").map(|at| from + at + 3) {
+        // A comma or a space may be in a password that was not escaped: the authority goes on to the URL's end.
+        let end = text[begin..]
+            .find(['/', '?', '#'])
+            .map_or(text.len(), |at| begin + at);
+        from = begin;
+        if let Some(at) = text[begin..end].rfind('@') {
+            text.replace_range(begin..begin + at, REDACTED);
+            from += REDACTED.len();
+        }
     }
 }
 
@@ -98,6 +102,14 @@ mod tests {
             ("https://host/a:b@c", "https://host/a:b@c"),
             ("mail a@b", "mail a@b"),
             ("://@", "://REDACTED@"),
+            (
+                "https://a:9200,https://u:p@b:9200",
+                "https://a:9200,https://REDACTED@b:9200",
+            ),
+            (
+                "https://u:p@a https://b/x?y=z@w https://q@ä://r@c/d",
+                "https://REDACTED@a https://b/x?y=z@w https://REDACTED@ä://REDACTED@c/d",
+            ),
         ] {
             assert_eq!(redacted(json!(url)), json!(shown));
         }
