@@ -92,10 +92,18 @@ impl StoreKeyFile {
     /// Removes the secrets, whose key is lost; answers how many. The next start makes a key.
     ///
     /// # Errors
-    /// The key is not lost, or the store's fault.
+    /// The key is there, or may be: a file in its place that cannot be read is not taken for a lost key. Or the store's
+    /// fault. No secret is removed then.
     pub(crate) async fn discard(&self, store: &dyn Store) -> Result<usize> {
-        if self.key(store).await.is_ok() {
-            bail!("the key in {} fits: no secret was removed", self.path.display());
+        let used = store.secret_keys().await?;
+        for path in [&self.path, &self.next()] {
+            let found = read(path).context(
+                "no secret was removed, for the key may not be lost\nhint: mend the file, or move it away if it \
+                 never was the key",
+            )?;
+            if found.is_some_and(|key| used.iter().all(|id| id == key.id())) {
+                bail!("the key in {} fits: no secret was removed", path.display());
+            }
         }
         Ok(fleet::secrets::discard(store).await?)
     }

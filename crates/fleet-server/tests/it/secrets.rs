@@ -101,8 +101,46 @@ async fn o18_a_lost_or_wrong_key_is_told_at_the_start_and_never_made_anew() {
     let scene = Scene::of(started(directory.path()));
     assert_eq!(delivered(&scene).await, VALUE);
     scene.server.stop();
+}
 
+#[actix_rt::test]
+async fn o18_secrets_are_discarded_only_if_their_key_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("data/store.key");
+    let next = directory.path().join("data/store.key.next");
+    let scene = Scene::of(started(directory.path()));
+    make(&scene).await;
+    scene.server.stop();
+    let kept = fs::read_to_string(&key).unwrap();
+    let refused = |path: &Path, reason: &str| {
+        let (code, _, told) = rotate(directory.path(), &["--discard-secrets"]);
+        assert_eq!(code, 1, "{told}");
+        assert!(
+            told.contains("no secret was removed")
+                && told.contains(path.to_str().unwrap())
+                && told.contains(reason),
+            "{told}"
+        );
+    };
+    refused(&key, "fits");
+    fs::write(&key, "bm90IGEga2V5").unwrap();
+    refused(&key, "it is not base64 of 32 bytes");
+    fs::write(&key, [0xff; 32]).unwrap();
+    refused(&key, "UTF-8");
     fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    refused(&key, "directory");
+    fs::remove_dir(&key).unwrap();
+    // A rotation that was cut left the key beside its place.
+    fs::write(&next, &kept).unwrap();
+    refused(&next, "fits");
+    fs::remove_file(&next).unwrap();
+    fs::write(&key, &kept).unwrap();
+    let scene = Scene::of(started(directory.path()));
+    assert_eq!(delivered(&scene).await, VALUE, "nothing was lost");
+    scene.server.stop();
+
+    fs::write(&key, "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=").unwrap();
     let (code, told, _) = rotate(directory.path(), &["--discard-secrets"]);
     assert_eq!((code, told.contains("1 secrets removed")), (0, true), "{told}");
     let scene = Scene::of(started(directory.path()));
