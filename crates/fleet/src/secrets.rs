@@ -265,35 +265,64 @@ pub(crate) fn hide(
     doc: &ActionDocId,
     now: Timestamp,
 ) -> Result<(RawJson, Vec<SealedSecret>), FleetError> {
-    let path: &[&str] = match kind {
-        ActionKind::Migrate => &["enrollment_token"],
-        ActionKind::PrivilegeLevelChange => &["user_info", "password"],
+    let paths = secret_members(kind);
+    if paths.is_empty() {
+        return Ok((data, Vec::new()));
+    }
+    let invalid = |error: serde_json::Error| FleetError::InvalidAction {
+        reason: format!("data: {error}"),
+    };
+    let mut value: Value = data.read().map_err(invalid)?;
+    let mut hidden = Vec::new();
+    for path in paths {
+        let below = path
+            .iter()
+            .try_fold(&mut value, |value, name| value.get_mut(name));
+        let name = format!("{} of an action", path.join("."));
+        for text in below.map(texts).unwrap_or_default() {
+            if text.is_empty() || !secret_references::of_value(&Value::String(text.clone())).is_empty() {
+                continue;
+            }
+            let id = SecretId::from(uuid::Uuid::new_v4().to_string());
+            let secret = Secret::from(std::mem::replace(text, secret_references::reference(&id)));
+            hidden.push(sealed(key(fleet)?, id, &name, Some(doc.clone()), &secret, now)?);
+        }
+    }
+    if hidden.is_empty() {
+        return Ok((data, hidden));
+    }
+    Ok((RawJson::from_value(&value).map_err(invalid)?, hidden))
+}
+
+/// Where the data of a type hold what is secret; of a map or a list, each text in it.
+fn secret_members(kind: ActionKind) -> &'static [&'static [&'static str]] {
+    match kind {
+        // A key may be given as PEM, and headers carry credentials.
+        ActionKind::Migrate => &[
+            &["enrollment_token"],
+            &["settings", "key"],
+            &["settings", "replace_token"],
+            &["settings", "headers"],
+            &["settings", "proxy_headers"],
+        ],
+        ActionKind::PrivilegeLevelChange => &[&["user_info", "password"]],
         ActionKind::Cancel
         | ActionKind::InputAction
         | ActionKind::PolicyReassign
         | ActionKind::RequestDiagnostics
         | ActionKind::Settings
         | ActionKind::Unenroll
-        | ActionKind::Upgrade => return Ok((data, Vec::new())),
-    };
-    let invalid = |error: serde_json::Error| FleetError::InvalidAction {
-        reason: format!("data: {error}"),
-    };
-    let mut value: Value = data.read().map_err(invalid)?;
-    let slot = path
-        .iter()
-        .try_fold(&mut value, |value, name| value.get_mut(name));
-    let Some(Value::String(text)) = slot else {
-        return Ok((data, Vec::new()));
-    };
-    if text.is_empty() || !secret_references::of_value(&Value::String(text.clone())).is_empty() {
-        return Ok((data, Vec::new()));
+        | ActionKind::Upgrade => &[],
     }
-    let id = SecretId::from(uuid::Uuid::new_v4().to_string());
-    let secret = Secret::from(std::mem::replace(text, secret_references::reference(&id)));
-    let name = format!("{} of an action", path.join("."));
-    let sealed = sealed(key(fleet)?, id, &name, Some(doc.clone()), &secret, now)?;
-    Ok((RawJson::from_value(&value).map_err(invalid)?, vec![sealed]))
+}
+
+fn texts(value: &mut Value) -> Vec<&mut String> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter_mut().flat_map(texts).collect(),
+        Value::Object(members) => members.values_mut().flat_map(texts).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
 }
 
 fn key(fleet: &Fleet) -> Result<&StoreKey, FleetError> {

@@ -220,6 +220,40 @@ async fn what_is_secret_in_an_action_is_stored_as_a_secret_that_goes_with_it() {
 }
 
 #[actix_rt::test]
+async fn settings_of_a_migration_that_are_secret_are_stored_as_secrets() {
+    let house = House::new().await;
+    let agent = house.enroll().await.agent.id;
+    let data = json!({
+        "target_uri": "https://x", "enrollment_token": "hunter2-token",
+        "settings": {
+            "ca": ["shown"], "proxy_url": "shown", "insecure": true, "daemon_timeout": 9_007_199_254_740_993_u64,
+            "key": "hunter2-key", "replace_token": "hunter2-replace",
+            "headers": {"Authorization": "hunter2-header", "X-Empty": ""},
+            "proxy_headers": {"Proxy-Authorization": "hunter2-proxy", "X-Two": ["hunter2-a", "hunter2-b"]},
+        },
+    });
+    let draft = draft(ActionKind::Migrate, &data);
+    let posted = actions::post(&house.fleet, vec![agent.clone()], draft, Timestamp::now())
+        .await
+        .unwrap();
+    let stored = posted.data.unwrap();
+    assert!(!stored.as_str().contains("hunter2"), "{}", stored.as_str());
+    let stored: Value = stored.read().unwrap();
+    assert_eq!(stored["settings"]["proxy_url"], "shown");
+    let page = secrets::list(&house.fleet, PageRequest::first(100))
+        .await
+        .unwrap();
+    let own = page
+        .items
+        .iter()
+        .filter(|record| record.action == Some(ActionDocId::from(posted.doc.as_str())));
+    assert_eq!(own.count(), 7);
+    let answer = house.answer(&agent, house.runs(1)).await;
+    let delivered = &answer["actions"].as_array().unwrap().last().unwrap()["data"];
+    assert_eq!(delivered, &data, "agents get it as it was written");
+}
+
+#[actix_rt::test]
 async fn o18_rotation_changes_the_key_and_no_value_and_another_key_concerns_its_policies_only() {
     let house = House::new().await;
     let agent = house.enroll().await.agent.id;
