@@ -1,26 +1,28 @@
 //! Actions as operators post them: checked like an agent would read them, then appended (agents.md 6.4, data.md 9.3).
 //!
-//! What differs by type is in the modules below, one for each question: what must be given (`check`), how it is
-//! delivered (`deliver`), what an acknowledgement changes (`ack`).
+//! What differs by type is in the modules below, one for each question: what must be given (`check`), when it runs
+//! (`schedule`), how it is delivered (`deliver`), what an acknowledgement changes (`ack`).
 
 pub(crate) mod ack;
 mod check;
 pub(crate) mod deliver;
 mod kind;
 mod progress;
+mod schedule;
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use store::{
-    Action, ActionDocId, ActionId, ActionResult, AgentId, NewAction, Page, PageRequest, RawJson, StoreError,
-    Timestamp,
+    Action, ActionDocId, ActionId, ActionResult, AgentId, NewAction, Page, PageRequest, RawJson, Recall,
+    StoreError, Timestamp,
 };
 
 pub use deliver::DeliveredAction;
 pub use kind::ActionKind;
 pub use progress::{ActionState, Progress};
 
-use crate::{Fleet, FleetError, opamp, secret_references, secrets};
+use self::schedule::Schedule;
+use crate::{Fleet, FleetError, opamp, secret_references, secrets, upgrades};
 
 /// An action to be posted.
 #[derive(Clone, Debug)]
@@ -31,11 +33,11 @@ pub struct ActionDraft {
     pub data: Option<RawJson>,
     /// INPUT_ACTION only.
     pub input_type: Option<String>,
-    /// When it ends; absent: in 30 days.
+    /// When it ends; absent: in 30 days, or some time after its last start.
     pub expiration: Option<Timestamp>,
-    /// Earliest execution.
+    /// Earliest execution, of UPGRADE only; absent with a roll-out: now.
     pub start_time: Option<Timestamp>,
-    /// Spread of the start over the targets, seconds.
+    /// Spread of the start over the targets, seconds, of UPGRADE only; 0: none.
     pub rollout_duration_seconds: Option<u32>,
     /// Seconds that the agent may take.
     pub timeout: Option<i64>,
@@ -76,8 +78,16 @@ pub async fn post(
     draft: ActionDraft,
     now: Timestamp,
 ) -> Result<Action, FleetError> {
-    check::check(&draft, now)?;
+    let invalid = |reason| FleetError::InvalidAction { reason };
+    check::check(&draft).map_err(invalid)?;
     let targets = unique(targets)?;
+    let Schedule {
+        start_time,
+        rollout_duration_seconds,
+        expiration,
+    } = Schedule::of(&draft, targets.len(), now).map_err(invalid)?;
+    let id = ActionId::from(uuid::Uuid::new_v4().to_string());
+    let mut recall = recall(fleet, &draft, &id).await?;
     let mut namespaces = Vec::new();
     for id in &targets {
         match fleet.store.agent(id).await? {
@@ -86,7 +96,16 @@ pub async fn post(
                     reason: format!("agent {id} speaks OpAMP and takes no actions"),
                 });
             }
-            Some(agent) if agent.is_active => namespaces.extend(agent.namespaces),
+            Some(agent) if agent.is_active => {
+                // What it says it is at, it has.
+                if let Some(recall) = recall
+                    .as_mut()
+                    .filter(|recall| !upgrades::is_at(&agent, &recall.action))
+                {
+                    recall.agents.push(id.clone());
+                }
+                namespaces.extend(agent.namespaces);
+            }
             Some(_) => return Err(FleetError::AgentInactive { agent: id.clone() }),
             None => return Err(FleetError::UnknownAgent { agent: id.clone() }),
         }
@@ -109,16 +128,16 @@ pub async fn post(
     };
     let new = NewAction {
         doc,
-        action: ActionId::from(uuid::Uuid::new_v4().to_string()),
+        action: id,
         is_deliverable: true,
         agents: targets,
         mark: draft.kind.mark(),
         input_type: draft.input_type,
         data,
         at: now,
-        expiration: Some(draft.expiration.unwrap_or_else(|| now.plus(DEFAULT_LIFE))),
-        start_time: draft.start_time,
-        rollout_duration_seconds: draft.rollout_duration_seconds,
+        expiration: Some(expiration),
+        start_time,
+        rollout_duration_seconds,
         timeout: draft.timeout,
         user_id: draft.user_id,
         namespaces,
@@ -126,6 +145,7 @@ pub async fn post(
         traceparent: draft.traceparent,
         kind: draft.kind.as_str().to_owned(),
         secrets,
+        recall,
     };
     let count = new.agents.len();
     let written = fleet.store.append_actions(vec![new]).await?;
@@ -138,6 +158,24 @@ pub async fn post(
         "fleet.action.type" = action.kind.as_str(), "agents" = count; "action posted"
     );
     Ok(action)
+}
+
+/// What a CANCEL takes back, from nobody yet. An action that is not known cannot be meant.
+async fn recall(fleet: &Fleet, draft: &ActionDraft, cancel: &ActionId) -> Result<Option<Recall>, FleetError> {
+    let target = check::text(draft, "target_id").filter(|_| draft.kind == ActionKind::Cancel);
+    let Some(target) = target.map(ActionId::from) else {
+        return Ok(None);
+    };
+    match fleet.store.action(&target).await? {
+        Some(_) => Ok(Some(Recall {
+            action: target,
+            agents: Vec::new(),
+            reason: format!("cancelled by action {cancel} before the agent got it"),
+        })),
+        None => Err(FleetError::InvalidAction {
+            reason: format!("data.target_id: action {target} does not exist"),
+        }),
+    }
 }
 
 /// Whether the secrets exist that the data refer to.
@@ -196,5 +234,3 @@ async fn known(fleet: &Fleet, id: &ActionId) -> Result<Action, FleetError> {
     let action = fleet.store.action(id).await?;
     action.ok_or_else(|| FleetError::UnknownAction { action: id.clone() })
 }
-
-const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

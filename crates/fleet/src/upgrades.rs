@@ -96,6 +96,11 @@ pub(crate) fn concerns(agent: &Agent, sent: Option<&Details>) -> bool {
     agent.upgrade_started_at.is_some() || sent.map(|sent| &sent.object) != stored.as_ref()
 }
 
+/// Whether the agent has said that it is at this upgrade.
+pub(crate) fn is_at(agent: &Agent, action: &ActionId) -> bool {
+    Details::stored(agent).is_some_and(|stored| stored.action_id() == action.as_str())
+}
+
 /// What a check-in knows when it looks at its agent's upgrades.
 pub(crate) struct Seen<'a> {
     /// The details that were sent, if they belong to a known action.
@@ -197,7 +202,8 @@ impl Seen<'_> {
         // Before its restart an agent may run another build of the target already.
         let is_through = sent.is_none_or(|sent| sent.state() == "UPG_WATCHING");
         let is_run = sent.is_some() || stored.is_some_and(|stored| stored.failure().is_none());
-        let is_awaited = before.is_none() || (before == Some(ActionOutcome::Failed) && is_run);
+        let is_undone = matches!(before, Some(ActionOutcome::Failed | ActionOutcome::Cancelled));
+        let is_awaited = before.is_none() || (is_undone && is_run);
         if is_awaited && is_through && self.is_reached(&upgrade.action) {
             return Some((ActionOutcome::Succeeded, None));
         }

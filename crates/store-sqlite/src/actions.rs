@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use store::{
     Action, ActionDocId, ActionId, AddressedAction, AgentId, AgentMark, ChangeKind, Conflict, NewAction,
-    Pending, PendingAction, Position, StoreError, Timestamp,
+    Pending, PendingAction, Position, Recall, StoreError, Timestamp,
 };
 
 use super::{
@@ -58,6 +58,9 @@ fn append_one(unit: &Unit<'_>, action: &NewAction) -> Outcome<()> {
     if action.is_deliverable && action.expiration.is_some() {
         enqueue(unit, sequence, &action.agents)?;
     }
+    if let Some(recall) = &action.recall {
+        take_back(unit, recall, action.at)?;
+    }
     for secret in &action.secrets {
         secrets::put(unit, secret)?;
     }
@@ -75,6 +78,28 @@ fn enqueue(unit: &Unit<'_>, sequence: i64, agents: &[AgentId]) -> Outcome<()> {
     )?;
     for (agent, place) in agents.iter().zip(0_u32..) {
         insert.execute(params![agent, sequence, place])?;
+    }
+    Ok(())
+}
+
+fn take_back(unit: &Unit<'_>, recall: &Recall, at: Timestamp) -> Outcome<()> {
+    let mut insert = unit.prepare_cached(
+        "INSERT INTO action_result (action, agent, timestamp, received_at, error, namespaces, outcome)
+         SELECT action.action, q.agent, ?3, ?4, ?5, action.namespaces, 2
+         FROM action JOIN agent_queue AS q ON q.sequence = action.sequence AND q.agent = ?2
+            JOIN presence ON presence.agent = q.agent
+         WHERE action.action = ?1 AND q.sequence > coalesce(presence.action_position, -1)
+         ORDER BY q.sequence
+         ON CONFLICT (action, agent) DO NOTHING",
+    )?;
+    for agent in &recall.agents {
+        insert.execute(params![
+            recall.action,
+            agent,
+            at.to_seconds_text(),
+            at,
+            recall.reason
+        ])?;
     }
     Ok(())
 }
@@ -115,6 +140,8 @@ pub(super) fn pending(
             ", q.place, target_count
              FROM agent_queue AS q JOIN action ON action.sequence = q.sequence
              WHERE q.agent = ?1 AND q.sequence > ?2 AND expiration > ?3
+                AND NOT EXISTS (SELECT 1 FROM action_result AS answer
+                    WHERE answer.action = action.action AND answer.agent = q.agent AND answer.outcome = 2)
              ORDER BY q.sequence LIMIT ?4"
         ))?
         .query_map(params![agent, after.unwrap_or(-1), now, limit], |row| {

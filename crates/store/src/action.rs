@@ -36,6 +36,21 @@ pub struct NewAction {
     pub traceparent: Option<String>,
     /// What `data` refers to, made for this document.
     pub secrets: Vec<SealedSecret>,
+    /// What it takes back.
+    pub recall: Option<Recall>,
+}
+
+/// An action that is taken back from those who have not got it (data.md 9.3). Its document stays in their queues, and is
+/// never delivered to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// The action.
+    pub action: ActionId,
+    /// From whom: of these, those that it was addressed to, that have not confirmed it and have no result of it get the
+    /// result [`ActionOutcome::Cancelled`].
+    pub agents: Vec<AgentId>,
+    /// The `error` of that result.
+    pub reason: String,
 }
 
 /// What appending an action changes in the records of its targets (data.md 9.3).

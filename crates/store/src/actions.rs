@@ -10,8 +10,8 @@ use crate::{
 /// Actions, their queues and their results.
 #[async_trait]
 pub trait Actions: Send + Sync + 'static {
-    /// O9: appends the actions, each with its queue entry for every target and its mark on their records, durably,
-    /// and answers what was written, in the order given. Commit order is the order in which agents and the feed are
+    /// O9: appends the actions, each with its queue entry for every target, its mark on their records and what it
+    /// takes back ([`crate::Recall`]), durably, and answers what was written, in the order given. Commit order is the order in which agents and the feed are
     /// shown them (M1, M2).
     ///
     /// Transactional: one unit. Document: each action by itself; its sequence and crash points are listed in
@@ -23,7 +23,7 @@ pub trait Actions: Send + Sync + 'static {
 
     /// O10: deliverable, unexpired actions after the agent's position: the further one of what `token` (the ack
     /// token that it presented) names and `stored`. A token that is not known, or whose document was deleted, names
-    /// nothing (M4). Contains everything committed before the call (M3).
+    /// nothing (M4). What was taken back from the agent is left out. Contains everything committed before the call (M3).
     async fn pending_actions(
         &self,
         agent: &AgentId,

@@ -120,6 +120,7 @@ macro_rules! conformance_suite {
             o03_only_the_issued_secret_is_verified
             o06_upgrade_fields_change_together
             o09_marks_and_queue_belong_to_the_append
+            o09_what_is_taken_back_is_never_delivered
             document_o09_each_action_is_whole_or_absent
             o10_the_further_of_token_and_position_counts
             o14_deleting_a_policy_revokes_its_tokens

@@ -41,7 +41,7 @@ mod uploads;
 
 pub use action::{
     Action, ActionOutcome, ActionProgress, ActionResult, AddressedAction, AgentMark, Inserted, NewAction,
-    Pending, PendingAction,
+    Pending, PendingAction, Recall,
 };
 pub use actions::Actions;
 pub use agent::{

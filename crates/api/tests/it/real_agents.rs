@@ -325,7 +325,7 @@ async fn ac_30_who_was_cut_off_gets_the_action_in_the_next_poll() {
 }
 
 /// An action as another server, or an earlier version, may have put it into the store: nothing of it was checked.
-fn unchecked(id: &str, agent: &Enrolled, kind: &str, data: &Value) -> NewAction {
+pub(crate) fn unchecked(id: &str, agent: &Enrolled, kind: &str, data: &Value) -> NewAction {
     NewAction {
         doc: format!("{id}-doc").into(),
         action: id.into(),
@@ -345,6 +345,7 @@ fn unchecked(id: &str, agent: &Enrolled, kind: &str, data: &Value) -> NewAction 
         signed: None,
         traceparent: None,
         secrets: Vec::new(),
+        recall: None,
     }
 }
 
@@ -451,7 +452,13 @@ async fn ac_35_what_nobody_acknowledges_is_delivered_once() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;
-    act(&house, &[&agent], "CANCEL", Some(json!({"target_id": "gone"}))).await;
+    // Of an action of other agents: it is delivered all the same.
+    let other = NewAction {
+        agents: Vec::new(),
+        ..unchecked("other", &agent, "UPGRADE", &json!({"version": "9.6.1"}))
+    };
+    house.store.append_actions(vec![other]).await.unwrap();
+    act(&house, &[&agent], "CANCEL", Some(json!({"target_id": "other"}))).await;
     let body = send(&face, &agent, "checkin", &running(json!({}))).await.ok();
     assert_eq!(body["actions"][0]["type"], "CANCEL");
     let next = running(json!({"ack_token": body["ack_token"]}));

@@ -10,11 +10,13 @@ use fleet::{
     agents, policies,
 };
 use serde_json::{Map, Value, json};
+use store::NewAction;
 
 use crate::house::{
     Answer, Enrolled, Face, House, acks_request, checkin_request, enroll_request, poll_request, post, until,
     with_key,
 };
+use crate::real_agents::unchecked;
 
 /// Answers as they are, under the name of what was asked.
 #[derive(Default)]
@@ -138,6 +140,11 @@ async fn ac_31_enrolment_and_checkin() {
     let answer = face.send(enroll_request(&house.token, &named)).await;
     seen.add("enroll with an id", &answer);
 
+    let cancelled = NewAction {
+        agents: Vec::new(),
+        ..unchecked("t", &agent, "SETTINGS", &json!({}))
+    };
+    house.store.append_actions(vec![cancelled]).await.unwrap();
     for action in one_of_each() {
         order(&house, &operators, &agent, action).await;
     }

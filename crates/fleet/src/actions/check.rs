@@ -2,20 +2,13 @@
 //! an agent's list (agents.md 6.4).
 
 use serde_json::{Map, Value};
-use store::{RawJson, Timestamp};
+use store::RawJson;
 
 use super::{ActionDraft, ActionKind, deliver};
-use crate::{FleetError, versions};
+use crate::versions;
 
 /// Refuses a draft that agents could not run.
-pub(super) fn check(draft: &ActionDraft, now: Timestamp) -> Result<(), FleetError> {
-    reasons(draft, now).map_err(|reason| FleetError::InvalidAction { reason })
-}
-
-fn reasons(draft: &ActionDraft, now: Timestamp) -> Result<(), String> {
-    if draft.expiration.is_some_and(|at| at <= now) {
-        return Err("expiration has passed".into());
-    }
+pub(super) fn check(draft: &ActionDraft) -> Result<(), String> {
     if draft.timeout.is_some_and(|timeout| timeout < 0) {
         return Err("timeout must not be negative".into());
     }
@@ -102,7 +95,7 @@ fn required(draft: &ActionDraft, keys: &[&str], or: &str) -> Result<(), String> 
     }
 }
 
-fn text(draft: &ActionDraft, key: &str) -> Option<String> {
+pub(super) fn text(draft: &ActionDraft, key: &str) -> Option<String> {
     let data: Map<String, Value> = draft.data.as_ref()?.read().ok()?;
     Some(data.get(key)?.as_str()?.to_owned())
 }
@@ -118,7 +111,7 @@ mod tests {
             data: (!data.is_empty()).then(|| RawJson::parse(data.to_owned()).unwrap()),
             ..ActionDraft::new(kind)
         };
-        check(&draft, Timestamp::from_millis(0)).is_err()
+        check(&draft).is_err()
     }
 
     #[test]

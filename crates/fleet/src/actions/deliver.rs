@@ -129,9 +129,15 @@ impl DeliveredAction {
 
 /// The start spread over the targets: `start + duration × index / targets` (C8).
 fn start_time(action: &Action, index: u32, targets: u32) -> Option<Timestamp> {
-    let start = action.start_time?;
-    let spread = Duration::from_secs(u64::from(action.rollout_duration_seconds.unwrap_or(0)));
-    Some(start.plus(spread * index / targets.max(1)))
+    let rollout = action.rollout_duration_seconds;
+    action
+        .start_time
+        .map(|start| spread(start, rollout, index, targets))
+}
+
+pub(super) fn spread(start: Timestamp, rollout_seconds: Option<u32>, index: u32, targets: u32) -> Timestamp {
+    let rollout = Duration::from_secs(u64::from(rollout_seconds.unwrap_or(0)));
+    start.plus(rollout * index / targets.max(1))
 }
 
 /// An action's signature member as agents read it.

@@ -313,6 +313,7 @@ async fn f4_the_results_of_all_agents_are_in_the_actions_spaces() {
         signed: None,
         traceparent: None,
         secrets: Vec::new(),
+        recall: None,
     };
     house.store.append_actions(vec![action]).await.unwrap();
     for agent in [&one, &other] {

@@ -142,7 +142,8 @@ async fn c8_c9_starts_are_spread_over_the_targets_on_both_paths() {
     let draft = actions::ActionDraft {
         start_time: Timestamp::parse("2030-01-01T12:00:00Z"),
         rollout_duration_seconds: Some(600),
-        ..settings_action("info")
+        data: Some(raw(&json!({"version": "9.6.1"}))),
+        ..actions::ActionDraft::new(actions::ActionKind::Upgrade)
     };
     actions::post(&house.fleet, ids.clone(), draft, now())
         .await

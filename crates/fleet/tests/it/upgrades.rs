@@ -242,6 +242,39 @@ async fn ac_41c_a_cancelled_upgrade_and_its_cancel_come_to_an_end() {
 }
 
 #[actix_rt::test]
+async fn ac_41c_what_is_cancelled_while_the_agent_is_away_never_reaches_it() {
+    let is = Upgrades::new().await;
+    let action = is.upgrade("9.6.1").await;
+    let settings = is.post(ActionKind::Settings, json!({"log_level": "info"})).await;
+    let cancel = |target: &Action| json!({"target_id": target.action});
+    is.post(ActionKind::Cancel, cancel(&action)).await;
+    let (state, _, _) = is.seen(&action).await;
+    assert_eq!(state, "CANCELLED", "told at once");
+    let answer = is.house.answer(&is.agent, is.house.runs(1)).await;
+    let types = |answer: &Value| {
+        let actions = answer["actions"].as_array().unwrap();
+        actions
+            .iter()
+            .map(|action| action["type"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(types(&answer), ["SETTINGS", "CANCEL"]);
+    is.checkin("9.6.0", None).await;
+    assert_eq!(is.seen(&action).await, ("CANCELLED", false, false));
+    // One that it has answered is not taken back.
+    is.ack(&settings).await;
+    is.post(ActionKind::Cancel, cancel(&settings)).await;
+    assert_eq!(is.seen(&settings).await.0, "COMPLETE");
+    let draft = actions::ActionDraft {
+        data: Some(raw(&json!({"target_id": "none"}))),
+        ..actions::ActionDraft::new(ActionKind::Cancel)
+    };
+    let unknown = actions::post(&is.house.fleet, vec![is.agent.clone()], draft, Timestamp::now()).await;
+    let told = unknown.unwrap_err().to_string();
+    assert!(told.contains("action none does not exist"), "{told}");
+}
+
+#[actix_rt::test]
 async fn ac_41c_an_upgrade_that_a_restart_of_the_agent_ends_has_failed() {
     let is = Upgrades::new().await;
     let action = is.upgrade("9.6.1").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Bench, samples::*};
 use crate::{
     Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, AddressedAction, AgentId, AgentMark,
-    ChangeKind, Conflict, Inserted, PageRequest, PageStart, StoreError,
+    ChangeKind, Conflict, Inserted, NewAction, PageRequest, PageStart, Recall, StoreError,
 };
 
 /// S8, M1, M2: a reader that sees an action sees every earlier one, and positions survive deletion and restart.
@@ -356,6 +356,63 @@ pub async fn o09_marks_and_queue_belong_to_the_append(bench: &mut impl Bench) {
     assert_eq!(store.action_targets(&full.doc).await.unwrap(), full.agents);
     let newest = store.action(&ActionId::from("shared")).await.unwrap();
     assert_eq!(newest.as_ref(), Some(&written[1]));
+}
+
+/// O9, O10.
+pub async fn o09_what_is_taken_back_is_never_delivered(bench: &mut dyn Bench) {
+    let store = bench.store();
+    for name in ["a", "b", "c", "d"] {
+        enrolled(&*store, name).await;
+    }
+    store
+        .append_actions(vec![
+            action("first", &["a", "b", "c", "d"]),
+            action("kept", &["a"]),
+        ])
+        .await
+        .unwrap();
+    // It has got it: it is not taken back from an agent that has answered.
+    let target = action("first", &[]).action;
+    let answer = result(target.as_str(), "b");
+    store.insert_result(answer.clone()).await.unwrap();
+    let agents = ["a", "b", "d", "nobody"].map(AgentId::from).to_vec();
+    let cancel = NewAction {
+        recall: Some(Recall {
+            action: target.clone(),
+            agents,
+            reason: "why".to_owned(),
+        }),
+        ..action("cancel", &["a", "b"])
+    };
+    store.append_actions(vec![cancel]).await.unwrap();
+    let due = async |agent: &str| {
+        let pending = store
+            .pending_actions(&AgentId::from(agent), None, None, at(9), 10)
+            .await;
+        let pending = pending.unwrap();
+        docs(&pending).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(due("a").await, ["kept", "cancel"]);
+    assert_eq!(due("b").await, ["first", "cancel"]);
+    assert_eq!(due("c").await, ["first"]);
+    assert_eq!(due("d").await, [""; 0]);
+    let progress = store.action_progress(&target).await.unwrap();
+    assert_eq!(
+        (progress.targets, progress.succeeded, progress.cancelled),
+        (4, 1, 2)
+    );
+    let results = store.results(&target, all()).await.unwrap().items;
+    assert_eq!(results[0], answer);
+    let cancelled = results
+        .iter()
+        .find(|result| result.agent.as_str() == "a")
+        .unwrap();
+    assert_eq!(
+        (cancelled.outcome, cancelled.error.as_deref()),
+        (ActionOutcome::Cancelled, Some("why"))
+    );
+    let late = result(target.as_str(), "a");
+    assert_eq!(store.insert_result(late).await.unwrap(), Inserted::Already);
 }
 
 /// O9: a taken document id refuses the whole call.

@@ -159,6 +159,7 @@ pub fn action(doc: &str, agents: &[&str]) -> NewAction {
         signed: None,
         traceparent: None,
         secrets: Vec::new(),
+        recall: None,
     }
 }
 
