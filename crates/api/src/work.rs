@@ -3,7 +3,8 @@
 //! A request holds a [`Turn`] while the server works for it: not while its body is on its way, not while an agent waits
 //! for a change. The queue behind the turns is first come, first served, and its length in time is measured; a request
 //! that would wait longer than its route allows is refused at once, before it costs anything else, with the time after
-//! which the queue has drained. Check-ins are refused last: an agent that is refused stays away for a minute and more.
+//! which the queue has drained. Check-ins are refused last, and only after they have waited: an agent that is refused
+//! stays away for a minute and more.
 
 use std::{
     sync::{
@@ -13,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{limits::Refusal, route::Route};
 
@@ -60,6 +64,14 @@ impl Work {
             return Ok(turn);
         }
         let wait = self.wait();
+        if is_refused_last(route) {
+            // What the queue promises is too long while a fleet that returns makes its handshakes: nobody is turned
+            // away for a promise whom being turned away costs more than the wait.
+            let turn = timeout(patience(route), self.later()).await;
+            return turn.map_err(|_| Refusal::Busy {
+                retry_after: self.wait(),
+            });
+        }
         if wait > patience(route) {
             return Err(Refusal::Busy { retry_after: wait });
         }
@@ -148,6 +160,10 @@ impl Drop for Queued<'_> {
 }
 
 /// The longest time in the queue.
+const fn is_refused_last(route: Route) -> bool {
+    matches!(route, Route::Checkin | Route::OpAmp)
+}
+
 const fn patience(route: Route) -> Duration {
     Duration::from_secs(match route {
         // Sent again at once or by somebody who looks on.
@@ -202,6 +218,25 @@ mod tests {
         );
         drop((held, queue));
         assert!(work.turn(Route::Artifact).await.is_ok(), "the queue has drained");
+    }
+
+    #[actix_rt::test]
+    async fn a_check_in_is_refused_for_what_it_waited_and_not_for_what_it_would() {
+        tokio::time::pause();
+        let work = slow(1, Duration::from_secs(1000));
+        let held = work.turn(Route::Enroll).await.unwrap();
+        assert!(work.turn(Route::Acks).await.is_err());
+        let begun = tokio::time::Instant::now();
+        assert!(matches!(
+            work.turn(Route::Checkin).await,
+            Err(Refusal::Busy { .. })
+        ));
+        assert_eq!(begun.elapsed().as_secs(), patience(Route::Checkin).as_secs());
+        assert_eq!(work.queued.load(Ordering::Relaxed), 0);
+        let mut waiting = Box::pin(work.turn(Route::Checkin));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(held);
+        assert!(waiting.await.is_ok());
     }
 
     #[actix_rt::test]
