@@ -50,108 +50,50 @@ const SECRET: Kind = of::<Option<Secret>>();
 const NAMES: Kind = of::<Names<false>>();
 const PEM: Kind = of::<Option<PathOrPem>>();
 
-const KEYS: &[(&str, &[(&str, Kind)])] = &[
-    ("inputs.0.policy", &[("id", TEXT)]),
-    ("inputs.0.server.profiler", &[("enabled", SWITCH), ("bind", TEXT)]),
-    ("inputs.0.server.runtime", &[("gc_percent", NUMBER)]),
-    (
-        "inputs.0.server.bulk",
-        &[
-            ("flush_interval", TIME),
-            ("flush_threshold_cnt", COUNT),
-            ("flush_threshold_size", SIZE),
-            ("flush_max_pending", COUNT),
-            ("max_pending_bulk_dispatches", COUNT),
-        ],
-    ),
-    (
-        "inputs.0.server.bulk.enroll",
-        &[("flush_interval", TIME), ("flush_threshold_cnt", COUNT)],
-    ),
-    (
-        "inputs.0.server.instrumentation",
-        &[
-            ("enabled", SWITCH),
-            ("hosts", TEXTS),
-            ("environment", TEXT),
-            ("api_key", SECRET),
-            ("api_key_path", FILE),
-            ("secret_token", SECRET),
-            ("secret_token_path", FILE),
-            ("global_labels", of::<Names<true>>()),
-            ("transaction_sample_rate", of::<Share>()),
-        ],
-    ),
-    (
-        "inputs.0.server.instrumentation.tls",
-        &[
-            ("skip_verify", SWITCH),
-            ("server_certificate", FILE),
-            ("server_ca", FILE),
-        ],
-    ),
-    (
-        "inputs.0.cache",
-        &[
-            ("num_counters", of::<u64>()),
-            ("max_cost", SIZE),
-            ("ttl_action", TIME),
-            ("ttl_enroll_key", TIME),
-            ("ttl_artifact", TIME),
-            ("ttl_api_key", TIME),
-            ("jitter_api_key", TIME),
-        ],
-    ),
-    (
-        "inputs.0.monitor",
-        &[
-            ("fetch_size", COUNT),
-            ("poll_timeout", TIME),
-            ("policy_debounce_time", TIME),
-        ],
-    ),
-    (
-        "output.elasticsearch",
-        &[
-            ("headers", NAMES),
-            ("service_token", SECRET),
-            ("service_token_path", FILE),
-            ("proxy_url", TEXT),
-            ("proxy_disable", SWITCH),
-            ("proxy_headers", NAMES),
-            ("max_retries", COUNT),
-            ("max_conn_per_host", COUNT),
-            ("timeout", TIME),
-            ("max_content_length", SIZE),
-        ],
-    ),
-    (
-        "output.elasticsearch.ssl",
-        &[
-            ("enabled", SWITCH),
-            ("verification_mode", of::<tls_reload::VerificationMode>()),
-            ("supported_protocols", TEXTS),
-            ("cipher_suites", TEXTS),
-            ("curve_types", TEXTS),
-            ("certificate_authorities", of::<Vec<PathOrPem>>()),
-            ("certificate", PEM),
-            ("key", PEM),
-            ("key_passphrase", SECRET),
-            ("key_passphrase_path", FILE),
-            ("renegotiation", of::<Option<Renegotiation>>()),
-            ("ca_sha256", TEXTS),
-            ("ca_trusted_fingerprint", TEXT),
-        ],
-    ),
-    ("logging.files", &[("redirect_stderr", SWITCH)]),
-    (
-        "http.named_pipe",
-        &[("user", TEXT), ("security_descriptor", TEXT)],
-    ),
-    ("fleet.agent", &[("id", TEXT), ("version", TEXT)]),
-    ("fleet.agent.logging", &[("level", of::<Option<LevelFilter>>())]),
-    ("fleet.host", &[("id", TEXT), ("name", TEXT)]),
-];
+/// Sections, each with the names and types of its keys.
+macro_rules! inert {
+    ($( $section:literal { $( $name:ident $kind:expr ),* } )*) => {
+        const KEYS: &[(&str, &[(&str, Kind)])] = &[$( ($section, &[$( (stringify!($name), $kind) ),*]) ),*];
+    };
+}
+
+inert! {
+    "inputs.0.policy" { id TEXT }
+    "inputs.0.server.profiler" { enabled SWITCH, bind TEXT }
+    "inputs.0.server.runtime" { gc_percent NUMBER }
+    "inputs.0.server.bulk" {
+        flush_interval TIME, flush_threshold_cnt COUNT, flush_threshold_size SIZE, flush_max_pending COUNT,
+        max_pending_bulk_dispatches COUNT
+    }
+    "inputs.0.server.bulk.enroll" { flush_interval TIME, flush_threshold_cnt COUNT }
+    "inputs.0.server.instrumentation" {
+        enabled SWITCH, hosts TEXTS, environment TEXT, api_key SECRET, api_key_path FILE,
+        secret_token SECRET, secret_token_path FILE, global_labels of::<Names<true>>(),
+        transaction_sample_rate of::<Share>()
+    }
+    "inputs.0.server.instrumentation.tls" { skip_verify SWITCH, server_certificate FILE, server_ca FILE }
+    "inputs.0.cache" {
+        num_counters of::<u64>(), max_cost SIZE, ttl_action TIME, ttl_enroll_key TIME, ttl_artifact TIME,
+        ttl_api_key TIME, jitter_api_key TIME
+    }
+    "inputs.0.monitor" { fetch_size COUNT, poll_timeout TIME, policy_debounce_time TIME }
+    "output.elasticsearch" {
+        headers NAMES, service_token SECRET, service_token_path FILE, proxy_url TEXT, proxy_disable SWITCH,
+        proxy_headers NAMES, max_retries COUNT, max_conn_per_host COUNT, timeout TIME,
+        max_content_length SIZE
+    }
+    "output.elasticsearch.ssl" {
+        enabled SWITCH, verification_mode of::<tls_reload::VerificationMode>(), supported_protocols TEXTS,
+        cipher_suites TEXTS, curve_types TEXTS, certificate_authorities of::<Vec<PathOrPem>>(),
+        certificate PEM, key PEM, key_passphrase SECRET, key_passphrase_path FILE,
+        renegotiation of::<Option<Renegotiation>>(), ca_sha256 TEXTS, ca_trusted_fingerprint TEXT
+    }
+    "logging.files" { redirect_stderr SWITCH }
+    "http.named_pipe" { user TEXT, security_descriptor TEXT }
+    "fleet.agent" { id TEXT, version TEXT }
+    "fleet.agent.logging" { level of::<Option<LevelFilter>>() }
+    "fleet.host" { id TEXT, name TEXT }
+}
 
 /// Keys of a bucket of `limits`.
 static BUCKET: [(&str, Kind); 5] = [

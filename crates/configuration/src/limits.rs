@@ -10,39 +10,6 @@ use crate::engine::{
     section::{Declared, Section, Visit},
 };
 
-/// A limit that has an effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// How fast waiting agents are told of actions.
-    Action,
-    /// How fast waiting agents are told of policies.
-    Policy,
-    /// Check-ins.
-    Checkin,
-    /// Enrolments.
-    Enroll,
-    /// Acks.
-    Ack,
-    /// Status requests.
-    Status,
-    /// Reports of agents that were uninstalled.
-    AuditUnenroll,
-    /// Requests for the signing key of upgrades.
-    PgpRetrieval,
-    /// Fetches of artifacts.
-    Artifact,
-    /// Beginnings of uploads.
-    UploadStart,
-    /// Ends of uploads.
-    UploadEnd,
-    /// Chunks of uploads.
-    UploadChunk,
-    /// Files for agents.
-    FileDelivery,
-    /// Messages of agents that speak OpAMP.
-    OpAmp,
-}
-
 /// A row of the table.
 struct Row {
     name: &'static str,
@@ -65,120 +32,109 @@ const UP_TO: [i64; PRESETS - 1] = [500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_
 const RECOMMENDED_MIB: [u64; PRESETS] = [256, 512, 1_024, 2_048, 4_048, 8_096, 16_192, 32_384];
 const MAX_CONNECTIONS: [i64; PRESETS] = [1_500, 3_000, 7_000, 12_000, 22_000, 42_000, 0, 0];
 
-/// In the order of [`Limit`].
+/// What a preset gives one limit: `micros` for each fleet size, with bursts and caps.
+const fn presets(micros: [i64; PRESETS], counts: [(i64, i64); PRESETS]) -> [Numbers; PRESETS] {
+    let mut numbers = [(0, 0, 0); PRESETS];
+    let mut at = 0;
+    while at < PRESETS {
+        numbers[at] = (micros[at], counts[at].0, counts[at].1);
+        at += 1;
+    }
+    numbers
+}
+
+/// Bursts and caps that many limits share.
 #[rustfmt::skip]
-const TABLE: [Row; 14] = [
-    Row {
-        name: "action_limit", about: "How fast waiting agents are told of actions.", is_pace: true,
-        built_in: (0, 5, 0), bodies: (0, 0),
-        presets: [
-            (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0), (5_000, 5, 0),
-            (1_000, 10, 0), (1_000, 100, 0), (500, 100, 0), (250, 100, 0),
-        ],
-    },
-    Row {
-        name: "policy_limit", about: "How fast waiting agents are told of policies.", is_pace: true,
-        built_in: (5_000, 1, 0), bodies: (0, 0),
-        presets: [
-            (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0), (5_000, 1, 0),
-            (5_000, 1, 0), (5_000, 1, 0), (2_000, 1, 0), (250, 1, 0),
-        ],
-    },
-    Row {
-        name: "checkin_limit", about: "Check-ins.", is_pace: false,
-        built_in: (1_000, 1_000, 0), bodies: (1_048_576, 20_971_520),
-        presets: [
-            (5_000, 100, 500), (5_000, 200, 1_000), (5_000, 500, 2_500), (2_000, 1_000, 5_000),
-            (1_000, 2_000, 10_000), (500, 4_000, 20_000), (500, 4_000, 40_000), (250, 8_000, 80_000),
-        ],
-    },
-    Row {
-        name: "enroll_limit", about: "Enrolments.", is_pace: false,
-        built_in: (10_000, 50, 100), bodies: (524_288, 0),
-        presets: [
-            (10_000, 10, 20), (10_000, 20, 40), (10_000, 50, 100), (10_000, 100, 200),
-            (10_000, 100, 200), (10_000, 100, 200), (10_000, 100, 200), (10_000, 200, 400),
-        ],
-    },
-    Row {
-        name: "ack_limit", about: "Acks.", is_pace: false,
-        built_in: (10_000, 50, 100), bodies: (2_097_152, 0),
-        presets: [
-            (4_000, 100, 200), (4_000, 200, 400), (4_000, 500, 1_000), (2_000, 1_000, 2_000),
-            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
-        ],
-    },
-    Row {
-        name: "status_limit", about: "Status requests.", is_pace: false,
-        built_in: (5_000, 25, 50), bodies: (0, 0),
-        presets: [
-            (5_000, 10, 20), (5_000, 20, 40), (5_000, 50, 100), (5_000, 100, 200),
-            (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400), (5_000, 200, 400),
-        ],
-    },
-    Row {
-        name: "audit_unenroll_limit", about: "Reports of agents that were uninstalled.", is_pace: false,
-        built_in: (10_000, 50, 100), bodies: (1_024, 0),
-        presets: [
-            (4_000, 100, 200), (4_000, 200, 400), (4_000, 500, 1_000), (2_000, 1_000, 2_000),
-            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
-        ],
-    },
-    Row {
-        name: "pgp_retrieval_limit", about: "Requests for the signing key of upgrades.", is_pace: false,
-        built_in: (5_000, 25, 50), bodies: (0, 0),
-        presets: [
-            (5_000, 100, 200), (5_000, 200, 400), (5_000, 500, 1_000), (2_000, 1_000, 2_000),
-            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
-        ],
-    },
-    Row {
-        name: "artifact_limit", about: "Fetches of artifacts.", is_pace: false,
-        built_in: (5_000, 25, 50), bodies: (0, 0),
-        presets: [
-            (5_000, 100, 200), (5_000, 200, 400), (5_000, 500, 1_000), (2_000, 1_000, 2_000),
-            (1_000, 2_000, 4_000), (500, 4_000, 8_000), (500, 4_000, 8_000), (250, 8_000, 16_000),
-        ],
-    },
-    Row {
-        name: "upload_start_limit", about: "Beginnings of uploads.", is_pace: false,
-        built_in: (2_000_000, 5, 10), bodies: (5_242_880, 0),
-        presets: [
-            (2_000_000, 5, 5), (2_000_000, 5, 10), (2_000_000, 10, 20), (2_000_000, 20, 40),
-            (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80),
-        ],
-    },
-    Row {
-        name: "upload_end_limit", about: "Ends of uploads.", is_pace: false,
-        built_in: (2_000_000, 5, 10), bodies: (1_024, 0),
-        presets: [
-            (2_000_000, 5, 5), (2_000_000, 5, 10), (2_000_000, 10, 20), (2_000_000, 20, 40),
-            (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80), (2_000_000, 40, 80),
-        ],
-    },
-    Row {
-        name: "upload_chunk_limit", about: "Chunks of uploads.", is_pace: false,
-        built_in: (3_000, 5, 10), bodies: (4_194_304, 0),
-        presets: [
-            (3_000, 5, 5), (3_000, 5, 10), (3_000, 10, 20), (3_000, 20, 40),
-            (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80), (3_000, 40, 80),
-        ],
-    },
-    Row {
-        name: "file_delivery_limit", about: "Files for agents.", is_pace: false,
-        built_in: (100_000, 5, 10), bodies: (0, 0),
-        presets: [
-            (100_000, 5, 5), (100_000, 5, 10), (100_000, 10, 20), (100_000, 20, 40),
-            (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80), (100_000, 40, 80),
-        ],
-    },
-    Row {
-        name: "opamp_limit", about: "Messages of agents that speak OpAMP, and their WebSockets.", is_pace: false,
-        built_in: (1_000, 1_000, 0), bodies: (3_145_728, 3_145_728),
-        // The original's presets say nothing of it.
-        presets: [(1_000, 1_000, 0); PRESETS],
-    },
+const PER_AGENT: [(i64, i64); PRESETS] = [
+    (100, 200), (200, 400), (500, 1_000), (1_000, 2_000), (2_000, 4_000), (4_000, 8_000), (4_000, 8_000), (8_000, 16_000),
 ];
+#[rustfmt::skip]
+const PER_FILE: [(i64, i64); PRESETS] = [(5, 5), (5, 10), (10, 20), (20, 40), (40, 80), (40, 80), (40, 80), (40, 80)];
+
+/// One row a limit: its name, what it is about, and its numbers.
+macro_rules! limits {
+    ($(
+        $(#[doc = $about:literal])+
+        $limit:ident = $name:literal, pace $is_pace:literal, $built_in:expr, bodies $bodies:expr, $presets:expr;
+    )*) => {
+        /// A limit that has an effect.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Limit {
+            $( $(#[doc = $about])+ $limit, )*
+        }
+
+        /// In the order of [`Limit`].
+        const TABLE: &[Row] = &[$( Row {
+            name: $name,
+            about: concat!($($about),+),
+            is_pace: $is_pace,
+            built_in: $built_in,
+            bodies: $bodies,
+            presets: $presets,
+        } ),*];
+    };
+}
+
+limits! {
+    /// How fast waiting agents are told of actions.
+    Action = "action_limit", pace true, (0, 5, 0), bodies (0, 0), presets(
+        [5_000, 5_000, 5_000, 5_000, 1_000, 1_000, 500, 250],
+        [(1, 0), (1, 0), (1, 0), (5, 0), (10, 0), (100, 0), (100, 0), (100, 0)]
+    );
+    /// How fast waiting agents are told of policies.
+    Policy = "policy_limit", pace true, (5_000, 1, 0), bodies (0, 0), presets(
+        [5_000, 5_000, 5_000, 5_000, 5_000, 5_000, 2_000, 250], [(1, 0); PRESETS]
+    );
+    /// Check-ins.
+    Checkin = "checkin_limit", pace false, (1_000, 1_000, 0), bodies (1_048_576, 20_971_520), presets(
+        [5_000, 5_000, 5_000, 2_000, 1_000, 500, 500, 250],
+        [
+            (100, 500), (200, 1_000), (500, 2_500), (1_000, 5_000),
+            (2_000, 10_000), (4_000, 20_000), (4_000, 40_000), (8_000, 80_000),
+        ]
+    );
+    /// Enrolments.
+    Enroll = "enroll_limit", pace false, (10_000, 50, 100), bodies (524_288, 0), presets(
+        [10_000; PRESETS],
+        [(10, 20), (20, 40), (50, 100), (100, 200), (100, 200), (100, 200), (100, 200), (200, 400)]
+    );
+    /// Acks.
+    Ack = "ack_limit", pace false, (10_000, 50, 100), bodies (2_097_152, 0), presets(
+        [4_000, 4_000, 4_000, 2_000, 1_000, 500, 500, 250], PER_AGENT
+    );
+    /// Status requests.
+    Status = "status_limit", pace false, (5_000, 25, 50), bodies (0, 0), presets(
+        [5_000; PRESETS],
+        [(10, 20), (20, 40), (50, 100), (100, 200), (200, 400), (200, 400), (200, 400), (200, 400)]
+    );
+    /// Reports of agents that were uninstalled.
+    AuditUnenroll = "audit_unenroll_limit", pace false, (10_000, 50, 100), bodies (1_024, 0), presets(
+        [4_000, 4_000, 4_000, 2_000, 1_000, 500, 500, 250], PER_AGENT
+    );
+    /// Requests for the signing key of upgrades.
+    PgpRetrieval = "pgp_retrieval_limit", pace false, (5_000, 25, 50), bodies (0, 0), presets(
+        [5_000, 5_000, 5_000, 2_000, 1_000, 500, 500, 250], PER_AGENT
+    );
+    /// Fetches of artifacts.
+    Artifact = "artifact_limit", pace false, (5_000, 25, 50), bodies (0, 0), presets(
+        [5_000, 5_000, 5_000, 2_000, 1_000, 500, 500, 250], PER_AGENT
+    );
+    /// Beginnings of uploads.
+    UploadStart = "upload_start_limit", pace false, (2_000_000, 5, 10), bodies (5_242_880, 0),
+        presets([2_000_000; PRESETS], PER_FILE);
+    /// Ends of uploads.
+    UploadEnd = "upload_end_limit", pace false, (2_000_000, 5, 10), bodies (1_024, 0),
+        presets([2_000_000; PRESETS], PER_FILE);
+    /// Chunks of uploads.
+    UploadChunk = "upload_chunk_limit", pace false, (3_000, 5, 10), bodies (4_194_304, 0),
+        presets([3_000; PRESETS], PER_FILE);
+    /// Files for agents.
+    FileDelivery = "file_delivery_limit", pace false, (100_000, 5, 10), bodies (0, 0),
+        presets([100_000; PRESETS], PER_FILE);
+    /// Messages of agents that speak OpAMP, and their WebSockets.
+    // The original's presets say nothing of it.
+    OpAmp = "opamp_limit", pace false, (1_000, 1_000, 0), bodies (3_145_728, 3_145_728), [(1_000, 1_000, 0); PRESETS];
+}
 
 /// The buckets with keys that have no effect, each with the number of its first keys that do.
 pub(crate) fn inert() -> impl Iterator<Item = (&'static str, usize)> {
@@ -206,8 +162,8 @@ impl Default for Limits {
             max_header_byte_size: ByteSize(DEFAULT_HEADER),
             max_connections: 0,
             max_file_storage_size: None,
-            buckets: TABLE.map(|row| Bucket {
-                is_pace: row.is_pace,
+            buckets: std::array::from_fn(|place| Bucket {
+                is_pace: TABLE[place].is_pace,
                 ..Bucket::default()
             }),
         }
@@ -450,36 +406,6 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_table_is_in_the_order_of_the_limits() {
-        use Limit::{
-            Ack, Action, Artifact, AuditUnenroll, Checkin, Enroll, FileDelivery, OpAmp, PgpRetrieval, Policy,
-            Status, UploadChunk, UploadEnd, UploadStart,
-        };
-        let limits = [
-            Action,
-            Policy,
-            Checkin,
-            Enroll,
-            Ack,
-            Status,
-            AuditUnenroll,
-            PgpRetrieval,
-            Artifact,
-            UploadStart,
-            UploadEnd,
-            UploadChunk,
-            FileDelivery,
-            OpAmp,
-        ];
-        for (limit, row) in limits.into_iter().zip(&TABLE) {
-            let name = format!("{limit:?}_limit").to_lowercase();
-            assert_eq!(TABLE[limit as usize].name.replace('_', ""), name.replace('_', ""));
-            assert_eq!(row.name, TABLE[limit as usize].name);
-        }
-        assert_eq!(limits.len(), TABLE.len());
-    }
 
     #[test]
     fn cfg_05_the_preset_by_fleet_size() {
