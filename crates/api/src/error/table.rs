@@ -5,7 +5,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use actix_http::ws::HandshakeError;
-use actix_web::http::StatusCode;
+use actix_web::http::StatusCode as S;
 use fleet::{
     FleetError, HealthState, StoreError, acks::AckOutcome, artifacts::ArtifactError, uploads::UploadError,
 };
@@ -23,7 +23,7 @@ use crate::{
 
 /// One line of the table.
 pub(super) struct Row {
-    pub(super) status: StatusCode,
+    pub(super) status: S,
     pub(super) name: &'static str,
     pub(super) form: Form,
     pub(super) level: Level,
@@ -39,25 +39,22 @@ pub(super) struct Row {
     pub(super) detail: Option<String>,
 }
 
-/// What the body is.
 pub(super) enum Form {
     /// An error object with this message; the log has a line of its own about it.
     Object(Cow<'static, str>),
-    /// Plain text.
     Text(&'static str),
-    /// No body.
     Empty,
 }
 
 impl Row {
-    fn new(status: StatusCode, name: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    fn new(status: S, name: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             is_nosniff: true,
             ..Self::plain(status, name, Form::Object(message.into()))
         }
     }
 
-    fn plain(status: StatusCode, name: &'static str, form: Form) -> Self {
+    fn plain(status: S, name: &'static str, form: Form) -> Self {
         Self {
             status,
             name,
@@ -73,16 +70,12 @@ impl Row {
     }
 
     fn bad_request(message: impl std::fmt::Display) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "BadRequest",
-            format!("Bad request: {message}"),
-        )
+        Self::new(S::BAD_REQUEST, "BadRequest", format!("Bad request: {message}"))
     }
 
     fn unavailable(retry_after: Duration) -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+            S::SERVICE_UNAVAILABLE,
             "ServiceUnavailable",
             "Fleet Server cannot do this now: try again later",
         )
@@ -140,16 +133,12 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
     match cause {
         ApiError::Fleet(error) => fleet_row(error, audience).detailed(fleet::chain(error)),
         ApiError::Authorization(error) => authorization_row(error),
-        ApiError::UserAgent(UserAgentError::Invalid) => Row::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidUserAgent",
-            "user-agent is invalid",
-        ),
-        ApiError::UserAgent(UserAgentError::Unsupported) => Row::new(
-            StatusCode::BAD_REQUEST,
-            "UnsupportedVersion",
-            "version is not supported",
-        ),
+        ApiError::UserAgent(UserAgentError::Invalid) => {
+            Row::new(S::BAD_REQUEST, "InvalidUserAgent", "user-agent is invalid")
+        }
+        ApiError::UserAgent(UserAgentError::Unsupported) => {
+            Row::new(S::BAD_REQUEST, "UnsupportedVersion", "version is not supported")
+        }
         ApiError::ApiVersion {
             asked,
             supported,
@@ -170,18 +159,14 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
         }
         ApiError::Invalid(reason) => Row::bad_request(reason),
         ApiError::Range { size } => Row::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
+            S::RANGE_NOT_SATISFIABLE,
             "ErrRangeNotSatisfiable",
             match size {
                 Some(_) => "range not satisfiable",
                 None => "Multipart ranges not satisfiable",
             },
         ),
-        ApiError::LibraryClient => Row::new(
-            StatusCode::FORBIDDEN,
-            "ErrClientFileForbidden",
-            "client forbidden",
-        ),
+        ApiError::LibraryClient => Row::new(S::FORBIDDEN, "ErrClientFileForbidden", "client forbidden"),
         ApiError::Handshake(HandshakeError::BadWebsocketKey) => {
             Row::bad_request("Sec-WebSocket-Key is missing or is no key")
         }
@@ -192,38 +177,34 @@ pub(super) fn row(cause: &ApiError, audience: Audience) -> Row {
             | HandshakeError::NoVersionHeader
             | HandshakeError::UnsupportedVersion),
         ) => Row::new(
-            StatusCode::UPGRADE_REQUIRED,
+            S::UPGRADE_REQUIRED,
             "UpgradeRequired",
             format!("this path takes a POST, or a WebSocket of version 13 over HTTP/1.1: {error}"),
         ),
         ApiError::ContentType { wanted } => Row::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            S::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
             format!("this path takes a body of Content-Type {wanted}"),
         )
         .closing(),
         ApiError::Refused(refusal) => refusal_row(*refusal, is_agent),
         ApiError::TlsRequired => Row::new(
-            StatusCode::NOT_IMPLEMENTED,
+            S::NOT_IMPLEMENTED,
             "ErrTLSRequired",
             "server must run with tls to use this endpoint",
         ),
         ApiError::SigningKey(error) => signing_key_row(error).detailed(error.to_string()),
-        ApiError::NotFound { .. } if is_agent => Row::plain(
-            StatusCode::NOT_FOUND,
-            "NotFound",
-            Form::Text("404 page not found\n"),
-        ),
-        ApiError::NotFound { what, id } => Row::new(
-            StatusCode::NOT_FOUND,
-            "NotFound",
-            format!("{what} {id} does not exist"),
-        ),
+        ApiError::NotFound { .. } if is_agent => {
+            Row::plain(S::NOT_FOUND, "NotFound", Form::Text("404 page not found\n"))
+        }
+        ApiError::NotFound { what, id } => {
+            Row::new(S::NOT_FOUND, "NotFound", format!("{what} {id} does not exist"))
+        }
         ApiError::Method { .. } if is_agent => {
-            Row::plain(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", Form::Empty)
+            Row::plain(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", Form::Empty)
         }
         ApiError::Method { allowed } => Row::new(
-            StatusCode::METHOD_NOT_ALLOWED,
+            S::METHOD_NOT_ALLOWED,
             "MethodNotAllowed",
             format!("this path takes {allowed} only"),
         ),
@@ -235,7 +216,7 @@ fn signing_key_row(error: &SigningKeyError) -> Row {
     match error {
         SigningKeyError::File { .. } => internal_row(),
         SigningKeyError::Upstream { status, .. } => Row::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
+            S::INTERNAL_SERVER_ERROR,
             "ErrSigningKeyUpstream",
             match status {
                 Some(status) => format!("upstream http server status error: {status}"),
@@ -244,7 +225,7 @@ fn signing_key_row(error: &SigningKeyError) -> Row {
         )
         .at(Level::Warn),
         SigningKeyError::Unreachable { retry_after, .. } => Row::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+            S::SERVICE_UNAVAILABLE,
             "ErrSigningKeyUpstream",
             "Fleet Server has no signing key and cannot reach where it could fetch one",
         )
@@ -255,38 +236,30 @@ fn signing_key_row(error: &SigningKeyError) -> Row {
 
 fn authorization_row(error: &AuthorizationError) -> Row {
     match error {
-        AuthorizationError::Missing => Row::new(
-            StatusCode::UNAUTHORIZED,
-            "ErrNoAuthHeader",
-            "no authorization header",
-        ),
+        AuthorizationError::Missing => {
+            Row::new(S::UNAUTHORIZED, "ErrNoAuthHeader", "no authorization header")
+        }
         AuthorizationError::Malformed => Row::new(
-            StatusCode::BAD_REQUEST,
+            S::BAD_REQUEST,
             "ErrMalformedHeader",
             "malformed authorization header",
         ),
-        AuthorizationError::NotBase64 => Row::new(
-            StatusCode::UNAUTHORIZED,
-            "ErrInvalidToken",
-            "token not valid utf8",
-        ),
-        AuthorizationError::NotOnePair => {
-            Row::new(StatusCode::BAD_REQUEST, "ErrMalformedToken", "malformed token")
-        }
+        AuthorizationError::NotBase64 => Row::new(S::UNAUTHORIZED, "ErrInvalidToken", "token not valid utf8"),
+        AuthorizationError::NotOnePair => Row::new(S::BAD_REQUEST, "ErrMalformedToken", "malformed token"),
     }
 }
 
 fn api_version_row(asked: &str, supported: &str, reason: ApiVersionError) -> Row {
     match reason {
         ApiVersionError::Format => Row::new(
-            StatusCode::BAD_REQUEST,
+            S::BAD_REQUEST,
             "ErrInvalidAPIVersionFormat",
             format!(
                 "received \"{asked}\", expected a valid date string formatted as YYYY-MM-DD. invalid version format"
             ),
         ),
         ApiVersionError::Unsupported => Row::new(
-            StatusCode::BAD_REQUEST,
+            S::BAD_REQUEST,
             "ErrUnsupportedAPIVersion",
             format!(
                 "received \"{asked}\", is not supported. supported versions are: [{supported}] version is not supported"
@@ -299,14 +272,14 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
     match cause {
         // agents.md 1.13: 413 where the original says 400.
         BodyError::TooLarge { limit } => Row::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
+            S::PAYLOAD_TOO_LARGE,
             "ErrPayloadSizeTooLarge",
             format!("the request body exceeds the maximum allowed size: {what} takes at most {limit} bytes"),
         )
         .counted(Reason::BodySize)
         .closing(),
         BodyError::InflatesTooLarge { limit } => Row::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
+            S::PAYLOAD_TOO_LARGE,
             "ErrPayloadSizeTooLarge",
             format!(
                 "the request body exceeds the maximum allowed size: {what} takes at most {limit} bytes after inflation"
@@ -315,7 +288,7 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
         .counted(Reason::BodySize)
         .closing(),
         BodyError::UnknownCoding { coding } => Row::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            S::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
             format!("Content-Encoding \"{coding}\" is not known: send gzip or a plain body"),
         ),
@@ -324,7 +297,7 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
         ))
         .closing(),
         BodyError::NoRoom => Row::new(
-            StatusCode::TOO_MANY_REQUESTS,
+            S::TOO_MANY_REQUESTS,
             "MaxLimit",
             "too many bytes of request bodies are under way",
         )
@@ -332,7 +305,7 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
         .counted(Reason::BodyBytes)
         .closing(),
         BodyError::Late => Row::new(
-            StatusCode::REQUEST_TIMEOUT,
+            S::REQUEST_TIMEOUT,
             "RequestTimeout",
             "timeout on request",
         )
@@ -347,7 +320,7 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
 }
 
 fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
-    const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+    const TOO_MANY: S = S::TOO_MANY_REQUESTS;
     match refusal {
         Refusal::Failures { retry_after } => Row::new(
             TOO_MANY,
@@ -381,7 +354,7 @@ fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
 
 fn internal_row() -> Row {
     Row::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
+        S::INTERNAL_SERVER_ERROR,
         "InternalServerError",
         "an unexpected error in Fleet Server",
     )
@@ -390,7 +363,6 @@ fn internal_row() -> Row {
 }
 
 fn fleet_row(error: &FleetError, audience: Audience) -> Row {
-    use StatusCode as S;
     let operator = audience == Audience::Operator;
     match error {
         FleetError::UnknownKey => Row::new(S::UNAUTHORIZED, "ErrUnauthorized", "unauthorized"),
@@ -456,10 +428,10 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         | FleetError::InvalidAction { .. } => Row::bad_request(fleet::chain(error)),
         FleetError::UndeliverablePolicy { .. } if operator => Row::bad_request(fleet::chain(error)),
         FleetError::UndeliverablePolicy { .. } => Row::unavailable(POLICY_FAULT),
-        FleetError::UnknownPolicy { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
-        FleetError::UnknownToken { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
-        FleetError::UnknownAction { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
-        FleetError::UnknownSecret { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
+        FleetError::UnknownPolicy { .. }
+        | FleetError::UnknownToken { .. }
+        | FleetError::UnknownAction { .. }
+        | FleetError::UnknownSecret { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::InvalidSecret { .. } => Row::bad_request(error),
         FleetError::SecretUnreadable { .. } => Row::unavailable(POLICY_FAULT),
         FleetError::PolicyExists { .. }
@@ -489,7 +461,6 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
 
 /// agents.md 10.4.
 fn upload_row(error: &UploadError) -> Row {
-    use StatusCode as S;
     let bad = |name, message: &'static str| Row::new(S::BAD_REQUEST, name, message);
     match error {
         UploadError::Off => Row::new(
@@ -553,19 +524,17 @@ fn upload_row(error: &UploadError) -> Row {
 fn artifact_row(error: &ArtifactError) -> Row {
     match error {
         ArtifactError::NoDigest { .. } | ArtifactError::Name { .. } => Row::bad_request(error),
-        ArtifactError::InflatesTooLarge { .. } => Row::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "PayloadTooLarge",
-            error.to_string(),
-        ),
-        ArtifactError::NotListed { .. } => Row::new(StatusCode::FORBIDDEN, "Forbidden", "not allowed"),
-        ArtifactError::Unknown { .. } => Row::new(StatusCode::NOT_FOUND, "NotFound", error.to_string()),
+        ArtifactError::InflatesTooLarge { .. } => {
+            Row::new(S::PAYLOAD_TOO_LARGE, "PayloadTooLarge", error.to_string())
+        }
+        ArtifactError::NotListed { .. } => Row::new(S::FORBIDDEN, "Forbidden", "not allowed"),
+        ArtifactError::Unknown { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
     }
 }
 
 fn storage_full() -> Row {
     Row::new(
-        StatusCode::INSUFFICIENT_STORAGE,
+        S::INSUFFICIENT_STORAGE,
         "ErrStorageFull",
         "there is no room for this file",
     )
@@ -580,7 +549,6 @@ const INTERRUPTED: Duration = Duration::from_secs(1);
 const DAMAGED: Duration = Duration::from_secs(60);
 
 fn store_row(error: &StoreError) -> Row {
-    use StatusCode as S;
     match error {
         StoreError::NotFound { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         StoreError::Conflict(conflict) => Row::new(S::CONFLICT, "Conflict", conflict.to_string()),
@@ -596,11 +564,11 @@ fn store_row(error: &StoreError) -> Row {
 }
 
 /// Status and message of one acknowledged event (agents.md 7.6).
-pub(crate) fn acknowledged(outcome: AckOutcome) -> (StatusCode, Cow<'static, str>) {
+pub(crate) fn acknowledged(outcome: AckOutcome) -> (S, Cow<'static, str>) {
     let status = match outcome {
-        AckOutcome::Done => StatusCode::OK,
-        AckOutcome::WrongAgent => StatusCode::BAD_REQUEST,
-        AckOutcome::UnknownAction => StatusCode::NOT_FOUND,
+        AckOutcome::Done => S::OK,
+        AckOutcome::WrongAgent => S::BAD_REQUEST,
+        AckOutcome::UnknownAction => S::NOT_FOUND,
         AckOutcome::Failed(error) => {
             let row = fleet_row(&error, Audience::Agent);
             return (row.status, row.form.message());
@@ -610,31 +578,25 @@ pub(crate) fn acknowledged(outcome: AckOutcome) -> (StatusCode, Cow<'static, str
 }
 
 /// The status of an answer with items: the highest of theirs (agents.md 7.6).
-pub(crate) fn highest(items: impl IntoIterator<Item = StatusCode>) -> StatusCode {
-    items.into_iter().max().unwrap_or(StatusCode::OK)
+pub(crate) fn highest(items: impl IntoIterator<Item = S>) -> S {
+    items.into_iter().max().unwrap_or(S::OK)
 }
 
 /// The status with which the server's state is told.
-pub(crate) const fn health(state: HealthState) -> StatusCode {
+pub(crate) const fn health(state: HealthState) -> S {
     match state {
-        HealthState::Healthy => StatusCode::OK,
-        HealthState::Starting | HealthState::Degraded | HealthState::Stopping => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        HealthState::Healthy => S::OK,
+        HealthState::Starting | HealthState::Degraded | HealthState::Stopping => S::SERVICE_UNAVAILABLE,
     }
 }
 
 /// The status of the readiness probe.
-pub(crate) const fn readiness(is_ready: bool) -> StatusCode {
-    if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    }
+pub(crate) const fn readiness(is_ready: bool) -> S {
+    if is_ready { S::OK } else { S::SERVICE_UNAVAILABLE }
 }
 
 /// A failure that is answered without a body (agents.md 1.11).
-pub(crate) const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+pub(crate) const FAILED: S = S::INTERNAL_SERVER_ERROR;
 
 /// Counted and logged, not sent: the client did not wait for the answer.
 pub(crate) const CLIENT_GONE: u16 = 499;
