@@ -122,7 +122,6 @@ impl fmt::Debug for AgentApi {
     }
 }
 
-/// What handlers need.
 pub(crate) struct AgentState {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) options: AgentOptions,

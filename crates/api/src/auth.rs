@@ -6,7 +6,6 @@ use fleet::{ApiKey, TokenError};
 /// Why no key could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuthorizationError {
-    /// There is no header.
     Missing,
     /// There are several lines, or the line does not begin with `ApiKey `.
     Malformed,
@@ -17,9 +16,6 @@ pub(crate) enum AuthorizationError {
 }
 
 /// The key that a request presents.
-///
-/// # Errors
-/// See [`AuthorizationError`].
 pub(crate) fn api_key(headers: &HeaderMap) -> Result<ApiKey, AuthorizationError> {
     let mut lines = headers.get_all(AUTHORIZATION);
     let line = lines.next().ok_or(AuthorizationError::Missing)?;

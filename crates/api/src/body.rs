@@ -19,7 +19,6 @@ use crate::{
     compression::{InflateError, Inflater},
 };
 
-/// What a route allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
     /// Bytes on the wire.

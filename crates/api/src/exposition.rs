@@ -44,9 +44,6 @@ impl Exposition {
     }
 
     /// All metrics of the registries, one after the other.
-    ///
-    /// # Errors
-    /// A metric cannot be encoded.
     pub(crate) fn write(self, registries: &[&Registry]) -> Result<String, fmt::Error> {
         let mut text = String::new();
         for registry in registries {

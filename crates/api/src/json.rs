@@ -32,26 +32,19 @@ const INLINE_BYTES: usize = 64 * 1024;
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JsonError {
-    /// There is no value at all.
     #[error("the body is empty: expected a JSON object")]
     Empty,
-    /// It is not UTF-8.
     #[error("the body is not UTF-8 text")]
     NotUtf8,
-    /// It is not JSON.
     #[error("{0}")]
     Syntax(String),
-    /// It nests too deep.
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// A member has another type than expected.
     #[error("{member}: expected {expected}, found {found}")]
     WrongType {
         /// Dotted path of the member.
         member: String,
-        /// What it must be.
         expected: &'static str,
-        /// What it is.
         found: String,
     },
 }
@@ -234,12 +227,10 @@ impl<'a, const N: usize> Object<'a, N> {
         self.typed(name, "a string")
     }
 
-    /// A boolean.
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, JsonError> {
         self.typed(name, "a boolean")
     }
 
-    /// A whole number.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, JsonError> {
         self.typed(name, "a whole number")
     }

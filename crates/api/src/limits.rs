@@ -78,7 +78,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: None,
-            routes: Route::LIMITED.map(RouteLimits::default_of),
+            routes: std::array::from_fn(|place| RouteLimits::default_of(Route::LIMITED[place])),
         }
     }
 }

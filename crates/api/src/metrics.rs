@@ -1,6 +1,7 @@
 //! What is counted for HTTP requests. The parent passes the prefix `fleet_server`.
 
 use std::{
+    fmt::{self, Write as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,8 +14,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::{error::CLIENT_GONE, route::Route};
 
@@ -34,7 +35,6 @@ pub struct HttpMetrics {
 pub(crate) struct RouteCounts {
     /// Requests being answered now, long polls included.
     active: u64,
-    /// Requests answered.
     total: u64,
     /// Of these refused for the rate.
     limit_rate: u64,
@@ -84,44 +84,29 @@ struct RejectedLabels {
 }
 
 /// Which limit refused a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub(crate) enum Reason {
+    #[strum(serialize = "rate_limit")]
     Rate,
+    #[strum(serialize = "max_limit")]
     InFlight,
+    #[strum(serialize = "max_connections")]
     Capacity,
+    #[strum(serialize = "body_size")]
     BodySize,
+    #[strum(serialize = "body_timeout")]
     BodyTime,
+    #[strum(serialize = "body_bytes_in_flight")]
     BodyBytes,
+    #[strum(serialize = "failed_attempts")]
     Failures,
+    #[strum(serialize = "queueing_time")]
     Busy,
 }
 
-impl Reason {
-    const ALL: [Self; 8] = [
-        Self::Rate,
-        Self::InFlight,
-        Self::Capacity,
-        Self::BodySize,
-        Self::BodyTime,
-        Self::BodyBytes,
-        Self::Failures,
-        Self::Busy,
-    ];
-}
-
 impl EncodeLabelValue for Reason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let text = match self {
-            Self::Rate => "rate_limit",
-            Self::InFlight => "max_limit",
-            Self::Capacity => "max_connections",
-            Self::BodySize => "body_size",
-            Self::BodyTime => "body_timeout",
-            Self::BodyBytes => "body_bytes_in_flight",
-            Self::Failures => "failed_attempts",
-            Self::Busy => "queueing_time",
-        };
-        EncodeLabelValue::encode(&text, encoder)
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.into())
     }
 }
 
@@ -131,7 +116,7 @@ impl HttpMetrics {
         let metrics = Self::unregistered();
         // Known from the start, so that the first refusal shows as an increase.
         for route in [Route::Status, Route::Enroll, Route::Checkin, Route::Acks] {
-            for reason in Reason::ALL {
+            for reason in Reason::VARIANTS.iter().copied() {
                 drop(metrics.rejected.get_or_create(&RejectedLabels { route, reason }));
             }
         }
@@ -177,17 +162,15 @@ impl HttpMetrics {
         }
     }
 
-    fn totals(&self, route: Route) -> Option<&RouteTotals> {
-        let place = Route::ALL.iter().position(|of| *of == route)?;
-        self.totals.get(place)
+    fn totals(&self, route: Route) -> &RouteTotals {
+        &self.totals[route as usize]
     }
 
     /// A request came, with a body of so many bytes.
     pub(crate) fn begun(&self, route: Route, body: u64) {
-        if let Some(totals) = self.totals(route) {
-            totals.active.fetch_add(1, Ordering::Relaxed);
-            totals.body_in.fetch_add(body, Ordering::Relaxed);
-        }
+        let totals = self.totals(route);
+        totals.active.fetch_add(1, Ordering::Relaxed);
+        totals.body_in.fetch_add(body, Ordering::Relaxed);
     }
 
     /// A request that has begun was answered, or given up by its client. `reason`: the limit that refused it.
@@ -205,15 +188,14 @@ impl HttpMetrics {
                 .get_or_create(&RejectedLabels { route, reason })
                 .inc();
         }
-        if let Some(totals) = self.totals(route) {
-            totals.active.fetch_sub(1, Ordering::Relaxed);
-            totals.total.fetch_add(1, Ordering::Relaxed);
-            totals.body_out.fetch_add(body, Ordering::Relaxed);
-            match (code, reason) {
-                (CLIENT_GONE, _) => drop(totals.drop.fetch_add(1, Ordering::Relaxed)),
-                (400.., None) => drop(totals.fail.fetch_add(1, Ordering::Relaxed)),
-                _ => {}
-            }
+        let totals = self.totals(route);
+        totals.active.fetch_sub(1, Ordering::Relaxed);
+        totals.total.fetch_add(1, Ordering::Relaxed);
+        totals.body_out.fetch_add(body, Ordering::Relaxed);
+        match (code, reason) {
+            (CLIENT_GONE, _) => drop(totals.drop.fetch_add(1, Ordering::Relaxed)),
+            (400.., None) => drop(totals.fail.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
         self.duration
             .get_or_create(&RouteLabels { route })
@@ -240,11 +222,8 @@ impl HttpMetrics {
         counter.map_or(0, |counter| counter.get())
     }
 
-    /// The route's numbers.
     pub(crate) fn counts(&self, route: Route) -> RouteCounts {
-        let Some(totals) = self.totals(route) else {
-            return RouteCounts::default();
-        };
+        let totals = self.totals(route);
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RouteCounts {
             active: of(&totals.active),

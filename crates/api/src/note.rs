@@ -12,7 +12,6 @@ use crate::metrics::Reason;
 pub(crate) struct Note {
     /// Public half of the presented key, whether it was good or not.
     pub key: Option<KeyId>,
-    /// What went wrong.
     pub error: Option<ErrorNote>,
     /// Which limit refused the request.
     pub rejection: Option<Reason>,
@@ -50,7 +49,6 @@ impl Note {
 pub(crate) struct ErrorNote {
     /// The error's name towards agents.
     pub name: &'static str,
-    /// Level of the line.
     pub level: Level,
     /// The cause in one line.
     pub detail: Option<String>,

@@ -1,12 +1,16 @@
 //! Which route a request means, told from the shape of its path alone.
 
+use std::fmt::{self, Write as _};
+
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use strum::{IntoStaticStr, VariantArray};
 
 /// A route of the agents' API as limits and metrics know it, or one of the other APIs.
 ///
 /// Routes that this version does not serve have their place here all the same, so that limits and dashboards
 /// keep their names when they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Route {
     /// `GET /api/status`
     Status,
@@ -19,6 +23,7 @@ pub enum Route {
     /// `POST /api/fleet/agents/{id}/audit/unenroll`
     AuditUnenroll,
     /// `GET /api/fleet/artifacts/{id}/{sha2}`
+    #[strum(serialize = "artifacts")]
     Artifact,
     /// `POST /api/fleet/uploads`
     UploadStart,
@@ -31,6 +36,7 @@ pub enum Route {
     /// `GET /api/agents/upgrades/{version}/pgp-public-key`
     PgpRetrieval,
     /// `/v1/opamp`
+    #[strum(serialize = "opamp")]
     OpAmp,
     /// Any path of the operators' API.
     Admin,
@@ -39,39 +45,11 @@ pub enum Route {
 }
 
 impl Route {
-    /// The routes that have limits, in the order of [`Route::index`].
-    pub const LIMITED: [Self; 12] = [
-        Self::Status,
-        Self::Enroll,
-        Self::Checkin,
-        Self::Acks,
-        Self::AuditUnenroll,
-        Self::Artifact,
-        Self::UploadStart,
-        Self::UploadChunk,
-        Self::UploadEnd,
-        Self::FileDelivery,
-        Self::PgpRetrieval,
-        Self::OpAmp,
-    ];
-
     /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::Status,
-        Self::Enroll,
-        Self::Checkin,
-        Self::Acks,
-        Self::AuditUnenroll,
-        Self::Artifact,
-        Self::UploadStart,
-        Self::UploadChunk,
-        Self::UploadEnd,
-        Self::FileDelivery,
-        Self::PgpRetrieval,
-        Self::OpAmp,
-        Self::Admin,
-        Self::Other,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The routes that have limits: all but the last two.
+    pub const LIMITED: &[Self] = Self::ALL.split_at(Self::Admin as usize).0;
 
     /// agents.md 1.2: chosen before routing, for any method, after one trailing slash is trimmed. The path is
     /// still encoded, so an encoded slash does not split a segment.
@@ -82,9 +60,9 @@ impl Route {
             return Self::Other;
         };
         let mut parts = path.split('/');
-        let mut next = || parts.next();
-        let shape = [next(), next(), next(), next(), next(), next(), next()];
+        let shape: [_; 7] = std::array::from_fn(|_| parts.next());
         match shape {
+            [Some("api"), Some("fleet"), rest @ ..] => Self::of_fleet(rest),
             [Some("api"), Some("status"), None, ..] => Self::Status,
             [Some("v1"), Some("opamp"), None, ..] => Self::OpAmp,
             [
@@ -96,88 +74,49 @@ impl Route {
                 None,
                 _,
             ] => Self::PgpRetrieval,
-            [
-                Some("api"),
-                Some("fleet"),
-                Some(area),
-                fourth,
-                fifth,
-                sixth,
-                seventh,
-            ] => Self::of_fleet(area, fourth, fifth, sixth, seventh),
             _ => Self::Other,
         }
     }
 
-    fn of_fleet(
-        area: &str,
-        fourth: Option<&str>,
-        fifth: Option<&str>,
-        sixth: Option<&str>,
-        seventh: Option<&str>,
-    ) -> Self {
-        match (area, fourth, fifth, sixth, seventh) {
-            ("agents", Some(_), None, ..) => Self::Enroll,
-            ("agents", Some(_), Some("acks"), None, _) => Self::Acks,
-            ("agents", Some(_), Some("checkin"), None, _) => Self::Checkin,
-            ("agents", Some(_), Some("audit"), Some("unenroll"), None) => Self::AuditUnenroll,
-            ("artifacts", Some(_), Some(_), None, _) => Self::Artifact,
-            ("uploads", None, ..) => Self::UploadStart,
-            ("uploads", Some(_), None, ..) => Self::UploadEnd,
-            ("uploads", Some(_), Some(_), None, _) => Self::UploadChunk,
-            ("file", Some(_), None, ..) => Self::FileDelivery,
+    fn of_fleet(rest: [Option<&str>; 5]) -> Self {
+        match rest {
+            [Some("agents"), Some(_), None, ..] => Self::Enroll,
+            [Some("agents"), Some(_), Some("acks"), None, _] => Self::Acks,
+            [Some("agents"), Some(_), Some("checkin"), None, _] => Self::Checkin,
+            [Some("agents"), Some(_), Some("audit"), Some("unenroll"), None] => Self::AuditUnenroll,
+            [Some("artifacts"), Some(_), Some(_), None, _] => Self::Artifact,
+            [Some("uploads"), None, ..] => Self::UploadStart,
+            [Some("uploads"), Some(_), None, ..] => Self::UploadEnd,
+            [Some("uploads"), Some(_), Some(_), None, _] => Self::UploadChunk,
+            [Some("file"), Some(_), None, ..] => Self::FileDelivery,
             _ => Self::Other,
         }
     }
 
     /// Whether it is limited after its client has shown a good key, so that others cannot use up its limits.
     pub(crate) const fn knows_its_client(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Enroll
-                | Self::Checkin
-                | Self::Acks
-                | Self::AuditUnenroll
-                | Self::Artifact
-                | Self::UploadStart
-                | Self::UploadChunk
-                | Self::UploadEnd
-                | Self::FileDelivery
-                | Self::OpAmp
+            Self::Status | Self::PgpRetrieval | Self::Admin | Self::Other
         )
     }
 
     /// Its place among [`Route::LIMITED`], if it has limits.
     #[must_use]
     pub fn index(self) -> Option<usize> {
-        Self::LIMITED.iter().position(|route| *route == self)
+        Some(self as usize).filter(|place| *place < Self::LIMITED.len())
     }
 
     /// Its name in metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Enroll => "enroll",
-            Self::Checkin => "checkin",
-            Self::Acks => "acks",
-            Self::AuditUnenroll => "audit_unenroll",
-            Self::Artifact => "artifacts",
-            Self::UploadStart => "upload_start",
-            Self::UploadChunk => "upload_chunk",
-            Self::UploadEnd => "upload_end",
-            Self::FileDelivery => "file_delivery",
-            Self::PgpRetrieval => "pgp_retrieval",
-            Self::OpAmp => "opamp",
-            Self::Admin => "admin",
-            Self::Other => "other",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 impl EncodeLabelValue for Route {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        EncodeLabelValue::encode(&self.as_str(), encoder)
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
     }
 }
 

@@ -18,9 +18,6 @@ pub(crate) enum UserAgentError {
 }
 
 /// The version of the agent that sent this `User-Agent`, if a server of version `server` accepts it.
-///
-/// # Errors
-/// See [`UserAgentError`].
 pub(crate) fn accept_user_agent(value: &str, server: Version) -> Result<Version, UserAgentError> {
     // agents.md 2.3: lower case, prefix, cut at the first '-', then MAJOR[.MINOR[.PATCH…]] with optional 'v' and
     // build metadata.
@@ -48,9 +45,6 @@ pub(crate) enum ApiVersionError {
 }
 
 /// Whether the API speaks the asked version, of which there is only `supported`. Absent and empty mean that one.
-///
-/// # Errors
-/// See [`ApiVersionError`].
 pub(crate) fn negotiate(asked: Option<&str>, supported: &str) -> Result<(), ApiVersionError> {
     match asked {
         None | Some("") => Ok(()),

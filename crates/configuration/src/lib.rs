@@ -171,9 +171,6 @@ pub struct LimitShown {
 }
 
 /// The limits that hold, with their origins.
-///
-/// # Errors
-/// As [`load`].
 pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> {
     let (config, report) = read(sources);
     let shown = config

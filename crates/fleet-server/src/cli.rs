@@ -174,9 +174,6 @@ impl GlobalArgs {
     }
 
     /// The configuration of the given files and flags; without a file the one that `run` would take, if it exists.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
     pub fn load(&self) -> Result<Config> {
         let mut sources = self.sources();
         if sources.files.is_empty() && Path::new(run::DEFAULT_FILE).exists() {

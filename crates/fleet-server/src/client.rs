@@ -48,9 +48,7 @@ pub struct ClientArgs {
 /// Which of a server's listeners a command talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The agents' API.
     Agents,
-    /// The admin API.
     Admin,
 }
 
@@ -134,9 +132,6 @@ impl Client {
     }
 
     /// Like [`Client::new`], but accepts any certificate, and therefore never sends a key.
-    ///
-    /// # Errors
-    /// No URL is known.
     pub fn unverified(args: &ClientArgs, data: &Path, target: Target) -> Result<Self> {
         let (url, _) = address(args, data, target)?;
         Ok(Self::with(url, None, None, Trust::Anyone, identity(args)?))
@@ -158,7 +153,6 @@ impl Client {
         Self { peer, api_key }
     }
 
-    /// The server's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.peer.url
@@ -186,9 +180,6 @@ impl Client {
     }
 
     /// Any other request of an operator, with a JSON body if there is one; any status is an answer.
-    ///
-    /// # Errors
-    /// Those of [`Client::get`].
     pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         block_on(self.peer.call(method, path, self.api_key.as_deref(), body))
     }

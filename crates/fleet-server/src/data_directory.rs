@@ -9,9 +9,6 @@ use rustix::fs::{Access, access};
 use crate::private_file;
 
 /// Makes the directory (0700) if it is missing.
-///
-/// # Errors
-/// It cannot be made or written to.
 pub(crate) fn ensure(path: &Path) -> Result<()> {
     let made = private_file::ensure_directory(path)
         .and_then(|()| access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from));

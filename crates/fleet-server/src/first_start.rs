@@ -26,7 +26,6 @@ pub(crate) struct FirstStart {
 /// The secrets that exist after the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Secrets {
-    /// The operator's key.
     pub admin_key: ApiKey,
     /// The first policy's token with the policy it enrols into, while it is still good.
     pub enrollment: Option<(String, ApiKey)>,
@@ -199,9 +198,6 @@ pub(crate) fn made_token(data: &Path) -> PathBuf {
 }
 
 /// The key in a file, or `None` if there is no file.
-///
-/// # Errors
-/// It cannot be read, or holds something else.
 pub(crate) fn read_key(path: &Path) -> Result<Option<ApiKey>> {
     let text =
         private_file::read_text(path, 4096).with_context(|| format!("cannot read {}", path.display()))?;

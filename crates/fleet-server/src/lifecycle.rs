@@ -63,9 +63,6 @@ pub(crate) fn process<T>(work: impl AsyncFnOnce(&mut Beginning) -> Result<T>) ->
 
 /// Runs the server until it is asked to stop, or until a new process serves in its place. `on_ready` is called once all
 /// listeners accept; it is told whether this process took the place of another.
-///
-/// # Errors
-/// The server could not start, or did not stop in good order.
 pub(crate) async fn run(
     plan: Plan,
     beginning: &mut Beginning,
@@ -130,7 +127,6 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Why serving ended.
 enum End {
     Stop(&'static str),
     Restart,
@@ -191,9 +187,6 @@ impl Service<'_> {
     }
 
     /// Lets a new process serve in place of this one.
-    ///
-    /// # Errors
-    /// The store could not be closed in good order.
     async fn give_place(&mut self, prepared: &Prepared, running: &Running) -> Result<Place> {
         let data = prepared.data();
         if std::process::id() == 1 {
@@ -337,9 +330,6 @@ async fn tick(beat: &mut Option<Interval>) {
 }
 
 /// Runs async code the way the server needs it: an actix system on this thread.
-///
-/// # Errors
-/// Those of `work`.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     actix_rt::System::new().block_on(work)
 }

@@ -25,7 +25,6 @@ pub(crate) struct LocalCa {
     pub ca_file: PathBuf,
     /// The served chain: leaf, then the CA itself (so that `ca_trusted_fingerprint` works).
     pub certificate: PathBuf,
-    /// The leaf's key.
     pub key: PathBuf,
     ca_key: PathBuf,
     directory: PathBuf,

@@ -25,7 +25,6 @@ use files::RotatingFiles;
 pub(crate) use text::harmless;
 pub(crate) use tls_peers::register as register_peer_warnings;
 
-/// The open log.
 #[derive(Debug)]
 pub(crate) struct Logs {
     files: Option<Arc<Mutex<RotatingFiles>>>,
@@ -48,9 +47,6 @@ impl Logs {
 }
 
 /// Opens the log as the configuration says. Once per process.
-///
-/// # Errors
-/// The log files cannot be made.
 pub(crate) fn start(config: &Logging) -> Result<Logs> {
     let mut builder = Builder::new();
     let level = match config.to_stderr || config.to_files {

@@ -40,18 +40,12 @@ impl MadeFiles {
     }
 
     /// Whether the file at `path` is one that was made here, unchanged.
-    ///
-    /// # Errors
-    /// It cannot be read.
     pub(crate) fn contain(&self, path: &Path) -> Result<bool> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(self.fingerprints.contains(&fingerprint(&bytes)))
     }
 
     /// Remembers contents that are about to be written, and forgets all but those and what `kept` hold now.
-    ///
-    /// # Errors
-    /// The memory cannot be written.
     pub(crate) fn remember(&mut self, contents: &[&[u8]], kept: &[&Path]) -> Result<()> {
         let now = kept.iter().filter_map(|path| fs::read(path).ok());
         let now: Vec<String> = now.map(|bytes| fingerprint(&bytes)).collect();

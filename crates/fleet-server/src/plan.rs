@@ -8,9 +8,7 @@ use crate::store_key::StoreKeyFile;
 
 /// A server to be started.
 pub(crate) struct Plan {
-    /// The data directory.
     pub data: PathBuf,
-    /// The agents' listeners.
     pub agents: AgentsPlan,
     /// The admin listener, unless it is off.
     pub admin: Option<AdminPlan>,
@@ -38,9 +36,7 @@ pub(crate) struct AgentsPlan {
     pub internal_port: Option<u16>,
     /// Certificates; `None`: plain HTTP.
     pub tls: Option<tls_reload::Settings>,
-    /// Caps of each listener.
     pub limits: listener::Limits,
-    /// Time-outs of each listener.
     pub timeouts: listener::Timeouts,
     /// Limits, body time-outs and compression of the routes.
     pub options: api::AgentOptions,
@@ -49,13 +45,11 @@ pub(crate) struct AgentsPlan {
 /// The key that agents check upgrades with.
 #[derive(Clone)]
 pub(crate) struct SigningKeyPlan {
-    /// Directory of its file.
     pub directory: PathBuf,
     /// Where it is fetched from if there is no file.
     pub upstream: String,
 }
 
-/// The admin listener.
 pub(crate) struct AdminPlan {
     pub host: String,
     /// Port; 0: a free one.

@@ -12,7 +12,6 @@ use crate::private_file;
 pub(crate) struct QuickstartFacts {
     /// Agents' URL, with the real port.
     pub url: String,
-    /// The internal listener's URL.
     pub internal_url: String,
     /// Admin API's URL, unless it is off.
     pub admin_url: Option<String>,
@@ -24,7 +23,6 @@ pub(crate) struct QuickstartFacts {
     pub ca_sha256: Option<String>,
     /// Path of the certificate that is served.
     pub certificate: Option<String>,
-    /// Path of its key.
     pub key: Option<String>,
     /// Days until a certificate of the operator's in `DATA/certs` ends, if it is in its last 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]

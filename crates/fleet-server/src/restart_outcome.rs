@@ -22,7 +22,6 @@ pub(crate) struct RestartOutcome {
     pub(crate) to: Option<u32>,
     /// Milliseconds during which no process accepted; connections queued in the kernel.
     pub(crate) gap_ms: Option<u64>,
-    /// Why it failed.
     pub(crate) error: Option<String>,
 }
 

@@ -158,7 +158,6 @@ impl Prepared {
         &self.sockets
     }
 
-    /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.plan.data
     }
@@ -169,9 +168,6 @@ impl Prepared {
     }
 
     /// Checks that this program could open the store, even while another process has it open.
-    ///
-    /// # Errors
-    /// Why it could not, with a hint.
     pub(crate) async fn check_store(&self) -> Result<()> {
         let data = self.plan.data.clone();
         actix_rt::task::spawn_blocking(move || SqliteStore::check(&data))
@@ -179,7 +175,6 @@ impl Prepared {
             .map_err(|error| anyhow!("{}\nhint: {}", fleet::chain(&error), error.hint()))
     }
 
-    /// Stops watching the certificates.
     pub(crate) async fn shutdown(&self) {
         self.tls.shutdown().await;
     }
@@ -410,7 +405,7 @@ impl Running {
             };
             log::log!(
                 level,
-                "event.action" = "tls-reload", "event.outcome" = outcome.result.as_str(), "tls.set" = set;
+                "event.action" = "tls-reload", "event.outcome" = <&str>::from(outcome.result), "tls.set" = set;
                 "certificates read again on request: {}", outcome.message
             );
         }
@@ -435,9 +430,6 @@ impl Running {
 
     /// Stops in good order: long polls are answered, requests finish within the grace or until `hurry` resolves,
     /// everything is written.
-    ///
-    /// # Errors
-    /// The store could not be closed in good order.
     pub(crate) async fn stop(&self, hurry: impl Future<Output = ()>) -> Result<()> {
         self.readiness.drain();
         self.fleet.release_waiters();

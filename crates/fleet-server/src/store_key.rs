@@ -13,7 +13,6 @@ use crate::private_file;
 /// Where the key lies.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreKeyFile {
-    /// The file.
     pub path: PathBuf,
     /// The operator named it: it is never made.
     pub is_given: bool,
@@ -145,7 +144,6 @@ impl StoreKeyFile {
     }
 }
 
-/// What a rotation did.
 pub(crate) struct Rotated {
     pub(crate) old: StoreKey,
     pub(crate) new: StoreKey,

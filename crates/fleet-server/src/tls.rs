@@ -24,7 +24,6 @@ pub(crate) struct TlsSets {
 pub(crate) struct ListenerTls {
     /// Gives each new connection its generation.
     pub resolver: Resolver,
-    /// Counts handshakes.
     pub handshakes: HandshakeMetrics,
 }
 
@@ -68,7 +67,6 @@ impl TlsSets {
         .await
     }
 
-    /// Stops watching.
     pub(crate) async fn shutdown(&self) {
         join_all(self.sets.iter().map(|(_, handle)| handle.shutdown())).await;
     }

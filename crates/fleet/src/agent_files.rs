@@ -131,9 +131,6 @@ pub async fn read(fleet: &Fleet, file: &AgentFile, range: Range<u64>) -> Result<
 }
 
 /// All files for agents, newest first.
-///
-/// # Errors
-/// The store's fault.
 pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<AgentFile>, FleetError> {
     Ok(fleet.store.agent_files(page).await?)
 }

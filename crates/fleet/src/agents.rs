@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// One page of agents with their state.
-///
-/// # Errors
-/// The store's fault.
 pub async fn list(
     fleet: &Fleet,
     query: &AgentQuery,
@@ -26,9 +23,6 @@ pub async fn list(
 }
 
 /// How many agents have each state.
-///
-/// # Errors
-/// The store's fault.
 pub async fn counts(fleet: &Fleet, query: &AgentQuery, now: Timestamp) -> Result<StatusCounts, FleetError> {
     fleet.actors.checkin_writer.publish().await;
     Ok(fleet.store.count_by_status(query, now).await?)

@@ -17,24 +17,19 @@ use crate::{Fleet, FleetError, off_the_loop::off_the_loop, uploads};
 
 /// Why a request for an artifact was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum ArtifactError {
-    /// The text in the place of a SHA-256 is none.
     #[error("malformed sha256: {source}")]
     NoDigest { source: store::NotADigest },
-    /// The agent's policy does not list it.
     #[error("the policy of agent {agent} does not list artifact {identifier} with this SHA-256")]
     NotListed {
         agent: store::AgentId,
         identifier: String,
     },
-    /// It is not stored.
     #[error("artifact {identifier} with SHA-256 {decoded} does not exist")]
     Unknown { identifier: String, decoded: Digest },
-    /// A name that cannot be one.
     #[error("an artifact's name is 1 to 256 letters, digits or any of - _ . and not {found}")]
     Name { found: String },
-    /// It inflates to more than anybody would store.
     #[error("the artifact inflates to more than {most} bytes")]
     InflatesTooLarge { most: u64 },
 }

@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 
 use crate::{FleetError, off_the_loop::off_the_loop};
 
-/// The places.
 #[derive(Debug)]
 pub(crate) struct Derivations {
     /// For those that run.

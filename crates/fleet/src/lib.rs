@@ -117,9 +117,6 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts the domain on an open store. Must run inside an actix system; the registry carries the prefix.
-    ///
-    /// # Errors
-    /// The store's fault.
     pub async fn start(
         store: Arc<dyn Store>,
         settings: Settings,

@@ -18,9 +18,6 @@ pub(crate) async fn off_the_loop<T: Send + 'static>(
 }
 
 /// Runs work over `bytes` bytes: in place if they are few, since moving it to a thread would cost more.
-///
-/// # Errors
-/// Those of [`off_the_loop`].
 pub(crate) async fn off_the_loop_if_large<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,

@@ -115,17 +115,14 @@ pub struct Reply {
 
 /// Why a message is not taken. Nothing of it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum OpampError {
-    /// It goes away and never was here.
     #[error("agent_disconnect set on new enrollment message")]
     UnknownLeaves,
-    /// The uid is that of an agent which does not speak OpAMP.
     #[error("instance_uid belongs to an agent of another kind")]
     OtherKind,
-    /// The agent was unenrolled.
     #[error("the agent is unenrolled")]
     Inactive,
-    /// The token is of another policy than the agent.
     #[error("the enrollment token is of another policy than the agent")]
     OtherPolicy,
     /// The domain's fault, or a race that the agent wins by saying it again.
@@ -161,9 +158,6 @@ impl Caller {
 }
 
 /// Finds the agent that sent the message, and whether the token speaks for it.
-///
-/// # Errors
-/// [`OpampError`].
 pub async fn recognise(
     fleet: &Fleet,
     admission: &Admission,

@@ -135,9 +135,6 @@ pub async fn get(fleet: &Fleet, id: &PolicyId) -> Result<PolicyRevision, FleetEr
 }
 
 /// All policies with their agents counted.
-///
-/// # Errors
-/// The store's fault.
 pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<PolicySummary>, FleetError> {
     Ok(fleet.store.policies(page).await?)
 }
@@ -164,17 +161,11 @@ pub async fn delete(fleet: &Fleet, id: &PolicyId, now: Timestamp) -> Result<(), 
 }
 
 /// Whether the store holds any policy.
-///
-/// # Errors
-/// The store's fault.
 pub async fn any(fleet: &Fleet) -> Result<bool, FleetError> {
     Ok(!list(fleet, PageRequest::first(1)).await?.items.is_empty())
 }
 
 /// Gives a store without policies the default policy, with `token` as its enrollment token.
-///
-/// # Errors
-/// The store's fault.
 pub async fn bootstrap(
     fleet: &Fleet,
     token: ApiKey,

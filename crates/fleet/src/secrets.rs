@@ -83,9 +83,6 @@ pub async fn create(
 }
 
 /// All secrets, oldest first.
-///
-/// # Errors
-/// The store's fault.
 pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<SecretRecord>, FleetError> {
     let page = fleet.store.secrets(page).await?;
     Ok(Page {
@@ -209,9 +206,6 @@ pub(crate) async fn values_for_policy(
 }
 
 /// The values that the data of actions refer to. Those that are unknown or cannot be read are missing.
-///
-/// # Errors
-/// The store's fault.
 pub(crate) async fn values_for_actions<'a>(
     fleet: &Fleet,
     data: impl Iterator<Item = &'a RawJson>,
@@ -367,9 +361,6 @@ pub async fn rotate(store: &dyn Store, from: &StoreKey, to: &StoreKey) -> Result
 }
 
 /// Removes every secret of a store, whose key is lost; answers how many.
-///
-/// # Errors
-/// The store's fault.
 pub async fn discard(store: &dyn Store) -> Result<usize, FleetError> {
     let all = all(store).await?;
     for secret in &all {

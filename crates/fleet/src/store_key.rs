@@ -35,9 +35,6 @@ impl StoreKey {
     }
 
     /// Reads what [`StoreKey::to_text`] wrote, or `openssl rand -base64 32`.
-    ///
-    /// # Errors
-    /// [`NoStoreKey`].
     pub fn from_text(text: &str) -> Result<Self, NoStoreKey> {
         let decoded = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| NoStoreKey)?);
         let mut bytes = Zeroizing::new([0; LENGTH]);

@@ -116,9 +116,6 @@ pub async fn get(fleet: &Fleet, id: &TokenId) -> Result<EnrollmentToken, FleetEr
 }
 
 /// Tokens, newest first.
-///
-/// # Errors
-/// The store's fault.
 pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<EnrollmentToken>, FleetError> {
     Ok(fleet.store.tokens(page).await?)
 }

@@ -54,84 +54,59 @@ impl Default for FileLimits {
 
 /// Why an upload does not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum UploadError {
-    /// The operator takes no files.
     #[error("file transfer is off")]
     Off,
-    /// The request is empty.
     #[error("the request says nothing of the file")]
     BodyMissing,
-    /// The request does not say whose file it is.
     #[error("agent_id is missing")]
     AgentMissing,
-    /// A member has no text.
     #[error("{member} is required")]
     MemberMissing { member: &'static str },
-    /// A member has text that nothing else could use.
     #[error("{member} is not usable: {reason}")]
     MemberInvalid {
         member: &'static str,
         reason: &'static str,
     },
-    /// It does not say how long the file is.
     #[error("file.size is required")]
     SizeMissing,
-    /// A file has at least one byte.
     #[error("file.size {size} is no size")]
     SizeInvalid { size: i64 },
-    /// One file may not be that long.
     #[error("the file has more than {most_bytes} bytes")]
     FileTooLarge { most_bytes: u64 },
-    /// This agent's files take too much.
     #[error("files of agent {agent} may take {most_bytes} bytes together")]
     AgentQuota { agent: AgentId, most_bytes: u64 },
-    /// All files take too much, or the disk has too little left.
     #[error("there is no room for the file: {reason}")]
     StoreFull { reason: String },
-    /// The file of this action and agent is there already.
     #[error("the file of action and agent is {}", state.as_str())]
     AlreadyThere { state: UploadState },
-    /// Another action and agent make the same id.
     #[error("file {file} is of another action and agent")]
     FileIdTaken { file: FileId },
-    /// No upload has this handle.
     #[error("upload {upload} is not known")]
     Unknown { upload: UploadId },
-    /// It began too long ago.
     #[error("upload {upload} has expired")]
     Expired { upload: UploadId },
-    /// It takes no chunks any more.
     #[error("upload {upload} is {}", state.as_str())]
     Stopped { upload: UploadId, state: UploadState },
-    /// The file has no such chunk.
     #[error("the file has no chunk {number}")]
     ChunkNumber { number: String },
-    /// The chunk's SHA-256 is not the one that was announced.
     #[error("the chunk's hash does not match")]
     ChunkHash,
-    /// The chunk has another length than its place says.
     #[error("the chunk must have {bytes} bytes")]
     ChunkLength { bytes: u64 },
-    /// The chunk was stored with other bytes.
     #[error("chunk {number} is stored with other bytes")]
     ChunkTaken { number: u32 },
-    /// The end comes too early.
     #[error("{missing} of {chunks} chunks are missing")]
     ChunksMissing { missing: u32, chunks: u32 },
-    /// The end comes without a hash.
     #[error("the transit hash is missing")]
     HashMissing,
-    /// The chunks are not what the agent sent.
     #[error("the transit hash does not match")]
     TransitHash,
-    /// It has ended already.
     #[error("upload {upload} has ended: it is {}", state.as_str())]
     Ended { upload: UploadId, state: UploadState },
-    /// No file has this id.
     #[error("file {file} does not exist")]
     UnknownFile { file: FileId },
-    /// The file is not there, or not any more.
     #[error("file {file} is {}", state.as_str())]
     NotReady { file: FileId, state: UploadState },
 }
@@ -146,7 +121,6 @@ pub struct UploadRequest {
     pub name: Option<String>,
     pub mime_type: Option<String>,
     pub size: Option<i64>,
-    /// The request, whole.
     pub document: RawJson,
 }
 

@@ -18,12 +18,10 @@ const MAX_PATCH: u64 = 2_147_483_647;
 
 /// A release number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Version {
-    /// First number.
     pub major: u64,
-    /// Second number.
     pub minor: u64,
-    /// Third number.
     pub patch: u64,
 }
 

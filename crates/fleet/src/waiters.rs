@@ -248,7 +248,6 @@ impl Waiters {
         .collect()
     }
 
-    /// Agents that wait.
     pub(crate) fn count(&self) -> usize {
         self.lock().entries.len()
     }

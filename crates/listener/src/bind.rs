@@ -80,24 +80,14 @@ impl Bound {
 
 /// Why an endpoint cannot listen.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum BindError {
-    /// The host is neither an address nor a name that resolves.
     #[error(
         "cannot listen on {address}: the host name cannot be resolved; use an address of this machine or a name it knows"
     )]
-    UnknownHost {
-        /// `HOST:PORT` as configured.
-        address: String,
-        /// The resolver's error.
-        source: io::Error,
-    },
-    /// The host resolves to no address at all.
+    UnknownHost { address: String, source: io::Error },
     #[error("cannot listen on {address}: the host name has no address; use an address of this machine")]
-    NoAddress {
-        /// `HOST:PORT` as configured.
-        address: String,
-    },
-    /// Another socket listens there.
+    NoAddress { address: String },
     #[error(
         "cannot listen on {address}: the port is in use; stop the program that uses it or choose another port"
     )]
@@ -105,30 +95,16 @@ pub enum BindError {
         /// `HOST:PORT` as configured, or the address that is in use.
         address: String,
     },
-    /// The process may not use the port.
     #[error(
         "cannot listen on {address}: permission denied; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
     )]
-    NotPermitted {
-        /// `HOST:PORT` as configured.
-        address: String,
-    },
-    /// No address of the host belongs to this machine.
+    NotPermitted { address: String },
     #[error(
         "cannot listen on {address}: this machine does not have that address; use one of its own or 0.0.0.0"
     )]
-    ForeignAddress {
-        /// `HOST:PORT` as configured.
-        address: String,
-    },
-    /// The operating system refuses it for another reason.
+    ForeignAddress { address: String },
     #[error("cannot listen on {address}")]
-    Refused {
-        /// `HOST:PORT` as configured.
-        address: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    Refused { address: String, source: io::Error },
 }
 
 /// Opens the sockets of `endpoint`, or takes them from `passed`. Blocks while the host name is looked up: call it

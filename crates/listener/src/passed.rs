@@ -28,24 +28,16 @@ struct Passed {
 
 /// Why passed sockets cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum PassError {
-    /// The socket does not listen, or has no address.
     #[error("the socket \"{name}\" that was passed to this process cannot be used")]
-    Unusable {
-        /// Its name.
-        name: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// No listener of the configuration has this address.
+    Unusable { name: String, source: io::Error },
     #[error(
         "the socket \"{name}\" that was passed to this process listens on {address}, and no listener is configured \
          there, only {configured}; make ListenStream= of the socket unit and the configuration agree"
     )]
     Unmatched {
-        /// Its name.
         name: String,
-        /// Where it listens.
         address: SocketAddr,
         /// All listeners: `NAME on HOST:PORT`.
         configured: String,

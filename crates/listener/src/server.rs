@@ -34,32 +34,23 @@ pub struct ServerBuilder {
 
 /// One listener that accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Listening {
-    /// The endpoint's name.
     pub name: String,
     /// `HOST:PORT` with the host as configured and the real port: what the log line says.
     pub address: String,
-    /// The real port.
     pub port: u16,
-    /// Whether it speaks TLS.
     pub is_tls: bool,
 }
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum StartError {
-    /// A socket could not be handed to the workers.
     #[error("listener {name} cannot be served")]
-    Listener {
-        /// The endpoint's name.
-        name: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The workers did not come up.
+    Listener { name: String, source: io::Error },
     #[error("the server's workers cannot start")]
     Workers(#[source] io::Error),
-    /// No listener was added.
     #[error("there is nothing to listen on")]
     NoListener,
 }

@@ -40,8 +40,8 @@ pub enum Value {
 
 /// Why a text is not usable YAML.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum Error {
-    /// It is not YAML, or uses an unsupported part of it.
     #[error("line {line}: {reason}")]
     Unusable {
         /// From 1.
@@ -49,7 +49,6 @@ pub enum Error {
         /// The rule that it breaks.
         reason: String,
     },
-    /// A mapping has a key twice.
     #[error("line {line}: duplicate key {key}, first in line {first}")]
     Twice {
         /// Line of the second.

@@ -5,22 +5,15 @@ use prost::{DecodeError, Message};
 
 /// Why a part was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum PartError {
-    /// It was not even looked at.
     #[error("it has more than {most} bytes")]
-    TooLarge {
-        /// The bound.
-        most: usize,
-    },
-    /// It is not the message that belongs there.
+    TooLarge { most: usize },
     #[error(transparent)]
     Malformed(#[from] DecodeError),
 }
 
 /// The message in `part`, which may have `most` bytes.
-///
-/// # Errors
-/// [`PartError`].
 pub fn read<M: Message + Default>(part: Bytes, most: usize) -> Result<M, PartError> {
     if part.len() > most {
         return Err(PartError::TooLarge { most });

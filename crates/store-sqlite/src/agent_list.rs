@@ -478,7 +478,8 @@ fn filters(query: &AgentQuery) -> String {
 fn wanted(query: &AgentQuery) -> Vec<AgentStatus> {
     let hidden = [AgentStatus::Unenrolled, AgentStatus::Inactive];
     AgentStatus::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|status| match query.statuses.is_empty() {
             true => query.shows_inactive || !hidden.contains(status),
             false => query.statuses.contains(status),

@@ -323,7 +323,6 @@ impl Drop for Partial {
     }
 }
 
-/// Removes one file. Blocks.
 pub(super) fn remove(path: &Path) {
     match fs::remove_file(path) {
         Ok(()) => {}

@@ -163,7 +163,6 @@ pub(super) fn insert(unit: &Unit<'_>, id: &BlobId, staged: &Staged) -> Outcome<R
     }
 }
 
-/// Removes the record.
 pub(super) fn delete(unit: &Unit<'_>, id: &BlobId) -> Outcome<Option<Freed>> {
     let mut statement = unit.prepare_cached("DELETE FROM blob WHERE id = ?1 RETURNING file, bytes")?;
     let freed = statement

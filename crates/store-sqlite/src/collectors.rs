@@ -61,7 +61,6 @@ fn collector(row: &Row<'_>) -> rusqlite::Result<Collector> {
     })
 }
 
-/// With its first report.
 pub(super) fn insert(unit: &Unit<'_>, agent: &AgentId, collector: &Collector) -> Outcome<()> {
     let report = &collector.report;
     unit.prepare_cached(

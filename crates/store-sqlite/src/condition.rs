@@ -38,7 +38,6 @@ impl Condition {
         state.fault.clone().or_else(|| state.damage.clone())
     }
 
-    /// A write succeeded.
     pub(super) fn recovered(&self) {
         if self.state().fault.take().is_some() {
             self.metrics.up.set(1);
@@ -68,7 +67,6 @@ impl Condition {
         }
     }
 
-    /// The engine was closed.
     pub(super) fn closed(&self) {
         self.state().fault = Some("the store is closed".to_owned());
         self.metrics.up.set(0);

@@ -9,9 +9,7 @@ use store::{Cause, Conflict, StoreError};
 /// What stopped a piece of work: a decision of ours, or SQLite.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The operation was refused.
     Store(StoreError),
-    /// The engine failed.
     Sqlite(rusqlite::Error),
 }
 

@@ -28,13 +28,11 @@ impl Heads {
         }
     }
 
-    /// Takes in a change.
     pub(super) fn add(&mut self, kind: ChangeKind, sequence: i64) {
         self.newest = sequence;
         self.by_kind[kind as usize] = sequence;
     }
 
-    /// Takes in later ones.
     pub(super) fn advance(&mut self, later: Self) {
         self.newest = self.newest.max(later.newest);
         for (head, later) in self.by_kind.iter_mut().zip(later.by_kind) {
@@ -66,7 +64,6 @@ pub(super) fn trim(connection: &Connection, upto: i64, added: i64) -> rusqlite::
         .map(|_| ())
 }
 
-/// The newest change.
 pub(super) fn last(connection: &Connection) -> Outcome<i64> {
     // The counter, not the newest row: it survives trimming.
     let last = connection

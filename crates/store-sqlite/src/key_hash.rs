@@ -18,7 +18,6 @@ pub(crate) struct KeyHash {
 }
 
 impl KeyHash {
-    /// A fresh one.
     pub(crate) fn of(key: &ApiKey) -> Result<Self> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt)

@@ -10,7 +10,6 @@ use super::{
     unit::Unit,
 };
 
-/// O3.
 pub(super) fn verify(connection: &Connection, presented: &ApiKey) -> Outcome<Verification> {
     let stored = connection
         .prepare_cached("SELECT kind, owner, salt, digest, active FROM api_key WHERE id = ?1")?

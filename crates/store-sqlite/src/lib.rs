@@ -113,9 +113,6 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Whether this program could open the store in `directory`, also while another process has it open. Reads only,
     /// and does not take the lock. A store that does not exist yet could be made. Blocks.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
     pub fn check(directory: &Path) -> std::result::Result<(), OpenError> {
         let path = directory.join("fleet.db");
         if !path.exists() {

@@ -51,7 +51,6 @@ pub(super) fn report_policy(
     touch(unit, agent, at)
 }
 
-/// O6.
 pub(super) fn change_upgrade(
     unit: &Unit<'_>,
     agent: &AgentId,

@@ -60,7 +60,6 @@ pub(super) fn migrate(
 struct Found {
     /// Steps that it has behind it.
     done: usize,
-    /// Nothing is in it.
     is_new: bool,
 }
 

@@ -7,19 +7,16 @@ use store::Cause;
 /// The store was not opened; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum OpenError {
-    /// Another process (or another opener in this one) holds the store.
     #[error("the store in {} is in use by {}", directory.display(), holder(*pid))]
     InUse {
         directory: PathBuf,
         /// The holder as its lock file names it, if it does.
         pid: Option<u32>,
     },
-    /// The directory or a file in it cannot be made, read or written.
     #[error("cannot write to {}", path.display())]
     NotWritable { path: PathBuf, source: io::Error },
-    /// A later version of the program wrote the file.
     #[error("{} has version {file}, but this program reads at most version {ours}", path.display())]
     NewerVersion {
         path: PathBuf,
@@ -27,30 +24,24 @@ pub enum OpenError {
         /// The newest version that this program knows.
         ours: i64,
     },
-    /// The file is somebody else's.
     #[error("{} was not made by this program", path.display())]
     Foreign { path: PathBuf },
-    /// The log of a store whose file is gone.
     #[error("{} is there, but the store that it belongs to is not", path.display())]
     Orphan { path: PathBuf },
     /// The file has no content. A new store is never without: its file gets its name with a header in it.
     #[error("{} is empty: it held a store that is gone", path.display())]
     Empty { path: PathBuf },
-    /// The file cannot be read as a database.
     #[error("{} is damaged", path.display())]
     Damaged { path: PathBuf, source: Cause },
-    /// A migration failed and was undone.
     #[error("{} could not be brought to version {to}", path.display())]
     Migration {
         path: PathBuf,
-        /// The version that failed.
         to: i64,
         source: rusqlite::Error,
     },
     /// SQLite refused to work with the file for another reason (out of memory, locked by a foreign tool, …).
     #[error("cannot open {}", path.display())]
     Refused { path: PathBuf, source: rusqlite::Error },
-    /// The system gave no thread.
     #[error("cannot start a thread for the store")]
     NoThread(#[source] io::Error),
 }

@@ -73,7 +73,6 @@ pub(super) fn latest(connection: &Connection, id: &PolicyId) -> Outcome<Option<P
         .optional()?)
 }
 
-/// O15.
 pub(super) fn by_revision(
     connection: &Connection,
     id: &PolicyId,

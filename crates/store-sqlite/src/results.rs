@@ -115,7 +115,6 @@ pub(super) fn page(
     Ok(pages::page(request, items, total, |_| [last])?)
 }
 
-/// O13.
 pub(super) fn progress(connection: &Connection, action: &ActionId) -> Outcome<ActionProgress> {
     let snapshot = connection.unchecked_transaction()?;
     let targets = snapshot

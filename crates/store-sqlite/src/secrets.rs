@@ -29,7 +29,6 @@ pub(super) fn put(unit: &Unit<'_>, secret: &SealedSecret) -> Outcome<()> {
     Ok(())
 }
 
-/// O18.
 pub(super) fn by_id(connection: &Connection, id: &SecretId) -> Outcome<Option<SealedSecret>> {
     Ok(connection
         .prepare_cached(concat!(select!(), " WHERE id = ?1"))?
@@ -57,7 +56,6 @@ pub(super) fn page(connection: &Connection, request: &PageRequest) -> Outcome<Pa
     })?)
 }
 
-/// O18.
 pub(super) fn delete(unit: &Unit<'_>, id: &SecretId) -> Outcome<()> {
     match unit
         .prepare_cached("DELETE FROM secret WHERE id = ?1")?
@@ -75,7 +73,6 @@ pub(super) fn delete_of_action(unit: &Unit<'_>, action: &ActionDocId) -> Outcome
     Ok(())
 }
 
-/// O18.
 pub(super) fn keys(connection: &Connection) -> Outcome<Vec<String>> {
     Ok(connection
         .prepare_cached("SELECT DISTINCT key FROM secret ORDER BY key")?

@@ -48,7 +48,6 @@ pub(super) fn create(unit: &Unit<'_>, new: NewToken, key: &ApiKey) -> Outcome<En
     })
 }
 
-/// O16.
 pub(super) fn by_key(connection: &Connection, key: &KeyId) -> Outcome<Option<EnrollmentToken>> {
     one(
         connection,
@@ -57,7 +56,6 @@ pub(super) fn by_key(connection: &Connection, key: &KeyId) -> Outcome<Option<Enr
     )
 }
 
-/// O16.
 pub(super) fn by_id(connection: &Connection, id: &TokenId) -> Outcome<Option<EnrollmentToken>> {
     one(connection, concat!(select!(), " WHERE id = ?1"), id.as_str())
 }
@@ -100,7 +98,6 @@ pub(super) fn admits(connection: &Connection, key: &KeyId, at: Timestamp) -> Out
         .exists(params![key, at])?)
 }
 
-/// O16.
 pub(super) fn revoke(unit: &Unit<'_>, id: &TokenId, at: Timestamp) -> Outcome<()> {
     let token = by_id(unit, id)?.ok_or_else(|| Failure::missing("enrollment token", id))?;
     if token.active {

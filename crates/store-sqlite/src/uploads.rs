@@ -227,7 +227,6 @@ fn chunks(connection: &Connection, id: &UploadId) -> Outcome<Vec<Chunk>> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Removes the chunks.
 fn free(unit: &Unit<'_>, id: &UploadId) -> Outcome<Vec<Freed>> {
     let names: Vec<BlobId> = unit
         .prepare_cached("DELETE FROM upload_chunk WHERE upload = ?1 RETURNING blob")?
@@ -242,7 +241,6 @@ fn free(unit: &Unit<'_>, id: &UploadId) -> Outcome<Vec<Freed>> {
     Ok(freed)
 }
 
-/// Removes chunks and record.
 fn forget(unit: &Unit<'_>, id: &UploadId) -> Outcome<Vec<Freed>> {
     let freed = free(unit, id)?;
     unit.prepare_cached("DELETE FROM upload WHERE id = ?1")?

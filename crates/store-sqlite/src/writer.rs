@@ -281,14 +281,12 @@ pub(super) enum Verdict {
 /// How much a piece of work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// A few rows.
     Small,
     /// Many rows: it begins a group of its own.
     Bulk,
 }
 
 impl Size {
-    /// For so many rows.
     pub(super) fn of(rows: usize) -> Self {
         if rows > BULK_ROWS { Self::Bulk } else { Self::Small }
     }
@@ -296,7 +294,6 @@ impl Size {
 
 /// A queued piece of work with its caller.
 pub(super) trait Job: Send {
-    /// How much it is.
     fn size(&self) -> Size;
     /// Does it and keeps the outcome.
     fn run(&mut self, unit: &Unit<'_>) -> Verdict;

@@ -53,11 +53,10 @@ pub struct ApiKey {
 
 /// Why a text is not an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum TokenError {
-    /// Not standard padded base64, or not UTF-8 inside.
     #[error("not base64 of UTF-8 text")]
     NotText,
-    /// Not exactly one `:`.
     #[error("not one pair id:secret")]
     NotOnePair,
 }

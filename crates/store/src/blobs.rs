@@ -59,18 +59,14 @@ pub struct BlobSpace {
 
 /// Why a body was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum BodyFault {
-    /// It has more bytes than it may.
     #[error("the body has more than {most_bytes} bytes")]
     TooLong { most_bytes: u64 },
-    /// It has not the length that was announced.
     #[error("the body has {bytes} bytes, not {expected}")]
     WrongLength { expected: u64, bytes: u64 },
-    /// It has not the SHA-256 that was announced.
     #[error("the body has the SHA-256 {digest}, not {expected}")]
     WrongDigest { expected: Digest, digest: Digest },
-    /// Whoever sends it stopped before its end.
     #[error("the body ended early: {reason}")]
     CutShort { reason: String },
 }

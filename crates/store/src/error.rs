@@ -6,16 +6,14 @@ use crate::{AgentId, BodyFault, Cause, EnrollmentId, PolicyId, TokenId, UploadId
 
 /// A store operation that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum StoreError {
-    /// The thing to be changed does not exist.
     #[error("{what} {id} does not exist")]
     NotFound {
         /// What was looked for: `agent`, `policy`, …
         what: &'static str,
         id: String,
     },
-    /// A compare-and-set or a unique key refused the change.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// The engine is down, full or overloaded; nothing was written.
@@ -28,20 +26,16 @@ pub enum StoreError {
     /// The disk has no room for a body; smaller writes may still go on.
     #[error("there is no room for the body")]
     Full { source: Cause },
-    /// A body that is not what it has to be.
     #[error(transparent)]
     Body(#[from] BodyFault),
-    /// Stored data cannot be read.
     #[error("the store is damaged: {detail}")]
     Corrupt { detail: String, source: Option<Cause> },
     /// A reader of the change feed fell behind what is kept (O23): it reads everything again and goes on from
     /// [`crate::Feed::last_change`], taken before that.
     #[error("older changes of {kind} are no longer kept")]
     Trimmed { kind: crate::ChangeKind },
-    /// This engine does not do that.
     #[error("this store cannot {what}")]
     Unsupported { what: &'static str },
-    /// The caller passed a value that the store cannot hold.
     #[error("invalid value for the store: {detail}")]
     Invalid { detail: String, source: Option<Cause> },
 }
@@ -64,43 +58,34 @@ impl StoreError {
 
 /// Why a compare-and-set or a unique key refused a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum Conflict {
-    /// An agent with this id exists.
     #[error("agent {0} exists")]
     AgentExists(AgentId),
-    /// An agent with this enrollment id exists.
     #[error("an agent with enrollment id {0} exists")]
     EnrollmentIdTaken(EnrollmentId),
-    /// The enrollment token was revoked.
     #[error("the enrollment token is revoked")]
     TokenRevoked,
     /// An enrollment token with this id, or a key with its key id, exists.
     #[error("enrollment token {0} exists")]
     TokenExists(TokenId),
-    /// An action document or key id is taken.
     #[error("{0} exists")]
     IdTaken(String),
-    /// The document is not in the state that the caller saw.
     #[error("{0} changed meanwhile")]
     Changed(String),
-    /// Another revision of the policy is current.
     #[error("policy {policy} is at revision {current}")]
     Revision {
         policy: PolicyId,
         /// Its newest revision; 0 if the policy does not exist.
         current: i64,
     },
-    /// The policy still has active agents.
     #[error("policy {policy} has {agents} active agents")]
     AgentsAssigned { policy: PolicyId, agents: u64 },
     /// The upload is not open any more, or does not go where it was to go.
     #[error("upload {upload} is {}", state.as_str())]
     UploadEnded { upload: UploadId, state: UploadState },
-    /// The agent's uploads have no room for so much more.
     #[error("files of agent {agent} may take {most_bytes} bytes together")]
     AgentQuota { agent: AgentId, most_bytes: u64 },
-    /// All stored bodies have no room for so much more.
     #[error("stored files may take {most_bytes} bytes together")]
     StoreQuota { most_bytes: u64 },
 }

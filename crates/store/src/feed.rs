@@ -3,39 +3,33 @@
 //! In: a reader's cursor. Out: ids of what was committed since, and the cursor behind them. Cursors are opaque: an
 //! engine may count, or keep a position for each of its shards.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use strum::{Display, VariantArray};
 
 use crate::{Cursor, Result};
 
 /// What a feed is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, VariantArray)]
 pub enum ChangeKind {
     /// A policy got a revision or was deleted. The id is the policy's.
+    #[strum(to_string = "policies")]
     Policy,
     /// An action document was appended. The id is the document's.
+    #[strum(to_string = "actions")]
     Action,
     /// An agent was enrolled, reassigned or unenrolled (not: checked in). The id is the agent's.
+    #[strum(to_string = "agents")]
     Agent,
     /// An enrollment token was made or revoked. The id is the token's.
+    #[strum(to_string = "tokens")]
     Token,
 }
 
 impl ChangeKind {
     /// Every kind, in no particular order.
-    pub const ALL: [Self; 4] = [Self::Policy, Self::Action, Self::Agent, Self::Token];
-}
-
-impl fmt::Display for ChangeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Policy => "policies",
-            Self::Action => "actions",
-            Self::Agent => "agents",
-            Self::Token => "tokens",
-        })
-    }
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
 /// The answer to one read of a feed.

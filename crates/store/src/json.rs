@@ -11,9 +11,6 @@ pub struct RawJson(Arc<RawValue>);
 
 impl RawJson {
     /// Checks that `text` is one JSON value and keeps it byte for byte.
-    ///
-    /// # Errors
-    /// The parser's error if it is not.
     pub fn parse(text: String) -> serde_json::Result<Self> {
         RawValue::from_string(text).map(|raw| Self(raw.into()))
     }

@@ -10,18 +10,16 @@ use crate::{ActionDocId, Page, PageRequest, Result, SecretId, Timestamp};
 
 /// A secret as it is stored.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct SealedSecret {
     /// Id, as references name it.
     pub id: SecretId,
-    /// Shown to operators.
     pub name: String,
     /// The action document that it was made for: the secret goes with it.
     pub action: Option<ActionDocId>,
     /// Id of the key that it was encrypted with.
     pub key: String,
-    /// The encrypted value.
     pub sealed: Vec<u8>,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 

@@ -3,15 +3,31 @@
 //! In: an agent, its policy's inactivity timeout, the time. Out: the status. An engine may compute it its own way, for a
 //! million agents at once; the conformance suite holds every engine against this.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::{Agent, PolicyId, Timestamp};
 
 /// Computed status of an agent: the first that applies (data.md 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum AgentStatus {
     /// `active: false`.
     Unenrolled,
@@ -39,19 +55,7 @@ pub enum AgentStatus {
 
 impl AgentStatus {
     /// All statuses, in the order of evaluation.
-    pub const ALL: [Self; 11] = [
-        Self::Unenrolled,
-        Self::Inactive,
-        Self::Uninstalled,
-        Self::Orphaned,
-        Self::Offline,
-        Self::Updating,
-        Self::Enrolling,
-        Self::Unenrolling,
-        Self::Error,
-        Self::Degraded,
-        Self::Online,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The status of the agent at `now`; `inactivity_timeout` is that of its policy, see
     /// [`inactivity_timeout`].
@@ -90,26 +94,8 @@ impl AgentStatus {
 
     /// Its name in the admin API and in metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unenrolled => "unenrolled",
-            Self::Inactive => "inactive",
-            Self::Uninstalled => "uninstalled",
-            Self::Orphaned => "orphaned",
-            Self::Offline => "offline",
-            Self::Updating => "updating",
-            Self::Enrolling => "enrolling",
-            Self::Unenrolling => "unenrolling",
-            Self::Error => "error",
-            Self::Degraded => "degraded",
-            Self::Online => "online",
-        }
-    }
-}
-
-impl fmt::Display for AgentStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -4,6 +4,7 @@
 //! it and when it is complete, the domain decides.
 
 use async_trait::async_trait;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::{
     ActionId, AgentId, Blob, BlobId, BlobStream, BlobTerms, Digest, FileId, Page, PageRequest, RawJson,
@@ -11,13 +12,16 @@ use crate::{
 };
 
 /// Where an upload is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum UploadState {
     /// It takes chunks.
+    #[strum(serialize = "AWAITING_UPLOAD")]
     Open,
     /// All of it is there.
     Ready,
     /// What came was not what the agent said; nothing of it is kept.
+    #[strum(serialize = "UPLOAD_ERROR")]
     Failed,
     /// It was never completed; nothing of it is kept.
     Expired,
@@ -26,25 +30,13 @@ pub enum UploadState {
 }
 
 impl UploadState {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Open,
-        Self::Ready,
-        Self::Failed,
-        Self::Expired,
-        Self::Deleted,
-    ];
+    /// All of them; the embedded engine stores a state's place here.
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Its name in documents (data.md 1.9).
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "AWAITING_UPLOAD",
-            Self::Ready => "READY",
-            Self::Failed => "UPLOAD_ERROR",
-            Self::Expired => "EXPIRED",
-            Self::Deleted => "DELETED",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Whether an upload may go from here to there.
@@ -113,7 +105,6 @@ pub struct Upload {
     pub chunk_bytes: u64,
     pub namespaces: Vec<String>,
     pub started_at: Timestamp,
-    /// Where it is.
     pub state: UploadState,
     /// When it left [`UploadState::Open`].
     pub ended_at: Option<Timestamp>,

@@ -20,19 +20,16 @@ pub struct AsClient {
 
 /// Why a client refuses a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum ClientRefusal {
-    /// The requested name is neither a host name nor an address.
     #[error("`{0}` is neither a host name nor an IP address")]
     BadName(String),
-    /// The certificate does not have the requested name.
     #[error("the certificate is not for {name}: it is for {}", .names.join(", "))]
     OtherName {
-        /// The requested name.
         name: String,
         /// The names in the certificate.
         names: Vec<String>,
     },
-    /// The chain does not lead to a trusted CA.
     #[error(
         "no CA that the client trusts has issued it: the chain ends with `{subject}`, issued by `{issuer}`"
     )]
@@ -42,16 +39,12 @@ pub enum ClientRefusal {
         /// The CA that would have to be trusted.
         issuer: String,
     },
-    /// A certificate of the chain has expired.
     #[error("a certificate of the chain expired at {}", rfc3339(*.0))]
     Expired(SystemTime),
-    /// A certificate of the chain is not valid yet.
     #[error("a certificate of the chain is not valid before {}", rfc3339(*.0))]
     NotYetValid(SystemTime),
-    /// A CA of the chain may not issue for this name.
     #[error("a CA of the chain may not issue for the certificate's names (name constraints)")]
     NameConstraints,
-    /// Another reason, in the verifier's words.
     #[error("{0}")]
     Other(String),
 }
@@ -99,9 +92,6 @@ impl AsClient {
     }
 
     /// This client's verdict on a server that sends `leaf` and `others`, when it asks for `name`.
-    ///
-    /// # Errors
-    /// Why the client refuses the server.
     pub fn ask(
         &self,
         leaf: &CertificateDer<'_>,

@@ -21,11 +21,10 @@ use crate::warning::Warning;
 /// says that the PEM is inline, `reason` is the text of the parser or the system, `limit` counts what `found` counts.
 #[expect(
     missing_docs,
-    reason = "fields are named for what they hold; the four common ones are described above"
+    reason = "each text says what happened; fields are named for what they hold, the four common ones above"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
-    /// The path leads to nothing.
     #[error("{role} {file}: no such file ({} does not exist)", .missing.display())]
     NotFound {
         role: &'static str,
@@ -35,10 +34,8 @@ pub enum LoadError {
         /// What stands beside it, if its directory is a mounted Kubernetes volume.
         volume: Option<Vec<String>>,
     },
-    /// The server's user may not read it.
     #[error("{role} {file}: permission denied")]
     PermissionDenied { role: &'static str, file: String },
-    /// The system refuses to read it for another reason.
     #[error("{role} {file}: cannot be read: {reason}")]
     Unreadable {
         role: &'static str,
@@ -52,7 +49,6 @@ pub enum LoadError {
         file: String,
         found: &'static str,
     },
-    /// A cycle of symbolic links.
     #[error("{role} {file}: too many levels of symbolic links")]
     LinkLoop { role: &'static str, file: String },
     /// reload.md 4.3.
@@ -65,7 +61,6 @@ pub enum LoadError {
     /// reload.md 4.2.
     #[error("the files of the set keep changing: read {attempts} times, never twice the same")]
     Unsettled { attempts: u32 },
-    /// The file has no bytes, or only white space.
     #[error("{role} {file}: is empty")]
     Empty { role: &'static str, file: String },
     /// Text or bytes without a PEM section, or a section in a form that is not read.
@@ -77,7 +72,6 @@ pub enum LoadError {
         /// Where the section begins, if it is one.
         line: Option<usize>,
     },
-    /// A section that does not parse.
     #[error("{role} {file}: broken PEM in line {line}: {reason}")]
     BrokenPem {
         role: &'static str,
@@ -85,7 +79,6 @@ pub enum LoadError {
         line: usize,
         reason: &'static str,
     },
-    /// PEM without a certificate.
     #[error("{role} {file}: holds no certificate{}", instead(.inventory))]
     NoCertificate {
         role: &'static str,
@@ -100,7 +93,6 @@ pub enum LoadError {
         found: usize,
         limit: usize,
     },
-    /// A certificate that does not parse.
     #[error("{role} {file}: certificate number {position} cannot be read: {reason}")]
     BadCertificate {
         role: &'static str,
@@ -109,7 +101,6 @@ pub enum LoadError {
         position: usize,
         reason: String,
     },
-    /// PEM without a private key.
     #[error("key {file}: holds no private key{}", instead(.inventory))]
     NoKey { file: String, inventory: String },
     /// reload.md 4.3: opening an encrypted key takes seconds, and each would be tried.
@@ -119,16 +110,13 @@ pub enum LoadError {
         found: usize,
         limit: usize,
     },
-    /// The key is encrypted, and no passphrase is configured.
     #[error("key {file}: is encrypted, and no passphrase is configured")]
     PassphraseMissing { file: String },
     /// T13, T49.
     #[error("cannot decrypt {file}: the passphrase does not fit")]
     CannotDecrypt { file: String },
-    /// PBES1 and ciphers that are not secure.
     #[error("key {file}: is encrypted in a way that is not read: {reason}")]
     UnsupportedEncryption { file: String, reason: String },
-    /// A key that cannot sign handshakes.
     #[error("key {file}: cannot be used: {reason}")]
     UnusableKey { file: String, reason: String },
     /// reload.md 5.2.
@@ -146,7 +134,6 @@ pub enum LoadError {
     /// reload.md 5.3: neither is valid now, and the served one lasts longer.
     #[error("certificate {file}: is not valid now and ends at {}, before the served one", rfc3339(*.not_after))]
     EndsEarlier { file: String, not_after: SystemTime },
-    /// A client CA that rustls does not take as an anchor.
     #[error("client CA {file}: certificate number {position} cannot be trusted: {reason}")]
     BadAuthority {
         file: String,
@@ -154,16 +141,12 @@ pub enum LoadError {
         position: usize,
         reason: String,
     },
-    /// No client CA has a pinned key.
     #[error("none of the client CAs has a public key of ca_sha256")]
     NoPinnedAuthority,
-    /// A CRL that does not parse or cannot be used.
     #[error("revocation list {file}: cannot be used: {reason}")]
     BadRevocationList { file: String, reason: String },
-    /// A combination that rustls refuses.
     #[error("the TLS settings cannot be served together: {reason}")]
     Configuration { reason: String },
-    /// A setting that cannot hold.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A defect of this crate, caught (reload.md 7.3).
@@ -315,14 +298,13 @@ impl From<LoadError> for Rejected {
 
 /// Why a reloader did not start.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum StartError {
     /// reload.md 7.1: the set cannot be served.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// `start` outside of an actix system.
     #[error("no actix system runs on this thread")]
     NoSystem,
-    /// The thread for the reloader's own system did not start.
     #[error("the reloader's thread cannot be started")]
     Thread(#[from] io::Error),
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder,
+    DescriptorEncoder, EncodeLabel as _, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +21,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use rustls::ProtocolVersion;
+use strum::{IntoStaticStr, VariantArray as _};
 
 use crate::moment::unix_seconds;
 use crate::served::Served;
@@ -42,7 +43,8 @@ pub struct HandshakeMetrics {
 }
 
 /// How a handshake ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum HandshakeResult {
     /// The connection is established.
     Success,
@@ -72,37 +74,44 @@ struct StateCollector(Arc<Families>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct SetLabel(Option<&'static str>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
-    result: ReloadResult,
+    result: &'static str,
     reason: &'static str,
+    #[prometheus(flatten)]
     set: SetLabel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WatchLabels {
-    reason: WatchFailure,
+    reason: &'static str,
+    #[prometheus(flatten)]
     set: SetLabel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabels {
-    result: HandshakeResult,
+    result: &'static str,
     version: &'static str,
+    #[prometheus(flatten)]
     set: SetLabel,
 }
 
-struct CertificateLabels<'a> {
-    kind: &'static str,
-    fingerprint: &'a str,
-    serial: &'a str,
-    sni: &'a str,
-    issuer_cn: &'a str,
-    set: SetLabel,
-}
-
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WatchModeLabels {
-    mode: WatchMode,
+    mode: &'static str,
+    #[prometheus(flatten)]
+    set: SetLabel,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    kind: &'static str,
+    fingerprint: String,
+    serial: String,
+    sni: String,
+    issuer_cn: String,
+    #[prometheus(flatten)]
     set: SetLabel,
 }
 
@@ -195,84 +204,74 @@ impl ReloadMetrics {
             sets.retain(|(label, other)| *label != set && other.strong_count() > 0);
             sets.push((set, Arc::downgrade(served)));
         }
-        drop(self.families.restarts.get_or_create(&set));
-        drop(self.families.expiry_warnings.get_or_create(&set));
-        drop(self.families.reload_duration.get_or_create(&set));
-        drop(self.families.change_to_served.get_or_create(&set));
+        let f = &*self.families;
+        drop(f.restarts.get_or_create(&set));
+        drop(f.expiry_warnings.get_or_create(&set));
+        drop(f.reload_duration.get_or_create(&set));
+        drop(f.change_to_served.get_or_create(&set));
         // A counter that appears with its first event has no increase to alert on.
-        for reason in WatchFailure::ALL {
+        for reason in WatchFailure::VARIANTS {
+            drop(f.watch_errors.get_or_create(&self.watch_labels(*reason)));
+        }
+        // No reload ends as stopped: the request found no reloader.
+        let reasons = FailureReason::VARIANTS
+            .iter()
+            .filter(|reason| **reason != FailureReason::Stopped);
+        for reason in reasons {
             drop(
-                self.families
-                    .watch_errors
-                    .get_or_create(&WatchLabels { reason, set }),
+                f.reloads
+                    .get_or_create(&self.reload_labels(ReloadResult::Failure, reason.into())),
             );
         }
-        let result = ReloadResult::Failure;
-        for reason in FailureReason::ALL.map(FailureReason::as_str) {
-            drop(
-                self.families
-                    .reloads
-                    .get_or_create(&ReloadLabels { result, reason, set }),
-            );
-        }
-        for reason in [Trigger::Event, Trigger::Poll, Trigger::Signal, Trigger::Api].map(Trigger::as_str) {
+        for trigger in [Trigger::Event, Trigger::Poll, Trigger::Signal, Trigger::Api] {
             for result in [ReloadResult::Success, ReloadResult::Unchanged] {
                 drop(
-                    self.families
-                        .reloads
-                        .get_or_create(&ReloadLabels { result, reason, set }),
+                    f.reloads
+                        .get_or_create(&self.reload_labels(result, trigger.into())),
                 );
             }
         }
     }
 
+    fn reload_labels(&self, result: ReloadResult, reason: &'static str) -> ReloadLabels {
+        let (result, set) = (result.into(), SetLabel(self.set));
+        ReloadLabels { result, reason, set }
+    }
+
+    fn watch_labels(&self, failure: WatchFailure) -> WatchLabels {
+        let (reason, set) = (failure.into(), SetLabel(self.set));
+        WatchLabels { reason, set }
+    }
+
     pub(crate) fn taken(&self, trigger: Trigger, result: ReloadResult) {
-        let labels = ReloadLabels {
-            result,
-            reason: trigger.as_str(),
-            set: SetLabel(self.set),
-        };
+        let labels = self.reload_labels(result, trigger.into());
         self.families.reloads.get_or_create(&labels).inc();
     }
 
     pub(crate) fn refused(&self, reason: FailureReason) {
-        let labels = ReloadLabels {
-            result: ReloadResult::Failure,
-            reason: reason.as_str(),
-            set: SetLabel(self.set),
-        };
+        let labels = self.reload_labels(ReloadResult::Failure, reason.into());
         self.families.reloads.get_or_create(&labels).inc();
     }
 
     pub(crate) fn swapped(&self, read_to_swap: Duration, change_to_swap: Option<Duration>) {
-        let set = SetLabel(self.set);
-        self.families
-            .reload_duration
-            .get_or_create(&set)
-            .observe(read_to_swap.as_secs_f64());
+        let (set, f) = (SetLabel(self.set), &*self.families);
+        let read_to_swap = read_to_swap.as_secs_f64();
+        f.reload_duration.get_or_create(&set).observe(read_to_swap);
         if let Some(since) = change_to_swap {
-            self.families
-                .change_to_served
+            f.change_to_served
                 .get_or_create(&set)
                 .observe(since.as_secs_f64());
         }
     }
 
-    pub(crate) fn watch_failed(&self, reason: WatchFailure) {
-        self.families
-            .watch_errors
-            .get_or_create(&WatchLabels {
-                reason,
-                set: SetLabel(self.set),
-            })
-            .inc();
+    pub(crate) fn watch_failed(&self, failure: WatchFailure) {
+        let labels = self.watch_labels(failure);
+        self.families.watch_errors.get_or_create(&labels).inc();
     }
 
     pub(crate) fn expiry_crossed(&self) {
-        self.families
-            .expiry_warnings
-            .get_or_create(&SetLabel(self.set))
-            .inc();
+        let set = SetLabel(self.set);
+        self.families.expiry_warnings.get_or_create(&set).inc();
     }
 
     pub(crate) fn restarted(&self) {
@@ -288,15 +287,13 @@ impl HandshakeMetrics {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             Some(_) | None => "unknown",
         };
-        let set = SetLabel(self.set);
-        self.families
-            .handshakes
-            .get_or_create(&HandshakeLabels { result, version, set })
-            .inc();
-        self.families
-            .handshake_duration
+        let (set, f) = (SetLabel(self.set), &*self.families);
+        f.handshake_duration
             .get_or_create(&set)
             .observe(took.as_secs_f64());
+        let result = result.into();
+        let labels = HandshakeLabels { result, version, set };
+        f.handshakes.get_or_create(&labels).inc();
     }
 }
 
@@ -369,12 +366,10 @@ impl Collector for StateCollector {
             MetricType::Gauge,
         )?;
         for (set, _, state) in &sets {
-            for mode in [WatchMode::Events, WatchMode::Poll, WatchMode::Off] {
-                put(
-                    &mut metric,
-                    &WatchModeLabels { mode, set: *set },
-                    i64::from(mode == state.watch_mode),
-                )?;
+            for mode in WatchMode::VARIANTS {
+                let is_mode = i64::from(*mode == state.watch_mode);
+                let (mode, set) = (mode.into(), *set);
+                put(&mut metric, &WatchModeLabels { mode, set }, is_mode)?;
             }
         }
         let mut metric = encoder.encode_descriptor(
@@ -402,10 +397,10 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -
         }
         let labels = CertificateLabels {
             kind,
-            fingerprint: &one.fingerprint,
-            serial: &one.serial,
-            sni,
-            issuer_cn: &one.issuer_common_name,
+            fingerprint: one.fingerprint.clone(),
+            serial: one.serial.clone(),
+            sni: sni.to_owned(),
+            issuer_cn: one.issuer_common_name.clone(),
             set,
         };
         put(metric, &labels, unix_seconds(one.not_after))
@@ -429,10 +424,10 @@ fn encode_ends(metric: &mut MetricEncoder<'_>, set: SetLabel, served: &Served) -
         };
         let labels = CertificateLabels {
             kind: "crl",
-            fingerprint: &list.fingerprint,
-            serial: "",
-            sni: "",
-            issuer_cn: &list.issuer_common_name,
+            fingerprint: list.fingerprint.clone(),
+            serial: String::new(),
+            sni: String::new(),
+            issuer_cn: list.issuer_common_name.clone(),
             set,
         };
         put(metric, &labels, unix_seconds(next_update))?;
@@ -444,61 +439,12 @@ fn put(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: i64)
     ConstGauge::new(value).encode(metric.encode_family(labels)?)
 }
 
-fn label(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
-    use prometheus_client::encoding::EncodeLabel as _;
-    (key, value).encode(encoder.encode_label())
-}
-
 impl EncodeLabelSet for SetLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |set| label(encoder, "set", set))
-    }
-}
-
-impl EncodeLabelSet for ReloadLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        label(encoder, "result", self.result.as_str())?;
-        label(encoder, "reason", self.reason)?;
-        self.set.encode(encoder)
-    }
-}
-
-impl EncodeLabelSet for WatchLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        label(encoder, "reason", self.reason.as_str())?;
-        self.set.encode(encoder)
-    }
-}
-
-impl EncodeLabelSet for WatchModeLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        label(encoder, "mode", self.mode.as_str())?;
-        self.set.encode(encoder)
-    }
-}
-
-impl EncodeLabelSet for HandshakeLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let result = match self.result {
-            HandshakeResult::Success => "success",
-            HandshakeResult::Failure => "failure",
-            HandshakeResult::Closed => "closed",
-            HandshakeResult::Timeout => "timeout",
-        };
-        label(encoder, "result", result)?;
-        label(encoder, "version", self.version)?;
-        self.set.encode(encoder)
-    }
-}
-
-impl EncodeLabelSet for CertificateLabels<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        label(encoder, "kind", self.kind)?;
-        label(encoder, "fingerprint", self.fingerprint)?;
-        label(encoder, "serial", self.serial)?;
-        label(encoder, "sni", self.sni)?;
-        label(encoder, "issuer_cn", self.issuer_cn)?;
-        self.set.encode(encoder)
+        match self.0 {
+            Some(set) => ("set", set).encode(encoder.encode_label()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -11,12 +11,16 @@ use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use serde::Serialize;
+use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 
 use crate::settings_error::SettingsError;
 
 /// Whether a client must show a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Display, EnumString, IntoStaticStr, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", parse_err_ty = SettingsError, parse_err_fn = no_client_auth)]
 pub enum ClientAuth {
     /// No certificate is asked for.
     None,
@@ -27,8 +31,9 @@ pub enum ClientAuth {
 }
 
 /// How far a client's certificate is judged. The first three are the same on a server: chain, dates, usage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Display, EnumString, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", parse_err_ty = SettingsError, parse_err_fn = no_verification)]
 pub enum VerificationMode {
     /// Chain, dates and usage.
     #[default]
@@ -42,13 +47,16 @@ pub enum VerificationMode {
 }
 
 /// A protocol version that can be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Display, EnumString, VariantNames)]
+#[strum(parse_err_ty = SettingsError, parse_err_fn = no_protocol)]
 pub enum Protocol {
-    /// TLS 1.2.
+    /// The oldest that rustls has.
     #[serde(rename = "TLSv1.2")]
+    #[strum(to_string = "TLSv1.2", serialize = "TLSv1_2")]
     Tls12,
-    /// TLS 1.3.
+    /// The newest there is.
     #[serde(rename = "TLSv1.3")]
+    #[strum(to_string = "TLSv1.3", serialize = "TLSv1_3")]
     Tls13,
 }
 
@@ -70,52 +78,6 @@ pub struct Curve {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpkiPin(pub(crate) [u8; 32]);
 
-impl ClientAuth {
-    /// The word of the configuration.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Optional => "optional",
-            Self::Required => "required",
-        }
-    }
-}
-
-impl FromStr for ClientAuth {
-    type Err = SettingsError;
-
-    fn from_str(word: &str) -> Result<Self, SettingsError> {
-        match word {
-            "none" => Ok(Self::None),
-            "optional" => Ok(Self::Optional),
-            "required" => Ok(Self::Required),
-            _ => Err(SettingsError::UnknownWord {
-                what: "client authentication mode",
-                word: word.to_owned(),
-                known: "none, optional, required".to_owned(),
-            }),
-        }
-    }
-}
-
-impl FromStr for VerificationMode {
-    type Err = SettingsError;
-
-    fn from_str(word: &str) -> Result<Self, SettingsError> {
-        match word {
-            "full" => Ok(Self::Full),
-            "certificate" => Ok(Self::Certificate),
-            "strict" => Ok(Self::Strict),
-            "none" => Ok(Self::None),
-            _ => Err(SettingsError::UnknownWord {
-                what: "verification mode",
-                word: word.to_owned(),
-                known: "full, certificate, strict, none".to_owned(),
-            }),
-        }
-    }
-}
-
 impl Protocol {
     pub(crate) fn version(self) -> &'static SupportedProtocolVersion {
         match self {
@@ -125,24 +87,38 @@ impl Protocol {
     }
 }
 
-impl FromStr for Protocol {
-    type Err = SettingsError;
+fn no_client_auth(word: &str) -> SettingsError {
+    unknown("client authentication mode", word, ClientAuth::VARIANTS)
+}
 
-    fn from_str(word: &str) -> Result<Self, SettingsError> {
-        match word {
-            "TLSv1.2" | "TLSv1_2" => Ok(Self::Tls12),
-            "TLSv1.3" | "TLSv1_3" => Ok(Self::Tls13),
-            "SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.0" | "TLSv1.1" | "TLSv1_0" | "TLSv1_1" => {
-                Err(SettingsError::ObsoleteProtocol {
-                    word: word.to_owned(),
-                })
-            }
-            _ => Err(SettingsError::UnknownWord {
-                what: "protocol",
-                word: word.to_owned(),
-                known: "TLSv1.2, TLSv1.3".to_owned(),
-            }),
-        }
+fn no_verification(word: &str) -> SettingsError {
+    unknown("verification mode", word, VerificationMode::VARIANTS)
+}
+
+fn no_protocol(word: &str) -> SettingsError {
+    let old = [
+        "SSLv2", "SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1", "TLSv1_0", "TLSv1_1",
+    ];
+    match old.contains(&word) {
+        true => SettingsError::ObsoleteProtocol {
+            word: word.to_owned(),
+        },
+        false => unknown("protocol", word, Protocol::VARIANTS),
+    }
+}
+
+fn unknown(what: &'static str, word: &str, known: &[&str]) -> SettingsError {
+    let (word, known) = (word.to_owned(), known.join(", "));
+    SettingsError::UnknownWord { what, word, known }
+}
+
+fn unsupported(what: &'static str, word: &str, reason: &'static str, known: &[&str]) -> SettingsError {
+    let (word, known) = (word.to_owned(), known.join(", "));
+    SettingsError::UnsupportedWord {
+        what,
+        word,
+        reason,
+        known,
     }
 }
 
@@ -154,8 +130,9 @@ impl CipherSuite {
     }
 
     /// Every name that is accepted.
-    pub fn known() -> impl Iterator<Item = &'static str> {
-        SUITES.iter().map(|(name, _)| *name)
+    #[must_use]
+    pub fn known() -> Vec<&'static str> {
+        SUITES.iter().map(|(name, _)| *name).collect()
     }
 }
 
@@ -173,18 +150,10 @@ impl FromStr for CipherSuite {
             return Ok(Self { name, suite: *suite });
         }
         if WITHOUT_SUPPORT.contains(&wanted) {
-            return Err(SettingsError::UnsupportedWord {
-                what: "cipher suite",
-                word: word.to_owned(),
-                reason: "it lacks forward secrecy or authenticated encryption, and rustls does not have it",
-                known: Self::known().collect::<Vec<_>>().join(", "),
-            });
+            let reason = "it lacks forward secrecy or authenticated encryption, and rustls does not have it";
+            return Err(unsupported("cipher suite", word, reason, &Self::known()));
         }
-        Err(SettingsError::UnknownWord {
-            what: "cipher suite",
-            word: word.to_owned(),
-            known: Self::known().collect::<Vec<_>>().join(", "),
-        })
+        Err(unknown("cipher suite", word, &Self::known()))
     }
 }
 
@@ -202,8 +171,9 @@ impl Curve {
     }
 
     /// Every name that is accepted.
-    pub fn known() -> impl Iterator<Item = &'static str> {
-        GROUPS.iter().map(|(name, _)| *name)
+    #[must_use]
+    pub fn known() -> Vec<&'static str> {
+        GROUPS.iter().map(|(name, _)| *name).collect()
     }
 }
 
@@ -220,19 +190,10 @@ impl FromStr for Curve {
         if let Some((name, group)) = GROUPS.iter().find(|(name, _)| *name == word) {
             return Ok(Self { name, group: *group });
         }
-        let known = Self::known().collect::<Vec<_>>().join(", ");
+        let reason = "rustls has no key exchange over it (certificates with P-521 keys are served)";
         match word {
-            "P-521" => Err(SettingsError::UnsupportedWord {
-                what: "curve",
-                word: word.to_owned(),
-                reason: "rustls has no key exchange over it (certificates with P-521 keys are served)",
-                known,
-            }),
-            _ => Err(SettingsError::UnknownWord {
-                what: "curve",
-                word: word.to_owned(),
-                known,
-            }),
+            "P-521" => Err(unsupported("curve", word, reason, &Self::known())),
+            _ => Err(unknown("curve", word, &Self::known())),
         }
     }
 }

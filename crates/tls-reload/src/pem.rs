@@ -35,7 +35,6 @@ pub(crate) enum Key {
     Legacy(LegacyKey),
 }
 
-/// What a section holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Certificate,
@@ -46,7 +45,6 @@ pub(crate) enum Content {
     Other,
 }
 
-/// Where a section is.
 struct Place {
     label: String,
     line: usize,

@@ -5,10 +5,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// A setting that cannot hold.
-#[expect(missing_docs, reason = "fields are named for what they hold")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    /// An unknown word.
     #[error("unknown {what} `{word}`: known are {known}")]
     UnknownWord {
         /// What the word should name.
@@ -17,7 +16,6 @@ pub enum SettingsError {
         /// The words that are understood.
         known: String,
     },
-    /// A known word that cannot be served.
     #[error("{what} `{word}` cannot be served: {reason}; known are {known}")]
     UnsupportedWord {
         /// What the word names.
@@ -27,30 +25,23 @@ pub enum SettingsError {
         /// The words that can be served.
         known: String,
     },
-    /// TLS 1.1 or older.
     #[error(
         "protocol `{word}` cannot be served: versions before TLSv1.2 are broken, and rustls has none of them"
     )]
     ObsoleteProtocol { word: String },
-    /// A pin that is not 32 bytes in base64.
     #[error("`{word}` is not the base64 of a SHA-256 digest")]
     BadPin { word: String },
-    /// No certificate is configured.
     #[error("no certificate is configured")]
     NoPair,
-    /// Client certificates are asked for, and no CA could accept one.
     #[error("client authentication is {mode}, but no client CA is configured")]
     NoClientAuthorities {
         /// The mode, as it is configured.
         mode: &'static str,
     },
-    /// An SNI name that is no host name.
     #[error("`{name}` is neither a host name nor a wildcard of one label")]
     BadName { name: String },
-    /// `debounce` beyond its range.
     #[error("debounce of {}s is longer than 10m", .given.as_secs_f64())]
     DebounceRange { given: Duration },
-    /// `max_debounce` below `debounce`.
     #[error("max_debounce of {}s is shorter than debounce of {}s", .ceiling.as_secs_f64(), .debounce.as_secs_f64())]
     CeilingBelowDebounce {
         /// The configured ceiling.
@@ -58,10 +49,8 @@ pub enum SettingsError {
         /// The debounce it must reach.
         debounce: Duration,
     },
-    /// `reload_interval` beyond its range.
     #[error("reload_interval of {}s is neither 0 nor between 1s and 24h", .given.as_secs_f64())]
     IntervalRange { given: Duration },
-    /// A threshold of zero.
     #[error("an expiry warning of 0 would come when it is too late")]
     EmptyWarning,
 }

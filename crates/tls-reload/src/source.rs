@@ -135,9 +135,6 @@ impl Settings {
     }
 
     /// Everything that can be judged without reading a file.
-    ///
-    /// # Errors
-    /// The first setting that cannot hold.
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.shape()?;
         self.reload.validate()
@@ -151,7 +148,7 @@ impl Settings {
         let asks = self.client_auth() != ClientAuth::None;
         if asks && self.client_authorities.is_empty() && self.verification_mode != VerificationMode::None {
             return Err(SettingsError::NoClientAuthorities {
-                mode: self.client_auth().as_str(),
+                mode: self.client_auth().into(),
             });
         }
         for name in self.pairs.iter().flat_map(|pair| &pair.names) {
@@ -291,9 +288,6 @@ impl ReloadSettings {
     /// The ranges of an operator's settings.
     ///
     /// [`Reloader`](crate::Reloader) itself takes any interval, so that tests need not wait a second.
-    ///
-    /// # Errors
-    /// The first value out of its range.
     pub fn validate(&self) -> Result<(), SettingsError> {
         if self.debounce > Self::MAX_DEBOUNCE {
             return Err(SettingsError::DebounceRange { given: self.debounce });

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::moment;
 use crate::names::ClientAuth;
 
 /// What asked for a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Trigger {
     /// The first load.
     Start,
@@ -30,8 +32,9 @@ pub enum Trigger {
 }
 
 /// How a reload ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ReloadResult {
     /// A new generation is served.
     Success,
@@ -44,8 +47,9 @@ pub enum ReloadResult {
 }
 
 /// The class of a failure's cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 #[expect(
     missing_docs,
     reason = "each says what its name says; LoadError documents the causes"
@@ -71,8 +75,9 @@ pub enum FailureReason {
 }
 
 /// How changes are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum WatchMode {
     /// File-system events, with the poll as a safety net.
     Events,
@@ -107,8 +112,8 @@ pub struct CertificateInfo {
 
 /// A pair as it is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct ServedPair {
-    /// The leaf.
     pub leaf: CertificateInfo,
     /// How many certificates are sent with it.
     pub intermediates: usize,
@@ -119,9 +124,7 @@ pub struct ServedPair {
     /// The SNI names that select it, without those an earlier pair has. The default pair also answers all
     /// other names.
     pub sni: Vec<String>,
-    /// Where the certificate is.
     pub certificate_file: String,
-    /// Where the key is.
     pub key_file: String,
 }
 
@@ -143,19 +146,17 @@ pub struct RevocationListInfo {
 
 /// What one generation consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct GenerationInfo {
     /// Counts the generations of this reloader from 1.
     pub number: u64,
-    /// When it was read.
     #[serde(serialize_with = "moment::serialize")]
     pub loaded_at: SystemTime,
     /// The pairs; the first is the default.
     pub pairs: Vec<ServedPair>,
     /// Whether clients must show a certificate.
     pub client_authentication: ClientAuth,
-    /// The client CAs.
     pub client_authorities: Vec<CertificateInfo>,
-    /// The CRLs.
     pub revocation_lists: Vec<RevocationListInfo>,
     /// What the load warned about.
     pub warnings: Vec<String>,
@@ -324,90 +325,5 @@ impl ReloadState {
             self.attempts.pop_front();
         }
         self.attempts.push_back(attempt);
-    }
-}
-
-impl Trigger {
-    /// The word in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Event => "event",
-            Self::Poll => "poll",
-            Self::Signal => "signal",
-            Self::Api => "api",
-        }
-    }
-}
-
-impl ReloadResult {
-    /// The word in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::Unchanged => "unchanged",
-            Self::Disabled => "disabled",
-        }
-    }
-}
-
-impl FailureReason {
-    /// All that a reload can fail for.
-    pub(crate) const ALL: [Self; 16] = [
-        Self::NotFound,
-        Self::Unreadable,
-        Self::NotRegular,
-        Self::TooLarge,
-        Self::Unsettled,
-        Self::Empty,
-        Self::Malformed,
-        Self::Passphrase,
-        Self::WeakKey,
-        Self::Mismatch,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::ClientAuthorities,
-        Self::RevocationLists,
-        Self::Configuration,
-        Self::Panic,
-    ];
-
-    /// The word in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Unreadable => "unreadable",
-            Self::NotRegular => "not_regular",
-            Self::TooLarge => "too_large",
-            Self::Unsettled => "unsettled",
-            Self::Empty => "empty",
-            Self::Malformed => "malformed",
-            Self::Passphrase => "passphrase",
-            Self::WeakKey => "weak_key",
-            Self::Mismatch => "mismatch",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::ClientAuthorities => "client_authorities",
-            Self::RevocationLists => "revocation_lists",
-            Self::Configuration => "configuration",
-            Self::Panic => "panic",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-impl WatchMode {
-    /// The word in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Events => "events",
-            Self::Poll => "poll",
-            Self::Off => "off",
-        }
     }
 }

@@ -14,15 +14,13 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
+use strum::{Display, FromRepr, IntoStaticStr, VariantArray};
 
 use crate::walk::{Id, Snapshot};
 
 /// Something that watches directories and tells an [`EventSink`]; replaced in tests.
 pub trait DirectoryWatcher: Send {
     /// Begins to watch one directory, not what is below it.
-    ///
-    /// # Errors
-    /// Why it cannot be watched.
     fn watch(&mut self, directory: &Path) -> Result<(), WatchFailure>;
 
     /// Ends it; one that is not watched is no error.
@@ -34,11 +32,13 @@ pub type WatcherFactory =
     Arc<dyn Fn(EventSink) -> Result<Box<dyn DirectoryWatcher>, WatchFailure> + Send + Sync>;
 
 /// Why directories are not watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, FromRepr, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
+#[repr(u8)]
 pub enum WatchFailure {
     /// The user's inotify watches or instances are used up, or the process's or system's open files: the system
     /// tells instances and files by the same number.
-    Limit,
+    Limit = 1,
     /// The queue of events overflowed: some were lost, so everything is looked at again.
     Overflow,
     /// The directory went away in between.
@@ -68,7 +68,6 @@ pub(crate) struct Signals {
     wake: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// The watched directories.
 pub(crate) struct Watches {
     factory: WatcherFactory,
     running: Option<Running>,
@@ -168,11 +167,11 @@ impl Signals {
         if !self.is_live.load(Ordering::Acquire) {
             return None;
         }
-        WatchFailure::from_code(self.failure.swap(0, Ordering::AcqRel))
+        WatchFailure::from_repr(self.failure.swap(0, Ordering::AcqRel))
     }
 
     fn failed(&self, failure: WatchFailure) {
-        self.failure.store(failure.code(), Ordering::Release);
+        self.failure.store(failure as u8, Ordering::Release);
         if self.is_live.load(Ordering::Acquire) {
             // If nobody hears it now, the next tick of the poll finds it.
             let _heard = (self.wake)();
@@ -301,26 +300,6 @@ impl Drop for Watches {
 }
 
 impl WatchFailure {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Limit,
-        Self::Overflow,
-        Self::Missing,
-        Self::System,
-        Self::Died,
-    ];
-
-    /// The word in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::Overflow => "overflow",
-            Self::Missing => "missing",
-            Self::System => "system",
-            Self::Died => "died",
-        }
-    }
-
     /// What happened and what to do.
     #[must_use]
     pub fn explain(self) -> &'static str {
@@ -335,20 +314,6 @@ impl WatchFailure {
             Self::System => "the system refused to watch the directories",
             Self::Died => "the watcher's thread ended",
         }
-    }
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Limit => 1,
-            Self::Overflow => 2,
-            Self::Missing => 3,
-            Self::System => 4,
-            Self::Died => 5,
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|failure| failure.code() == code)
     }
 }
 

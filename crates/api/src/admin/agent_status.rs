@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn sums_are_of_every_agent_once() {
-        let counts = StatusCounts::from(AgentStatus::ALL.map(|status| (status, 1)));
+        let counts = AgentStatus::ALL.iter().map(|status| (*status, 1)).collect();
         let summary = summary(&counts);
         let of = |name: &str| summary[name].as_u64().unwrap();
         assert_eq!(

@@ -23,7 +23,6 @@ use crate::{
     operation::{Answer, KeyKind, Operation},
 };
 
-/// Parameters of the list.
 const LIST: &[&str] = &[
     "page",
     "perPage",

@@ -14,9 +14,6 @@ const MAX_BYTES: usize = 8 * 1024;
 const MAX_DEPTH: usize = 20;
 
 /// Adds the conditions of `text` to `query`.
-///
-/// # Errors
-/// See [`KueryError`].
 pub(super) fn apply(text: &str, query: &mut AgentQuery) -> Result<(), KueryError> {
     if text.trim().is_empty() {
         return Ok(());
@@ -295,9 +292,8 @@ fn intersect<T: PartialEq>(current: &mut Vec<T>, wanted: impl Iterator<Item = T>
 
 /// A status by its name.
 pub(super) fn status(name: &str) -> Result<AgentStatus, KueryError> {
-    let found = AgentStatus::ALL
-        .into_iter()
-        .find(|status| status.as_str().eq_ignore_ascii_case(name));
+    let mut known = AgentStatus::ALL.iter().copied();
+    let found = known.find(|status| status.as_str().eq_ignore_ascii_case(name));
     found.ok_or_else(|| {
         let known: Vec<_> = AgentStatus::ALL.iter().map(|status| status.as_str()).collect();
         KueryError(format!(

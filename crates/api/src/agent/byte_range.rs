@@ -5,7 +5,6 @@ use std::ops::Range;
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// All of it.
     Whole,
     /// These bytes, which are there.
     Part(Range<u64>),

@@ -49,7 +49,6 @@ use crate::{
 use said::Said;
 use socket::Socket;
 
-/// Named in errors.
 const WHAT: &str = "OpAMP";
 
 pub(super) const PATH: &str = "/v1/opamp";

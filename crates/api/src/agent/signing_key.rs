@@ -29,22 +29,18 @@ pub(super) fn about() -> Operation {
 #[async_trait]
 pub trait SigningKey: Send + Sync {
     /// The key, armoured.
-    ///
-    /// # Errors
-    /// There is none.
     async fn read(&self) -> Result<Bytes, SigningKeyError>;
 }
 
 /// Why there is no key. The text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum SigningKeyError {
-    /// There is a file that cannot be used.
     #[error("{detail}")]
     File {
         /// What is wrong, with the remedy.
         detail: String,
     },
-    /// Upstream answered, but not with a key.
     #[error("{detail}")]
     Upstream {
         /// Its status, if that was no success.
@@ -52,7 +48,6 @@ pub enum SigningKeyError {
         /// What is wrong, with the remedy.
         detail: String,
     },
-    /// Upstream cannot be reached.
     #[error("{detail}")]
     Unreachable {
         /// What is wrong, with the remedy.

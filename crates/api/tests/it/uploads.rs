@@ -18,7 +18,7 @@ const CHUNK: usize = 4 << 20;
 /// The agents' API without a rate, but with the limits on bodies.
 pub(crate) async fn unpaced(house: &House) -> Face {
     let mut limits = Limits::default();
-    for route in Route::LIMITED {
+    for route in Route::LIMITED.iter().copied() {
         let paced = RouteLimits::default_of(route);
         limits = limits.with(
             route,

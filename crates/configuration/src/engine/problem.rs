@@ -7,22 +7,16 @@ use super::place::{Place, Places};
 /// One error in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// A file cannot be read.
     #[error("cannot read the configuration file {path}: {reason}")]
     Unreadable { path: String, reason: String },
-    /// Not YAML.
     #[error("this is not valid YAML: {reason}")]
     Syntax { reason: String },
-    /// The file is not a mapping of keys to values.
     #[error("a configuration is a list of `key: value` lines, not {found}")]
     NotAMap { found: &'static str },
-    /// A key is set twice in one source.
     #[error("{key} is set twice, first at {first}")]
     Duplicate { key: String, first: Place },
-    /// A `-E` without a usable key.
     #[error("`{key}` is not a configuration key")]
     BadKey { key: String },
-    /// A key that is not declared.
     #[error("unknown key {key}")]
     UnknownKey { key: String, nearest: Option<String> },
     /// The value does not fit the key. `found` is never a secret.
@@ -32,10 +26,8 @@ pub(crate) enum Problem {
         allowed: String,
         found: String,
     },
-    /// The value is refused for a reason that needs a sentence.
     #[error("{key}: {sentence}")]
     Refused { key: String, sentence: String },
-    /// Two listeners, one address.
     #[error("{key}: {address} cannot be listened on, since {other} ({first}) asks for {other_address}")]
     SameAddress {
         key: String,
@@ -44,10 +36,8 @@ pub(crate) enum Problem {
         other_address: String,
         first: Place,
     },
-    /// A key without which a section makes no sense.
     #[error("{key} is missing: {why}")]
     Missing { key: String, why: &'static str },
-    /// A reference `${NAME}` to something that is not set.
     #[error("{key}: ${{{name}}} is neither a configuration key nor a set environment variable")]
     Unresolved { key: String, name: String },
 }
@@ -200,9 +190,8 @@ impl Report {
 
 /// A warning or a note about a configuration that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are what the texts say")]
+#[expect(missing_docs, reason = "the texts and the fields' names say it")]
 pub enum Notice {
-    /// Keys that are checked but have no effect.
     #[error("has no effect in this version: {}", .0.join(", "))]
     NoEffect(Vec<String>),
     /// A shell writes a default with `:-`; here the dash belongs to the default. The default may be a secret.
@@ -211,10 +200,8 @@ pub enum Notice {
          the shell's `:-` that was meant"
     )]
     DashedDefault { key: String, name: String },
-    /// A key that another one replaces.
     #[error("{key} is deprecated: {instead}")]
     Deprecated { key: String, instead: &'static str },
-    /// The chosen preset needs more memory than is available.
     #[error(
         "the limits for {max_agents} agents are made for {recommended_mib} MiB of memory, but there are \
          {available_mib} MiB: lower inputs.0.server.limits.max_agents or give more memory"
@@ -224,10 +211,8 @@ pub enum Notice {
         recommended_mib: u64,
         available_mib: u64,
     },
-    /// The agents' listener speaks plain HTTP.
     #[error("agents are served over plain HTTP, their keys can be read on the way: set inputs.0.server.ssl")]
     PlainHttp,
-    /// A setting that weakens security.
     #[error("{key}: {consequence}")]
     Weak { key: String, consequence: &'static str },
 }

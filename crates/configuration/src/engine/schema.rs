@@ -8,7 +8,6 @@ use super::{
 };
 use crate::inert;
 
-/// What a path names.
 #[derive(Clone, Debug)]
 pub(crate) enum Named {
     Section(Presence),

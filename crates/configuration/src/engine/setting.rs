@@ -13,7 +13,6 @@ pub(crate) enum Refusal {
     Unfit,
     /// Completes "KEY must be …".
     MustBe(String),
-    /// A whole sentence.
     Because(String),
 }
 
@@ -33,7 +32,6 @@ pub(crate) enum Shown {
 /// The shape of a value, which decides how a flag or an environment variable is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// One value.
     Single,
     /// A list: `a,b` is two items.
     List,
@@ -54,7 +52,6 @@ pub(crate) trait Setting: Sized + Clone {
 
     /// What is allowed, completing "must be …".
     fn allowed() -> String;
-    /// Parses one scalar.
     fn from_text(text: &str) -> Result<Self, Refusal>;
     /// Reads a value of any shape.
     fn from_value(value: &Value) -> Result<Self, Refusal> {

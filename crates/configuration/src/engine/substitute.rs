@@ -21,7 +21,6 @@ const MAX_LENGTH: usize = 1 << 20;
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    /// Literal text.
     Text(String),
     /// `${…}`.
     Reference {

@@ -3,6 +3,7 @@
 
 use std::str::FromStr as _;
 
+use strum::VariantNames as _;
 use tls_reload::{
     CipherSuite, ClientAuth, Curve, PairSource, Passphrase, PemSource, Protocol, ReloadSettings, Settings,
     SpkiPin, VerificationMode,
@@ -114,23 +115,15 @@ macro_rules! words {
     )* };
 }
 
+fn one_of(words: &[&str]) -> String {
+    format!("one of {}", words.join(", "))
+}
+
 words! {
-    ClientAuth: "one of none, optional, required", |mode| match mode {
-        ClientAuth::None => "none",
-        ClientAuth::Optional => "optional",
-        ClientAuth::Required => "required",
-    }.to_owned();
-    VerificationMode: "one of full, certificate, strict, none", |mode| match mode {
-        VerificationMode::Full => "full",
-        VerificationMode::Certificate => "certificate",
-        VerificationMode::Strict => "strict",
-        VerificationMode::None => "none",
-    }.to_owned();
-    Protocol: "one of TLSv1.2, TLSv1.3", |protocol| match protocol {
-        Protocol::Tls12 => "TLSv1.2",
-        Protocol::Tls13 => "TLSv1.3",
-    }.to_owned();
-    CipherSuite: format!("one of {}", CipherSuite::known().collect::<Vec<_>>().join(", ")), |suite| suite.name().to_owned();
-    Curve: format!("one of {}", Curve::known().collect::<Vec<_>>().join(", ")), |curve| curve.name().to_owned();
+    ClientAuth: one_of(ClientAuth::VARIANTS), ToString::to_string;
+    VerificationMode: one_of(VerificationMode::VARIANTS), ToString::to_string;
+    Protocol: one_of(Protocol::VARIANTS), ToString::to_string;
+    CipherSuite: one_of(&CipherSuite::known()), |suite| suite.name().to_owned();
+    Curve: one_of(&Curve::known()), |curve| curve.name().to_owned();
     SpkiPin: "the base64 of a SHA-256 (44 characters)", ToString::to_string;
 }

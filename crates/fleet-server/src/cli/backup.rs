@@ -7,14 +7,12 @@ use store_sqlite::{OpenError, SqliteStore, holder_of};
 
 use super::{Exit, GlobalArgs};
 
-/// Options of `backup`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct BackupArgs {
     /// Directory for the copy; it is made, or must be empty
     directory: PathBuf,
 }
 
-/// Options of `fsck`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct FsckArgs {
     /// Compare the lengths of files only, not their bytes
@@ -39,9 +37,6 @@ pub(crate) fn backup(args: &BackupArgs, global: &GlobalArgs, out: &mut dyn Write
 }
 
 /// Prints what is wrong, a line for each; exits 0 only if nothing is.
-///
-/// # Errors
-/// The store cannot be read.
 pub(crate) fn fsck(args: &FsckArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let data = data(global)?;
     let checked = SqliteStore::examine(&data, args.quick).map_err(explained)?;

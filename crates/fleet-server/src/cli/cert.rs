@@ -10,7 +10,6 @@ use anyhow::Result;
 use super::{Exit, GlobalArgs};
 use crate::client::ClientArgs;
 
-/// Options of `cert`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CertArgs {
     #[command(subcommand)]

@@ -12,7 +12,6 @@ use configuration::{Sources, limits_shown, load, reference_markdown, reference_y
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
 use crate::planning;
 
-/// Options of `config`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]

@@ -20,7 +20,6 @@ use crate::{
     logging::harmless,
 };
 
-/// Options of `diagnostics`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DiagnosticsArgs {
     /// The agent's id

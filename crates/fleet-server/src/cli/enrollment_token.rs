@@ -9,9 +9,6 @@ use crate::first_start;
 
 /// Prints the token alone on one line: the operator's own (`bootstrap.enrollment_token_path`), else the one that
 /// the first start made.
-///
-/// # Errors
-/// There is no token file, or it cannot be read.
 pub(crate) fn run(global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
     let file = token_file(global)?;
     let Some(token) = first_start::read_key(&file)? else {

@@ -12,7 +12,6 @@ use clap_complete::Shell;
 
 use super::{Cli, Exit};
 
-/// Options of `completions`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CompletionsArgs {
     /// Which shell's
@@ -20,7 +19,6 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Options of `man`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ManArgs {
     /// Directory, which exists
@@ -29,9 +27,6 @@ pub(crate) struct ManArgs {
 }
 
 /// Writes the shell's completion script to `out`.
-///
-/// # Errors
-/// `out` cannot be written.
 pub(crate) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "fleet-server", &mut script);

@@ -11,7 +11,6 @@ use store_sqlite::{OpenOptions, SqliteStore};
 use super::{Exit, GlobalArgs};
 use crate::{lifecycle::block_on, planning};
 
-/// Options of `rotate-store-key`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RotateStoreKeyArgs {
     /// Take the key in this file (`openssl rand -base64 32`) instead of making one

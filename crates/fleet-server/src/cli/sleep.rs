@@ -8,7 +8,6 @@ use notation::duration::parse_or_seconds;
 use super::Exit;
 use crate::{lifecycle::block_on, signals::Signals};
 
-/// Options of `sleep`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SleepArgs {
     /// How long: `5s`, `500ms`; a bare number counts seconds

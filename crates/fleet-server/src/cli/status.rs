@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use super::{Exit, GlobalArgs};
 use crate::client::{Client, ClientArgs, Target};
 
-/// Options of `status`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]

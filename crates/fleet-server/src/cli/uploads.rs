@@ -16,7 +16,6 @@ use crate::{
     logging::harmless,
 };
 
-/// Options of `uploads`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct UploadsArgs {
     #[command(subcommand)]
@@ -133,7 +132,6 @@ fn done(client: &Client, download: Download) -> Result<u64> {
     }
 }
 
-/// The answer's JSON.
 pub(super) fn succeeded(client: &Client, answer: Answer) -> Result<Value> {
     if answer.status != 200 {
         return Err(refused(client, answer.status, &answer.body));

@@ -58,7 +58,6 @@ pub(crate) struct Answer {
     pub(crate) leaf: Option<ServedLeaf>,
 }
 
-/// How a download ended.
 #[derive(Debug)]
 pub(crate) enum Download {
     /// All of it is written.

@@ -29,7 +29,6 @@ pub(super) struct RotatingFiles {
 }
 
 impl RotatingFiles {
-    /// Opens the first file.
     pub(super) fn open(config: &Files) -> io::Result<Self> {
         let directory = config.path.clone().unwrap_or_else(|| PathBuf::from("."));
         fs::create_dir_all(&directory)?;

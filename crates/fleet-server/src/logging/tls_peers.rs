@@ -16,6 +16,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
+use strum::IntoStaticStr;
 
 /// The log is global to the process, and so is this.
 static PEERS: LazyLock<TlsPeers> = LazyLock::new(TlsPeers::default);
@@ -46,7 +47,6 @@ struct TlsPeers {
     told: Mutex<HashMap<Place, Instant>>,
 }
 
-/// Module and line.
 type Place = (Option<&'static str>, Option<u32>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,23 +54,19 @@ struct Labels {
     cause: Cause,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 enum Cause {
     /// An IP address as server name.
     SniAddress,
     /// A server name that is not valid, or two of them.
     SniName,
-    /// Anything else.
     Other,
 }
 
 impl EncodeLabelValue for Cause {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(match self {
-            Self::SniAddress => "sni_address",
-            Self::SniName => "sni_name",
-            Self::Other => "other",
-        })
+        encoder.write_str(self.into())
     }
 }
 

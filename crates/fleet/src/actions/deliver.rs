@@ -72,14 +72,12 @@ fn is_second(action: &DeliveredAction, before: &[DeliveredAction]) -> bool {
 
 /// An action as one agent gets it.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct DeliveredAction {
     /// Its id, which the agent acknowledges.
     pub id: ActionId,
-    /// Its type.
     pub kind: ActionKind,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it ends.
     pub expiration: Option<Timestamp>,
     /// Earliest execution, of this agent.
     pub start_time: Option<Timestamp>,
@@ -87,7 +85,6 @@ pub struct DeliveredAction {
     pub input_type: String,
     /// Seconds that the agent may take.
     pub timeout: Option<i64>,
-    /// W3C trace context.
     pub traceparent: Option<String>,
     /// Its data as agents read them; `None`: `null`.
     pub data: Option<RawJson>,

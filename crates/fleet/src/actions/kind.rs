@@ -1,61 +1,49 @@
 //! The types of action that agents know.
 
 use store::AgentMark;
+use strum::{EnumString, IntoStaticStr, VariantArray, VariantNames};
 
 use crate::FleetError;
 
-/// One row a type: its name here, its name for agents and in the store. A new row does not compile until
-/// `check`, `deliver`, `ack` and this file say what it means.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// A type of action. The store keeps its name, and names that are no type of these: such actions are a log of
-        /// operators' deeds and never sent to agents.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum ActionKind {
-            $($(#[$doc])* $kind,)*
-        }
-
-        impl ActionKind {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$kind),*];
-
-            /// The name that agents and the store know.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $name,)*
-                }
-            }
-        }
-    };
-}
-
-kinds! {
+/// A type of action. The store keeps its name, and names that are no type of these: such actions are a log of operators'
+/// deeds and never sent to agents. A new one does not compile until `check`, `deliver` and `ack` say what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray, VariantNames)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum ActionKind {
     /// Drops a scheduled upgrade.
-    Cancel = "CANCEL",
+    Cancel,
     /// A component executes it.
-    InputAction = "INPUT_ACTION",
+    InputAction,
     /// Another policy is assigned.
-    PolicyReassign = "POLICY_REASSIGN",
+    PolicyReassign,
     /// The agent uploads an archive about itself.
-    RequestDiagnostics = "REQUEST_DIAGNOSTICS",
+    RequestDiagnostics,
     /// Sets the agent's own log level.
-    Settings = "SETTINGS",
+    Settings,
     /// The agent leaves.
-    Unenroll = "UNENROLL",
+    Unenroll,
     /// Another version of the agent, or the previous one.
-    Upgrade = "UPGRADE",
+    Upgrade,
     /// The agent enrols at another server.
-    Migrate = "MIGRATE",
+    Migrate,
     /// The agent runs as another user.
-    PrivilegeLevelChange = "PRIVILEGE_LEVEL_CHANGE",
+    PrivilegeLevelChange,
 }
 
 impl ActionKind {
+    /// All of them.
+    pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
+
+    /// The name that agents and the store know.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
     /// The type of this name, if agents know it.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+        name.parse().ok()
     }
 
     /// Reads what an operator wrote.
@@ -64,10 +52,9 @@ impl ActionKind {
     /// [`FleetError::InvalidAction`]: agents know no such type.
     pub fn parse(name: &str) -> Result<Self, FleetError> {
         Self::named(name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
-            FleetError::InvalidAction {
-                reason: format!("type \"{name}\" is none of {}", known.join(", ")),
-            }
+            let known = <Self as VariantNames>::VARIANTS.join(", ");
+            let reason = format!("type \"{name}\" is none of {known}");
+            FleetError::InvalidAction { reason }
         })
     }
 

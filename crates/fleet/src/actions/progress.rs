@@ -1,15 +1,14 @@
 //! How far an action has come, over all its targets. Pure.
 
 use store::{ActionProgress, Timestamp};
+use strum::IntoStaticStr;
 
 /// How far an action has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Progress {
-    /// Agents addressed.
     pub targets: u64,
-    /// Agents that did it.
     pub succeeded: u64,
-    /// Agents that failed.
     pub failed: u64,
     /// Agents for which it was taken back.
     pub cancelled: u64,
@@ -18,7 +17,8 @@ pub struct Progress {
 }
 
 /// State of an action: every one but the first is an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum ActionState {
     /// Some targets have not come to an end with it.
     InProgress,
@@ -69,14 +69,8 @@ impl Progress {
 impl ActionState {
     /// Its name in the admin API.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InProgress => "IN_PROGRESS",
-            Self::Complete => "COMPLETE",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Expired => "EXPIRED",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -29,7 +29,6 @@ use crate::waiters::Waiters;
 #[rtype(result = "()")]
 pub(super) struct Appended(pub(super) Vec<AgentId>);
 
-/// An agent's record changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct AgentChanged(AgentId);

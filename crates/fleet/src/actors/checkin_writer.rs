@@ -86,9 +86,6 @@ impl Checkins {
     }
 
     /// The records of these agents that are not in the store yet.
-    ///
-    /// # Errors
-    /// Those of [`Handle::ask`].
     pub(crate) async fn pending(&self, agents: Vec<AgentId>) -> Result<Vec<CheckinRecord>, FleetError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         self.actor.ask(Pending(agents), deadline).await

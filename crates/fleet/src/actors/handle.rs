@@ -16,7 +16,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::FleetError;
 
-/// Restarts of each actor.
 #[derive(Clone, Debug)]
 pub(crate) struct Restarts(Family<ActorLabel, Counter>);
 

@@ -32,15 +32,11 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// The state now.
     pub(crate) fn health(&self) -> Health {
         self.state.borrow().clone()
     }
 
     /// Looks at the store now, so that a healthy server never shows STARTING to its first client.
-    ///
-    /// # Errors
-    /// Those of [`Handle::ask`].
     pub(crate) async fn look(&self) -> Result<(), FleetError> {
         self.actor.ask(Look, Instant::now() + PATIENCE).await
     }

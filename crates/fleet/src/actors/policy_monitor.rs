@@ -59,15 +59,11 @@ impl Policies {
     }
 
     /// A revision was made here: whoever checks in next gets it, without waiting for the feed.
-    ///
-    /// # Errors
-    /// Those of [`Handle::ask`].
     pub(crate) async fn revised(&self, stored: &PolicyRevision) -> Result<(), FleetError> {
         let revised = Revised(stored.policy.clone(), Version::of(stored));
         self.actor.ask(revised, Instant::now() + PATIENCE).await
     }
 
-    /// Ends the actor.
     pub(crate) async fn stop(&self) {
         self.actor.stop().await;
     }
@@ -78,7 +74,6 @@ impl Policies {
 #[rtype(result = "Answer")]
 struct Wanted(PolicyId);
 
-/// There is this revision.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Revised(PolicyId, Version);

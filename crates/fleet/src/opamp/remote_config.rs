@@ -33,9 +33,6 @@ impl RemoteConfig {
     }
 
     /// What the policy has for collectors, if it has anything.
-    ///
-    /// # Errors
-    /// That of the serializer.
     pub(crate) fn of(policy: &Map<String, Value>) -> serde_json::Result<Option<Self>> {
         let mut sections: Map<String, Value> = SECTIONS
             .iter()

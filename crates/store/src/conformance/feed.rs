@@ -94,7 +94,7 @@ const fn no_ids() -> Vec<String> {
 /// Where a new reader of each kind would start.
 async fn places(store: &dyn Store) -> Vec<(ChangeKind, Cursor)> {
     let mut places = Vec::new();
-    for kind in ChangeKind::ALL {
+    for kind in ChangeKind::ALL.iter().copied() {
         places.push((kind, store.last_change(kind).await.unwrap()));
     }
     places

@@ -354,7 +354,7 @@ fn queries() -> Vec<AgentQuery> {
     }
     for status in AgentStatus::ALL {
         queries.push(AgentQuery {
-            statuses: vec![status],
+            statuses: vec![*status],
             ..AgentQuery::default()
         });
     }

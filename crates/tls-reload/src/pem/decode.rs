@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::section::{Broken, Section, is_base64, lines};
 
-/// What a section holds.
 pub(super) enum Decoded {
     Certificate(CertificateDer<'static>),
     RevocationList(CertificateRevocationListDer<'static>),

@@ -4,7 +4,6 @@
 //! and around sections, any line ends, two boundaries on one line and a text whose lines were folded into one are all
 //! read. Text between sections is explanation, unless it looks like what is left of a section. Nothing is decoded here.
 
-/// One section.
 pub(super) struct Section<'a> {
     pub(super) label: &'a str,
     /// Of its first boundary, from 1.

@@ -165,7 +165,6 @@ impl Handler<Stop> for CertReloader {
     }
 }
 
-/// Noticing.
 impl CertReloader {
     /// A new watcher gets new signals, so that the end of the old one is not taken for its own.
     fn renew_signals(&mut self, ctx: &mut Context<Self>) {
@@ -309,13 +308,13 @@ impl CertReloader {
     /// reload.md 2.6, 2.7: the poll goes on alone, and the watcher is built anew after a while.
     fn watch_failed(&mut self, ctx: &mut Context<Self>, failure: WatchFailure) {
         self.shared.metrics.watch_failed(failure);
-        let cause = format!("watch {}", failure.as_str());
+        let cause = format!("watch {failure}");
         if self.repeats.is_due(&cause, Instant::now()) {
             let message = format!("{}: changes are found by the safety poll", failure.explain());
             emit(
                 Level::Warn,
                 &message,
-                &[(ACTION, WATCH), (OUTCOME, "failure"), (REASON, failure.as_str())],
+                &[(ACTION, WATCH), (OUTCOME, "failure"), (REASON, failure.into())],
             );
         }
         if failure == WatchFailure::Overflow || self.watch_timer.is_some() {
@@ -344,7 +343,6 @@ impl CertReloader {
     }
 }
 
-/// Reading.
 impl CertReloader {
     /// Reads now, or as soon as the running job has ended.
     fn read(&mut self, ctx: &mut Context<Self>, trigger: Trigger) {

@@ -40,7 +40,6 @@ pub(super) struct Read {
 pub(super) enum Arm {
     /// Those that are new or another.
     Differing,
-    /// All of them.
     All,
     /// None: events are off.
     Nothing,

@@ -29,8 +29,8 @@ pub(super) fn first(generation: &Generation, settings: &Settings, now: SystemTim
         &[
             (ACTION, LOAD),
             (OUTCOME, "success"),
-            (REASON, Trigger::Start.as_str()),
-            (TRIGGER, Trigger::Start.as_str()),
+            (REASON, Trigger::Start.into()),
+            (TRIGGER, Trigger::Start.into()),
             (FINGERPRINT, &told.fingerprint),
             (SERIAL, &told.serial),
             (NOT_AFTER, &told.not_after),
@@ -70,8 +70,8 @@ pub(super) fn swapped(
         &[
             (ACTION, RELOAD),
             (OUTCOME, "success"),
-            (REASON, trigger.as_str()),
-            (TRIGGER, trigger.as_str()),
+            (REASON, trigger.into()),
+            (TRIGGER, trigger.into()),
             (FINGERPRINT, &told.fingerprint),
             (OLD_FINGERPRINT, old.info().fingerprint()),
             (SERIAL, &told.serial),
@@ -90,8 +90,8 @@ pub(super) fn unchanged(served: &Generation, trigger: Trigger) -> ReloadOutcome 
     let fields = [
         (ACTION, RELOAD),
         (OUTCOME, "unchanged"),
-        (REASON, trigger.as_str()),
-        (TRIGGER, trigger.as_str()),
+        (REASON, trigger.into()),
+        (TRIGGER, trigger.into()),
     ];
     emit(Level::Debug, &message, &fields);
     outcome(ReloadResult::Unchanged, served.info(), message)
@@ -115,8 +115,8 @@ pub(super) fn refused(
             &[
                 (ACTION, RELOAD),
                 (OUTCOME, "failure"),
-                (REASON, rejected.reason().as_str()),
-                (TRIGGER, trigger.as_str()),
+                (REASON, rejected.reason().into()),
+                (TRIGGER, trigger.into()),
                 (ERROR, &rejected.to_string()),
                 ("hint", &rejected.hint()),
                 (FINGERPRINT, &told.fingerprint),

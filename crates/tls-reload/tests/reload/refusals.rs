@@ -69,10 +69,7 @@ impl Watched {
         });
         let counted = metric(
             &scrape(&self.registry),
-            &format!(
-                "reload_total{{result=\"failure\",reason=\"{}\"}}",
-                reason.as_str()
-            ),
+            &format!("reload_total{{result=\"failure\",reason=\"{}\"}}", reason.into()),
         );
         assert_eq!(counted, Some(1.0), "{:#?}", retried.attempts);
         let place = self.site.root.path().display().to_string();
@@ -83,7 +80,7 @@ impl Watched {
             .collect();
         assert_eq!(lines.len(), 1, "reload.md 7.2: {lines:#?}");
         assert_eq!(lines[0].level, log::Level::Error);
-        assert_eq!(lines[0].field("event.reason"), Some(reason.as_str()));
+        assert_eq!(lines[0].field("event.reason"), Some(reason.into()));
         state
     }
 

@@ -53,7 +53,6 @@ impl Gauges {
         }
     }
 
-    /// Counts everything.
     pub(super) async fn count(&mut self, store: &dyn Store) -> store::Result<()> {
         self.count_agents(store).await?;
         let mut present = HashSet::new();
@@ -85,7 +84,7 @@ impl Gauges {
         };
         let counts = store.count_by_status(&all, Timestamp::now()).await?;
         for status in AgentStatus::ALL {
-            let count = counts.get(&status).copied().unwrap_or(0);
+            let count = counts.get(status).copied().unwrap_or(0);
             let gauge = self.agents.get_or_create(&StatusLabel {
                 status: status.as_str(),
             });

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use store::StoreHealth;
+use strum::IntoStaticStr;
 
 /// State of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum HealthState {
     /// The store has not answered yet.
     Starting,
@@ -20,13 +22,8 @@ pub enum HealthState {
 impl HealthState {
     /// Its name in `/api/status`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "STARTING",
-            Self::Healthy => "HEALTHY",
-            Self::Degraded => "DEGRADED",
-            Self::Stopping => "STOPPING",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -84,7 +84,6 @@ impl Known {
         is_news
     }
 
-    /// This revision was rendered.
     pub(super) fn rendered(&mut self, version: Version, outcome: Result<Arc<RenderedPolicy>, FleetError>) {
         self.note(version);
         match outcome {
