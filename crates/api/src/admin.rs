@@ -279,52 +279,27 @@ struct Registered {
 
 type Register = Box<dyn Fn(&Arc<AdminState>) -> Route>;
 
+/// Adds the handler of a method to a path, with its description.
+macro_rules! methods {
+    ($( $name:ident $method:ident ),*) => {$(
+        fn $name<F, Fut>(mut self, handle: F, about: fn() -> Operation) -> Self
+        where
+            F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
+            Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+        {
+            let register = move |state: &Arc<AdminState>| serve(state, Method::$method, handle, about);
+            self.routes.push(Registered {
+                method: Method::$method,
+                about,
+                register: Box::new(register),
+            });
+            self
+        }
+    )*};
+}
+
 impl Paths {
-    fn method<F, Fut>(mut self, method: Method, handle: F, about: fn() -> Operation) -> Self
-    where
-        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
-        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
-    {
-        let of = method.clone();
-        self.routes.push(Registered {
-            method,
-            about,
-            register: Box::new(move |state| serve(state, of.clone(), handle, about)),
-        });
-        self
-    }
-
-    fn get<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
-    where
-        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
-        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
-    {
-        self.method(Method::GET, handle, about)
-    }
-
-    fn post<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
-    where
-        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
-        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
-    {
-        self.method(Method::POST, handle, about)
-    }
-
-    fn put<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
-    where
-        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
-        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
-    {
-        self.method(Method::PUT, handle, about)
-    }
-
-    fn delete<F, Fut>(self, handle: F, about: fn() -> Operation) -> Self
-    where
-        F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
-        Fut: Future<Output = Result<HttpResponse, ApiError>> + 'static,
-    {
-        self.method(Method::DELETE, handle, about)
-    }
+    methods! { get GET, post POST, put PUT, delete DELETE }
 
     /// The path's last word could be an id of another route.
     fn beside_ids(mut self) -> Self {

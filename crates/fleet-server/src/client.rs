@@ -47,6 +47,7 @@ pub struct ClientArgs {
 
 /// Which of a server's listeners a command talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Target {
     Agents,
     Admin,
@@ -153,6 +154,7 @@ impl Client {
         Self { peer, api_key }
     }
 
+    /// The server's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.peer.url

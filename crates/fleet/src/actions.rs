@@ -223,11 +223,9 @@ pub async fn results(
 /// # Errors
 /// [`FleetError::UnknownAction`], or the store's fault.
 pub async fn progress(fleet: &Fleet, id: &ActionId) -> Result<Progress, FleetError> {
-    let action = known(fleet, id).await?;
-    Ok(Progress::of(
-        fleet.store.action_progress(id).await?,
-        action.expiration,
-    ))
+    let expiration = known(fleet, id).await?.expiration;
+    let counts = fleet.store.action_progress(id).await?;
+    Ok(Progress { counts, expiration })
 }
 
 async fn known(fleet: &Fleet, id: &ActionId) -> Result<Action, FleetError> {

@@ -29,20 +29,15 @@ impl Agents for SqliteStore {
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        let id = id.clone();
-        self.read(move |connection| agents::by_id(connection, &id)).await
+        self.find(id, agents::by_id).await
     }
 
     async fn agent_by_key(&self, key: &KeyId) -> Result<Option<Agent>> {
-        let key = key.clone();
-        self.read(move |connection| agents::by_key(connection, &key))
-            .await
+        self.find(key, agents::by_key).await
     }
 
     async fn agent_by_enrollment_id(&self, id: &EnrollmentId) -> Result<Option<Agent>> {
-        let id = id.clone();
-        self.read(move |connection| agents::by_enrollment_id(connection, &id))
-            .await
+        self.find(id, agents::by_enrollment_id).await
     }
 
     async fn collector(&self, id: &AgentId) -> Result<Option<Collector>> {
@@ -154,14 +149,11 @@ impl Actions for SqliteStore {
     }
 
     async fn action(&self, id: &ActionId) -> Result<Option<Action>> {
-        let id = id.clone();
-        self.read(move |connection| actions::by_id(connection, &id)).await
+        self.find(id, actions::by_id).await
     }
 
     async fn action_targets(&self, doc: &ActionDocId) -> Result<Vec<AgentId>> {
-        let doc = doc.clone();
-        self.read(move |connection| actions::targets(connection, &doc))
-            .await
+        self.find(doc, actions::targets).await
     }
 
     async fn addressed_actions(&self, agent: &AgentId, kind: &str) -> Result<Vec<AddressedAction>> {
@@ -185,9 +177,7 @@ impl Actions for SqliteStore {
     }
 
     async fn action_progress(&self, action: &ActionId) -> Result<ActionProgress> {
-        let action = action.clone();
-        self.read(move |connection| results::progress(connection, &action))
-            .await
+        self.find(action, results::progress).await
     }
 
     async fn actions_with_text(&self, text: &str, now: Timestamp) -> Result<Vec<Action>> {
@@ -216,9 +206,7 @@ impl Policies for SqliteStore {
     }
 
     async fn policy(&self, id: &PolicyId) -> Result<Option<PolicyRevision>> {
-        let id = id.clone();
-        self.read(move |connection| policies::latest(connection, &id))
-            .await
+        self.find(id, policies::latest).await
     }
 
     async fn policy_revision(&self, id: &PolicyId, revision: i64) -> Result<Option<PolicyRevision>> {
@@ -247,9 +235,7 @@ impl Policies for SqliteStore {
 #[async_trait]
 impl Keys for SqliteStore {
     async fn verify(&self, presented: &ApiKey) -> Result<Verification> {
-        let presented = presented.clone();
-        self.read(move |connection| keys::verify(connection, &presented))
-            .await
+        self.find(presented, keys::verify).await
     }
 
     async fn issue(&self, owner: KeyOwner, purpose: KeyPurpose, at: Timestamp) -> Result<ApiKey> {
@@ -288,14 +274,11 @@ impl Keys for SqliteStore {
     }
 
     async fn token_by_key(&self, key: &KeyId) -> Result<Option<EnrollmentToken>> {
-        let key = key.clone();
-        self.read(move |connection| tokens::by_key(connection, &key))
-            .await
+        self.find(key, tokens::by_key).await
     }
 
     async fn token(&self, id: &TokenId) -> Result<Option<EnrollmentToken>> {
-        let id = id.clone();
-        self.read(move |connection| tokens::by_id(connection, &id)).await
+        self.find(id, tokens::by_id).await
     }
 
     async fn tokens(&self, page: PageRequest) -> Result<Page<EnrollmentToken>> {
@@ -315,8 +298,7 @@ impl Secrets for SqliteStore {
     }
 
     async fn secret(&self, id: &SecretId) -> Result<Option<SealedSecret>> {
-        let id = id.clone();
-        self.read(move |connection| secrets::by_id(connection, &id)).await
+        self.find(id, secrets::by_id).await
     }
 
     async fn secrets(&self, page: PageRequest) -> Result<Page<SealedSecret>> {

@@ -7,26 +7,16 @@ use rusqlite::ErrorCode;
 use store::{Cause, Conflict, StoreError};
 
 /// What stopped a piece of work: a decision of ours, or SQLite.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    Store(StoreError),
-    Sqlite(rusqlite::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
 }
 
 /// What work inside the engine answers.
 pub(super) type Outcome<T> = Result<T, Failure>;
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
 
 impl From<Conflict> for Failure {
     fn from(conflict: Conflict) -> Self {

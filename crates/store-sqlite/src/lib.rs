@@ -215,6 +215,16 @@ impl SqliteStore {
         self.readers.run(question).await
     }
 
+    /// A question about one thing.
+    async fn find<K: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        key: &K,
+        question: fn(&Connection, &K) -> Outcome<T>,
+    ) -> Result<T> {
+        let key = key.clone();
+        self.read(move |connection| question(connection, &key)).await
+    }
+
     fn stop_accepting(&self) {
         self.queue.close();
         self.readers.close();

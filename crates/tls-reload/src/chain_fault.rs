@@ -1,34 +1,39 @@
 //! What makes clients refuse a chain, told of one certificate of it.
 
-use std::fmt;
 use std::time::SystemTime;
+
+use thiserror::Error;
 
 use crate::moment::rfc3339;
 
 /// Why clients refuse a certificate of a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the texts say it")]
 pub enum ChainFault {
-    /// An issuer's certificate is past its end.
+    #[error("expired at {}", rfc3339(*.0))]
     Expired(SystemTime),
-    /// An issuer's certificate begins later.
+    #[error("is not valid before {}", rfc3339(*.0))]
     NotYetValid(SystemTime),
     /// The certificate of this name, which stands behind it, has another key than the one that signed it.
+    #[error("is not signed with the key of `{0}` that stands behind it")]
     WrongSignature(String),
-    /// It issues others and lacks the CA flag.
+    #[error("issues others and is not a CA")]
     NotAnAuthority,
     /// More intermediates follow it than its path length allows.
+    #[error("{}", too_long(*.0))]
     PathTooLong(u32),
-    /// It issues others, and its key usage does not allow that.
+    #[error("issues others, and its key usage does not allow it (no keyCertSign)")]
     MayNotSign,
     /// The leaf's key usage allows no signatures, which every handshake of TLS 1.3 needs.
+    #[error("has a key usage that allows no handshake (no digitalSignature)")]
     MayNotShakeHands,
-    /// An issuer whose extended key usage leaves servers out.
+    #[error("is a CA whose certificates are not for servers (no serverAuth)")]
     NotForServers,
-    /// Signed with this broken digest.
+    #[error("is signed with {0}")]
     WeakSignature(&'static str),
-    /// An RSA key of this many bits.
+    #[error("has an RSA key of {0} bits, 2048 are needed")]
     WeakKey(usize),
-    /// Anything else that rustls refuses as a client, in its words.
+    #[error("is refused by rustls as a client: {0}")]
     Refused(String),
 }
 
@@ -61,34 +66,9 @@ impl ChainFault {
     }
 }
 
-impl fmt::Display for ChainFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired(at) => write!(f, "expired at {}", rfc3339(*at)),
-            Self::NotYetValid(at) => write!(f, "is not valid before {}", rfc3339(*at)),
-            Self::WrongSignature(issuer) => {
-                write!(
-                    f,
-                    "is not signed with the key of `{issuer}` that stands behind it"
-                )
-            }
-            Self::NotAnAuthority => f.write_str("issues others and is not a CA"),
-            Self::PathTooLong(0) => f.write_str("allows no intermediate below it, and there is one"),
-            Self::PathTooLong(limit) => {
-                write!(f, "allows {limit} below it, and more intermediates follow")
-            }
-            Self::MayNotSign => {
-                f.write_str("issues others, and its key usage does not allow it (no keyCertSign)")
-            }
-            Self::MayNotShakeHands => {
-                f.write_str("has a key usage that allows no handshake (no digitalSignature)")
-            }
-            Self::NotForServers => {
-                f.write_str("is a CA whose certificates are not for servers (no serverAuth)")
-            }
-            Self::WeakSignature(digest) => write!(f, "is signed with {digest}"),
-            Self::WeakKey(bits) => write!(f, "has an RSA key of {bits} bits, 2048 are needed"),
-            Self::Refused(reason) => write!(f, "is refused by rustls as a client: {reason}"),
-        }
+fn too_long(limit: u32) -> String {
+    match limit {
+        0 => "allows no intermediate below it, and there is one".to_owned(),
+        limit => format!("allows {limit} below it, and more intermediates follow"),
     }
 }

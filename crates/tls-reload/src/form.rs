@@ -5,37 +5,50 @@
 use std::borrow::Cow;
 
 use rustls_pki_types::CertificateDer;
+use thiserror::Error;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::prelude::{CertificateRevocationList, X509CertificationRequest};
 
 use crate::certificate::Facts;
 
 /// What was found in place of PEM that can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each is named for what it is")]
 pub enum Form {
+    #[error("is a certificate as DER, not PEM")]
     DerCertificate,
+    #[error("is a private key as DER, not PEM")]
     DerKey,
+    #[error("is an encrypted private key as DER, not PEM")]
     DerEncryptedKey,
+    #[error("is a revocation list as DER, not PEM")]
     DerRevocationList,
+    #[error("is a certificate request as DER, not a certificate")]
     DerRequest,
+    #[error("is DER, not PEM")]
     Der,
+    #[error("is a PKCS#12 file (.p12, .pfx), not PEM")]
     Pkcs12,
     /// As DER, or as a section.
-    Pkcs7 {
-        is_pem: bool,
-    },
+    #[error("is PKCS#7 (.p7b), not a PEM certificate")]
+    Pkcs7 { is_pem: bool },
+    #[error("is a Java keystore, not PEM")]
     JavaKeystore,
+    #[error("is UTF-16 text: PEM is ASCII")]
     Utf16,
-    /// PEM, encoded once more.
+    #[error("is PEM encoded once more in base64")]
     Base64OfPem,
     /// Base64 of DER without boundaries.
+    #[error("is base64 without the `-----BEGIN` and `-----END` lines of PEM")]
     BareBase64,
     /// OpenSSL's own section, with what the certificate is trusted for behind it.
+    #[error("holds a TRUSTED CERTIFICATE, which only OpenSSL reads")]
     TrustedCertificate,
+    #[error("holds a key in OpenSSH's own form")]
     OpensshKey,
+    #[error("is a key of PuTTY, not PEM")]
     PuttyKey,
-    /// None of the known forms.
+    #[error("holds no PEM section")]
     Unknown,
 }
 
@@ -146,29 +159,6 @@ impl Form {
             Self::Unknown => {
                 "see that the file was copied whole: a PEM file has lines with `-----BEGIN`".to_owned()
             }
-        })
-    }
-}
-
-impl std::fmt::Display for Form {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::DerCertificate => "is a certificate as DER, not PEM",
-            Self::DerKey => "is a private key as DER, not PEM",
-            Self::DerEncryptedKey => "is an encrypted private key as DER, not PEM",
-            Self::DerRevocationList => "is a revocation list as DER, not PEM",
-            Self::DerRequest => "is a certificate request as DER, not a certificate",
-            Self::Der => "is DER, not PEM",
-            Self::Pkcs12 => "is a PKCS#12 file (.p12, .pfx), not PEM",
-            Self::Pkcs7 { .. } => "is PKCS#7 (.p7b), not a PEM certificate",
-            Self::JavaKeystore => "is a Java keystore, not PEM",
-            Self::Utf16 => "is UTF-16 text: PEM is ASCII",
-            Self::Base64OfPem => "is PEM encoded once more in base64",
-            Self::BareBase64 => "is base64 without the `-----BEGIN` and `-----END` lines of PEM",
-            Self::TrustedCertificate => "holds a TRUSTED CERTIFICATE, which only OpenSSL reads",
-            Self::OpensshKey => "holds a key in OpenSSH's own form",
-            Self::PuttyKey => "is a key of PuTTY, not PEM",
-            Self::Unknown => "holds no PEM section",
         })
     }
 }

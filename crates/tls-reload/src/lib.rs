@@ -72,7 +72,7 @@ pub use pem::certificates as pem_certificates;
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
 pub use settings_error::SettingsError;
-pub use source::{InlinePem, PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
+pub use source::{PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
 pub use state::{
     Attempt, CertificateInfo, Failure, FailureReason, GenerationInfo, ReloadOutcome, ReloadResult,
     ReloadState, RevocationListInfo, ServedPair, Trigger, WatchMode,

@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 use log::kv::Value;
 use log::{Level, Record};
 
-use crate::moment::rfc3339;
-use crate::state::GenerationInfo;
-
 pub(crate) const ACTION: &str = "event.action";
 pub(crate) const OUTCOME: &str = "event.outcome";
 pub(crate) const REASON: &str = "event.reason";
@@ -40,28 +37,6 @@ pub(crate) fn emit(level: Level, message: &str, fields: &[(&str, &str)]) {
             .args(format_args!("{message}"))
             .build(),
     );
-}
-
-/// What reload.md 8.2 tells of a generation: its default leaf, and every file.
-pub(crate) struct Told {
-    pub(crate) fingerprint: String,
-    pub(crate) serial: String,
-    pub(crate) not_after: String,
-    pub(crate) names: String,
-    pub(crate) files: String,
-}
-
-impl Told {
-    pub(crate) fn of(info: &GenerationInfo, files: String) -> Self {
-        let leaf = info.pairs.first().map(|pair| &pair.leaf);
-        Self {
-            fingerprint: info.fingerprint().to_owned(),
-            serial: leaf.map(|leaf| leaf.serial.clone()).unwrap_or_default(),
-            not_after: leaf.map(|leaf| rfc3339(leaf.not_after)).unwrap_or_default(),
-            names: leaf.map(|leaf| leaf.names.join(",")).unwrap_or_default(),
-            files,
-        }
-    }
 }
 
 /// Which causes were logged, and when (reload.md 7.2).

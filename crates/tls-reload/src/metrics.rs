@@ -29,14 +29,14 @@ use crate::state::{CertificateInfo, FailureReason, ReloadResult, ReloadState, Tr
 use crate::watch::WatchFailure;
 
 /// The metrics of every TLS set of a process. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ReloadMetrics {
     set: Option<&'static str>,
     families: Arc<Families>,
 }
 
 /// What a listener counts about its handshakes. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct HandshakeMetrics {
     set: Option<&'static str>,
     families: Arc<Families>,
@@ -56,6 +56,7 @@ pub enum HandshakeResult {
     Timeout,
 }
 
+#[derive(Debug)]
 struct Families {
     reloads: Family<ReloadLabels, Counter>,
     reload_duration: Family<SetLabel, Histogram, fn() -> Histogram>,
@@ -69,6 +70,7 @@ struct Families {
 }
 
 /// Reads the state of every set at a scrape.
+#[derive(Debug)]
 struct StateCollector(Arc<Families>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -445,28 +447,6 @@ impl EncodeLabelSet for SetLabel {
             Some(set) => ("set", set).encode(encoder.encode_label()),
             None => Ok(()),
         }
-    }
-}
-
-impl fmt::Debug for ReloadMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReloadMetrics")
-            .field("set", &self.set)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HandshakeMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandshakeMetrics")
-            .field("set", &self.set)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for StateCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StateCollector")
     }
 }
 

@@ -58,12 +58,8 @@ pub enum PemSource {
     /// Read and watched.
     Path(PathBuf),
     /// Served, never watched.
-    Inline(InlinePem),
+    Inline(Secret),
 }
-
-/// PEM text from the configuration; wiped on drop, hidden from `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct InlinePem(Zeroizing<String>);
 
 /// What decrypts a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +182,7 @@ impl PemSource {
     #[must_use]
     pub fn from_config(text: &str) -> Self {
         if text.contains("-----") || text.trim_end().contains('\n') {
-            Self::Inline(InlinePem(Zeroizing::new(text.to_owned())))
+            Self::Inline(Secret::new(text.to_owned()))
         } else {
             Self::Path(PathBuf::from(text))
         }
@@ -229,18 +225,6 @@ impl fmt::Debug for PemSource {
     }
 }
 
-impl InlinePem {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for InlinePem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(inline PEM)")
-    }
-}
-
 impl Passphrase {
     /// The file, if it is one.
     #[must_use]
@@ -271,13 +255,6 @@ impl fmt::Debug for Secret {
 }
 
 impl ReloadSettings {
-    /// The longest quiet time that can be configured.
-    pub const MAX_DEBOUNCE: Duration = Duration::from_secs(600);
-    /// The shortest safety poll that can be configured.
-    pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
-    /// The longest safety poll that can be configured.
-    pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-
     /// The ceiling that holds for a burst of events.
     #[must_use]
     pub fn ceiling(&self) -> Duration {
@@ -289,7 +266,7 @@ impl ReloadSettings {
     ///
     /// [`Reloader`](crate::Reloader) itself takes any interval, so that tests need not wait a second.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        if self.debounce > Self::MAX_DEBOUNCE {
+        if self.debounce > SECOND * 600 {
             return Err(SettingsError::DebounceRange { given: self.debounce });
         }
         match self.max_debounce {
@@ -302,7 +279,7 @@ impl ReloadSettings {
             _ => {}
         }
         let interval = self.reload_interval;
-        if !interval.is_zero() && !(Self::MIN_INTERVAL..=Self::MAX_INTERVAL).contains(&interval) {
+        if !interval.is_zero() && !(SECOND..=SECOND * 24 * 3600).contains(&interval) {
             return Err(SettingsError::IntervalRange { given: interval });
         }
         if self.expiry_warning.contains(&Duration::ZERO) {
@@ -325,6 +302,8 @@ impl Default for ReloadSettings {
         }
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A host name, or `*.` before one.
 fn is_sni_name(name: &str) -> bool {

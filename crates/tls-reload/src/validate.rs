@@ -137,43 +137,19 @@ pub(crate) fn judge_dates(
         return Ok(None);
     }
     let (not_before, not_after) = (candidate.info.not_before, candidate.info.not_after);
-    let is_expired = not_after < now;
-    let refusal = || {
-        if is_expired {
-            LoadError::Expired {
-                file: file.to_owned(),
-                not_after,
-            }
-        } else {
-            LoadError::NotYetValid {
-                file: file.to_owned(),
-                not_before,
-            }
-        }
+    let (file, is_expired) = (file.to_owned(), not_after < now);
+    let refused = match served {
+        None => is_expired && refuse_expired,
+        Some((from, until)) if (from..=until).contains(&now) => true,
+        Some((_, until)) if not_after < until => return Err(LoadError::EndsEarlier { file, not_after }),
+        Some(_) => false,
     };
-    match served {
-        None if is_expired && refuse_expired => return Err(refusal()),
-        None => {}
-        Some((from, until)) if (from..=until).contains(&now) => return Err(refusal()),
-        Some((_, until)) if not_after < until => {
-            return Err(LoadError::EndsEarlier {
-                file: file.to_owned(),
-                not_after,
-            });
-        }
-        Some(_) => {}
+    match (refused, is_expired) {
+        (true, true) => Err(LoadError::Expired { file, not_after }),
+        (true, false) => Err(LoadError::NotYetValid { file, not_before }),
+        (false, true) => Ok(Some(Warning::Expired { file, not_after })),
+        (false, false) => Ok(Some(Warning::NotYetValid { file, not_before })),
     }
-    Ok(Some(if is_expired {
-        Warning::Expired {
-            file: file.to_owned(),
-            not_after,
-        }
-    } else {
-        Warning::NotYetValid {
-            file: file.to_owned(),
-            not_before,
-        }
-    }))
 }
 
 fn links(file: &str, sections: &Sections) -> Result<Vec<Link>, LoadError> {

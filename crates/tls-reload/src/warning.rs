@@ -1,47 +1,59 @@
 //! Findings about a set that is served nevertheless.
 
-use std::fmt;
 use std::time::SystemTime;
+
+use thiserror::Error;
 
 use crate::chain_fault::ChainFault;
 use crate::moment::rfc3339;
 
 /// A finding that does not keep a set from being served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(
     missing_docs,
     reason = "the fields are named for what they hold: the file, the subject, the time"
 )]
 pub enum Warning {
     /// reload.md 5.3: served although expired.
+    #[error("certificate {file} expired at {} and is served all the same", rfc3339(*.not_after))]
     Expired { file: String, not_after: SystemTime },
     /// reload.md 5.3: served although it begins later.
+    #[error("certificate {file} is not valid before {} and is served all the same", rfc3339(*.not_before))]
     NotYetValid { file: String, not_before: SystemTime },
     /// reload.md 5.4: the order was put right.
+    #[error("certificate {file}: the chain was out of order and is served in order")]
     ChainShuffled { file: String },
     /// reload.md 5.4: kept at the end of the chain.
+    #[error("certificate {file}: `{subject}` does not belong to the leaf's chain")]
     Unrelated { file: String, subject: String },
     /// reload.md 5.4: the leaf's issuer is not in the file.
+    #[error("certificate {file}: the issuer `{issuer}` is missing from the chain")]
     MissingIntermediate { file: String, issuer: String },
     /// reload.md 5.5.
+    #[error("certificate {file}: has no subject alternative name")]
     NoNames { file: String },
     /// reload.md 5.5.
+    #[error("certificate {file}: is not meant for servers (no serverAuth)")]
     NoServerAuth { file: String },
-    /// Something about a certificate of the chain for which clients refuse it.
+    #[error("certificate {file}: `{subject}` {fault}")]
     Chain {
         file: String,
         subject: String,
         fault: ChainFault,
     },
     /// reload.md 5.5.
+    #[error("certificate {file}: the leaf is a CA")]
     AuthorityAsLeaf { file: String },
     /// reload.md 5.5.
+    #[error("key {file}: everybody can read it (mode {mode:04o})")]
     WorldReadableKey { file: String, mode: u32 },
     /// reload.md 5.5.
+    #[error("certificate {file}: is valid for {days} days, more than 398")]
     LongLived { file: String, days: u64 },
     /// reload.md 5.1: more than one private key; the one that fits was taken.
+    #[error("key {file}: holds {count} keys, the one that fits is used")]
     SeveralKeys { file: String, count: usize },
-    /// A section of a file that nothing is done with.
+    #[error("{role} {file}: the section {label} in line {line} is not used")]
     SectionUnused {
         role: &'static str,
         file: String,
@@ -49,30 +61,35 @@ pub enum Warning {
         line: usize,
     },
     /// `Proc-Type: 4,ENCRYPTED`: one round of MD5 stands between the file and the key.
+    #[error(
+        "key {file}: is encrypted in the old form of OpenSSL (Proc-Type: 4,ENCRYPTED), which is easy to guess and deprecated"
+    )]
     LegacyEncryption { file: String },
-    /// A mounted file whose original was replaced: the new one is never seen here.
+    #[error(
+        "{file} is mounted as a single file, and that was replaced outside: the new one is never seen here"
+    )]
     ReplacedOutside { file: String },
-    /// Two pairs want the same SNI name; the first has it.
+    #[error("the name {name} is in several pairs: the first serves it")]
     DuplicateName { name: String },
-    /// A client CA is past its end.
+    #[error("client CA {file}: `{subject}` expired at {}", rfc3339(*.not_after))]
     AuthorityExpired {
         file: String,
         subject: String,
         not_after: SystemTime,
     },
-    /// A client CA without the CA bit.
+    #[error("client CA {file}: `{subject}` is not a CA")]
     NotAnAuthority { file: String, subject: String },
-    /// A client CA whose public key is not pinned; not trusted.
+    #[error("client CA {file}: `{subject}` is not among ca_sha256 and is not trusted")]
     NotPinned { file: String, subject: String },
-    /// Client CAs are configured, and no certificate is asked for.
+    #[error("client CAs are configured, but client authentication is none")]
     AuthoritiesUnused,
-    /// `verification_mode: none` while client certificates are asked for.
+    #[error("client certificates are accepted unverified (verification_mode none)")]
     VerificationOff,
-    /// A CRL past its next update; still applied.
+    #[error("revocation list {file}: was due for renewal at {}", rfc3339(*.next_update))]
     RevocationListExpired { file: String, next_update: SystemTime },
-    /// A CRL of nobody among the client CAs.
+    #[error("revocation list {file}: its issuer `{issuer}` is no client CA")]
     RevocationListOfStranger { file: String, issuer: String },
-    /// A client CA that no CRL speaks for: its clients are accepted.
+    #[error("client CA `{subject}`: no revocation list speaks for it, its clients are accepted")]
     NoRevocationList { subject: String },
 }
 
@@ -109,115 +126,6 @@ impl Warning {
             Self::RevocationListExpired { .. } => "fetch the list again from its CA",
             Self::RevocationListOfStranger { .. } => "remove the list, or add its CA",
             Self::NoRevocationList { .. } => "add the list of this CA",
-        }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired { file, not_after } => {
-                write!(
-                    f,
-                    "certificate {file} expired at {} and is served all the same",
-                    rfc3339(*not_after)
-                )
-            }
-            Self::NotYetValid { file, not_before } => {
-                write!(
-                    f,
-                    "certificate {file} is not valid before {} and is served all the same",
-                    rfc3339(*not_before)
-                )
-            }
-            Self::ChainShuffled { file } => write!(
-                f,
-                "certificate {file}: the chain was out of order and is served in order"
-            ),
-            Self::Unrelated { file, subject } => {
-                write!(
-                    f,
-                    "certificate {file}: `{subject}` does not belong to the leaf's chain"
-                )
-            }
-            Self::MissingIntermediate { file, issuer } => {
-                write!(
-                    f,
-                    "certificate {file}: the issuer `{issuer}` is missing from the chain"
-                )
-            }
-            Self::NoNames { file } => write!(f, "certificate {file}: has no subject alternative name"),
-            Self::NoServerAuth { file } => {
-                write!(f, "certificate {file}: is not meant for servers (no serverAuth)")
-            }
-            Self::Chain { file, subject, fault } => write!(f, "certificate {file}: `{subject}` {fault}"),
-            Self::AuthorityAsLeaf { file } => write!(f, "certificate {file}: the leaf is a CA"),
-            Self::WorldReadableKey { file, mode } => {
-                write!(f, "key {file}: everybody can read it (mode {mode:04o})")
-            }
-            Self::LongLived { file, days } => {
-                write!(f, "certificate {file}: is valid for {days} days, more than 398")
-            }
-            Self::SeveralKeys { file, count } => {
-                write!(f, "key {file}: holds {count} keys, the one that fits is used")
-            }
-            Self::SectionUnused {
-                role,
-                file,
-                label,
-                line,
-            } => write!(f, "{role} {file}: the section {label} in line {line} is not used"),
-            Self::LegacyEncryption { file } => write!(
-                f,
-                "key {file}: is encrypted in the old form of OpenSSL (Proc-Type: 4,ENCRYPTED), which is easy to guess and deprecated"
-            ),
-            Self::ReplacedOutside { file } => write!(
-                f,
-                "{file} is mounted as a single file, and that was replaced outside: the new one is never seen here"
-            ),
-            Self::DuplicateName { name } => {
-                write!(f, "the name {name} is in several pairs: the first serves it")
-            }
-            Self::AuthorityExpired {
-                file,
-                subject,
-                not_after,
-            } => {
-                write!(
-                    f,
-                    "client CA {file}: `{subject}` expired at {}",
-                    rfc3339(*not_after)
-                )
-            }
-            Self::NotAnAuthority { file, subject } => write!(f, "client CA {file}: `{subject}` is not a CA"),
-            Self::NotPinned { file, subject } => {
-                write!(
-                    f,
-                    "client CA {file}: `{subject}` is not among ca_sha256 and is not trusted"
-                )
-            }
-            Self::AuthoritiesUnused => {
-                f.write_str("client CAs are configured, but client authentication is none")
-            }
-            Self::VerificationOff => {
-                f.write_str("client certificates are accepted unverified (verification_mode none)")
-            }
-            Self::RevocationListExpired { file, next_update } => {
-                write!(
-                    f,
-                    "revocation list {file}: was due for renewal at {}",
-                    rfc3339(*next_update)
-                )
-            }
-            Self::RevocationListOfStranger { file, issuer } => {
-                write!(f, "revocation list {file}: its issuer `{issuer}` is no client CA")
-            }
-            Self::NoRevocationList { subject } => {
-                write!(
-                    f,
-                    "client CA `{subject}`: no revocation list speaks for it, its clients are accepted"
-                )
-            }
         }
     }
 }

@@ -196,10 +196,10 @@ pub(super) async fn progress(state: Arc<AdminState>, call: Call) -> Result<HttpR
     let results = actions::results(&state.fleet, &id, paging.request()).await?;
     let item = Progress {
         action_id: call.id,
-        nb_agents_actioned: progress.targets,
-        nb_agents_ack: progress.succeeded + progress.failed,
-        nb_agents_failed: progress.failed,
-        nb_agents_cancelled: progress.cancelled,
+        nb_agents_actioned: progress.counts.targets,
+        nb_agents_ack: progress.counts.succeeded + progress.counts.failed,
+        nb_agents_failed: progress.counts.failed,
+        nb_agents_cancelled: progress.counts.cancelled,
         status: progress.state(Timestamp::now()).as_str(),
         results: paging.envelope(results, Answer::from),
     };

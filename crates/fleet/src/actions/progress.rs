@@ -5,13 +5,9 @@ use strum::IntoStaticStr;
 
 /// How far an action has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Progress {
-    pub targets: u64,
-    pub succeeded: u64,
-    pub failed: u64,
-    /// Agents for which it was taken back.
-    pub cancelled: u64,
+    /// Over all its targets.
+    pub counts: ActionProgress,
     /// After this no agent is given it any more.
     pub expiration: Option<Timestamp>,
 }
@@ -33,32 +29,17 @@ pub enum ActionState {
 }
 
 impl Progress {
-    pub(super) fn of(counts: ActionProgress, expiration: Option<Timestamp>) -> Self {
-        let ActionProgress {
-            targets,
-            succeeded,
-            failed,
-            cancelled,
-        } = counts;
-        Self {
-            targets,
-            succeeded,
-            failed,
-            cancelled,
-            expiration,
-        }
-    }
-
     /// The state at this time.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> ActionState {
-        if self.succeeded + self.failed + self.cancelled < self.targets {
+        let counts = self.counts;
+        if counts.succeeded + counts.failed + counts.cancelled < counts.targets {
             return match self.expiration {
                 Some(expiration) if expiration <= now => ActionState::Expired,
                 _ => ActionState::InProgress,
             };
         }
-        match (self.failed, self.cancelled) {
+        match (counts.failed, counts.cancelled) {
             (0, 0) => ActionState::Complete,
             (0, _) => ActionState::Cancelled,
             _ => ActionState::Failed,
@@ -90,10 +71,12 @@ mod tests {
             (1, 1, 1, 10, "FAILED"),
         ] {
             let progress = Progress {
-                targets: 3,
-                succeeded,
-                failed,
-                cancelled,
+                counts: ActionProgress {
+                    targets: 3,
+                    succeeded,
+                    failed,
+                    cancelled,
+                },
                 expiration: Some(at(10)),
             };
             assert_eq!(progress.state(at(now)).as_str(), state);

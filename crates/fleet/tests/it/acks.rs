@@ -167,8 +167,11 @@ async fn ack_03_04_05_06_f1_f2_f3_items_stand_alone() {
         results.items[0].timestamp, "2026-01-02T03:04:05.123456789+02:00",
         "M9: as it was given"
     );
-    let progress = actions::progress(&house.fleet, &action.action).await.unwrap();
-    assert_eq!((progress.targets, progress.succeeded, progress.failed), (1, 1, 0));
+    let counts = actions::progress(&house.fleet, &action.action)
+        .await
+        .unwrap()
+        .counts;
+    assert_eq!((counts.targets, counts.succeeded, counts.failed), (1, 1, 0));
 }
 
 #[actix_rt::test]

@@ -10,34 +10,28 @@ use crate::expiry::Expiry;
 use crate::generation::Generation;
 use crate::logging::{
     ACTION, ERROR, FILES, FINGERPRINT, NAMES, NOT_AFTER, OLD_FINGERPRINT, OUTCOME, REASON, SERIAL, TRIGGER,
-    Told, emit,
+    emit,
 };
 use crate::moment::rfc3339;
 use crate::mounted_file;
 use crate::source::Settings;
-use crate::state::{Attempt, Failure, GenerationInfo, ReloadOutcome, ReloadResult, ReloadState, Trigger};
+use crate::state::{
+    Attempt, CertificateInfo, Failure, GenerationInfo, ReloadOutcome, ReloadResult, ReloadState, Trigger,
+};
 use crate::warning::Warning;
 
 /// The state after the first load, which is logged here.
 pub(super) fn first(generation: &Generation, settings: &Settings, now: SystemTime) -> ReloadState {
     let info = generation.info();
     let message = serving(info);
-    let told = Told::of(info, files(settings));
-    emit(
-        Level::Info,
-        &message,
-        &[
-            (ACTION, LOAD),
-            (OUTCOME, "success"),
-            (REASON, Trigger::Start.into()),
-            (TRIGGER, Trigger::Start.into()),
-            (FINGERPRINT, &told.fingerprint),
-            (SERIAL, &told.serial),
-            (NOT_AFTER, &told.not_after),
-            (NAMES, &told.names),
-            (FILES, &told.files),
-        ],
-    );
+    let start = Trigger::Start.into();
+    let event = [
+        (ACTION, LOAD),
+        (OUTCOME, "success"),
+        (REASON, start),
+        (TRIGGER, start),
+    ];
+    tell(Level::Info, &message, &event, info, settings);
     log_warnings(generation, None);
     note_mounted_files(generation);
     let attempt = Attempt {
@@ -62,24 +56,15 @@ pub(super) fn swapped(
     trigger: Trigger,
     settings: &Settings,
 ) -> ReloadOutcome {
-    let told = Told::of(next.info(), files(settings));
     let message = serving(next.info());
-    emit(
-        Level::Info,
-        &message,
-        &[
-            (ACTION, RELOAD),
-            (OUTCOME, "success"),
-            (REASON, trigger.into()),
-            (TRIGGER, trigger.into()),
-            (FINGERPRINT, &told.fingerprint),
-            (OLD_FINGERPRINT, old.info().fingerprint()),
-            (SERIAL, &told.serial),
-            (NOT_AFTER, &told.not_after),
-            (NAMES, &told.names),
-            (FILES, &told.files),
-        ],
-    );
+    let event = [
+        (ACTION, RELOAD),
+        (OUTCOME, "success"),
+        (REASON, trigger.into()),
+        (TRIGGER, trigger.into()),
+        (OLD_FINGERPRINT, old.info().fingerprint()),
+    ];
+    tell(Level::Info, &message, &event, next.info(), settings);
     log_warnings(next, Some(old));
     outcome(ReloadResult::Success, next.info(), message)
 }
@@ -108,30 +93,37 @@ pub(super) fn refused(
     let info = served.info();
     let message = format!("{rejected}: still {}", serving(info));
     if is_news {
-        let told = Told::of(info, files(settings));
-        emit(
-            Level::Error,
-            &message,
-            &[
-                (ACTION, RELOAD),
-                (OUTCOME, "failure"),
-                (REASON, rejected.reason().into()),
-                (TRIGGER, trigger.into()),
-                (ERROR, &rejected.to_string()),
-                ("hint", &rejected.hint()),
-                (FINGERPRINT, &told.fingerprint),
-                (SERIAL, &told.serial),
-                (NOT_AFTER, &told.not_after),
-                (NAMES, &told.names),
-                (FILES, &told.files),
-            ],
-        );
+        let event = [
+            (ACTION, RELOAD),
+            (OUTCOME, "failure"),
+            (REASON, rejected.reason().into()),
+            (TRIGGER, trigger.into()),
+            (ERROR, &rejected.to_string()),
+            ("hint", &rejected.hint()),
+        ];
+        tell(Level::Error, &message, &event, info, settings);
     }
     ReloadOutcome {
         hint: Some(rejected.hint().into_owned()),
         reason: Some(rejected.reason()),
         ..outcome(ReloadResult::Failure, info, message)
     }
+}
+
+/// Logs an event with what is served: the default leaf, and every file (reload.md 8.2).
+fn tell(level: Level, message: &str, event: &[(&str, &str)], served: &GenerationInfo, settings: &Settings) {
+    let leaf = served.pairs.first().map(|pair| &pair.leaf);
+    let of_leaf = |fact: fn(&CertificateInfo) -> String| leaf.map(fact).unwrap_or_default();
+    let facts = [
+        (FINGERPRINT, served.fingerprint().to_owned()),
+        (SERIAL, of_leaf(|leaf| leaf.serial.clone())),
+        (NOT_AFTER, of_leaf(|leaf| rfc3339(leaf.not_after))),
+        (NAMES, of_leaf(|leaf| leaf.names.join(","))),
+        (FILES, files(settings)),
+    ];
+    let facts = facts.iter().map(|(key, value)| (*key, value.as_str()));
+    let fields: Vec<_> = event.iter().copied().chain(facts).collect();
+    emit(level, message, &fields);
 }
 
 /// What the state keeps of an attempt.
