@@ -42,8 +42,6 @@ use fleet::{Fleet, FleetError, FromObject};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use tls::TlsAdmin;
-
 use crate::{
     agent::{Identity, status},
     body_budget::BodyBudget,
@@ -55,8 +53,10 @@ use crate::{
     metrics::HttpMetrics,
     note::{Note, Standing},
     operation::{Answer, Described, KeyKind, Operation, Parameter},
+    tls_admin::TlsAdmin,
     version::ADMIN_API_VERSION,
 };
+use query::Many;
 
 /// What the operator may choose about the operators' API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -520,19 +520,6 @@ fn ok<T: Serialize>(body: &T) -> Result<HttpResponse, ApiError> {
 #[schemars(rename = "One{T}")]
 struct One<T> {
     item: T,
-}
-
-/// A list in Kibana's envelope.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "List{T}")]
-struct Many<T> {
-    items: Vec<T>,
-    total: u64,
-    page: u64,
-    per_page: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_search_after: Option<String>,
 }
 
 /// The answer to a write that returns no item.

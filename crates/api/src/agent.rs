@@ -38,7 +38,6 @@ use futures_util::{FutureExt as _, future::Either};
 
 use deflated::DeflatedPolicies;
 use routes::AgentRoute;
-pub use signing_key::{SigningKey, SigningKeyError};
 
 use crate::{
     admission::Admission,
@@ -51,6 +50,7 @@ use crate::{
     note::{Note, Standing},
     operation::{Described, Operation},
     outgoing::Outgoing,
+    signing_key::SigningKey,
     version::{self, API_VERSION},
 };
 

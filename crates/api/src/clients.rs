@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::limits::Bucket;
+use crate::bucket::Bucket;
 
 /// A token bucket for each client, in a fixed space: a client has two of the buckets, which others may use too, and is
 /// refused when both are empty. Nobody outside knows who shares a bucket with whom.

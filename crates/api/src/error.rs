@@ -26,15 +26,15 @@ use serde::Serialize;
 
 pub(crate) use family::Family;
 use table::Form;
-pub(crate) use table::{CLIENT_GONE, FAILED, acknowledged, health, highest, readiness};
+pub(crate) use table::{FAILED, acknowledged, health, highest, readiness};
 
 use crate::{
-    agent::SigningKeyError,
     auth::AuthorizationError,
     body::BodyError,
     json::JsonError,
     limits::Refusal,
     note::{ErrorNote, Note},
+    signing_key::SigningKeyError,
     version::{ApiVersionError, UserAgentError},
 };
 

@@ -27,10 +27,10 @@ use uuid::Uuid;
 use crate::{
     admission::{Admission, Places},
     call::REQUEST_ID,
-    error::{ApiError, Audience, CLIENT_GONE, FAILED},
+    error::{ApiError, Audience, FAILED},
     limits::Refusal,
     log_budget::shown,
-    metrics::Reason,
+    metrics::{CLIENT_GONE, Reason},
     note::{ErrorNote, Note, Standing},
     route::Route,
     work::Turn,

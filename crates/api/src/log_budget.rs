@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::limits::Bucket;
+use crate::bucket::Bucket;
 
 /// The budget of one listener.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use prometheus_client::{
 use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::{error::CLIENT_GONE, route::Route};
+use crate::route::Route;
 
 /// Counters of all listeners of the process.
 #[derive(Clone, Debug)]
@@ -243,6 +243,9 @@ impl HttpMetrics {
         self.panics.get()
     }
 }
+
+/// Counted and logged, not sent: the client did not wait for the answer.
+pub(crate) const CLIENT_GONE: u16 = 499;
 
 /// Fast answers and long polls of up to an hour share the scale.
 fn new_histogram() -> Histogram {

@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use crate::{
     engine::{
+        kind::Kind,
         problem::Report,
         quantity::{BodyLimit, ByteSize, Interval},
         reader::unfit,
@@ -20,22 +21,8 @@ use crate::{
     sections::ssl::PathOrPem,
 };
 
-/// The type of a key's value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kind {
-    pub(crate) shape: Shape,
-    check: fn(&Value) -> Result<(), Refusal>,
-    allowed: fn() -> String,
-    is_secret: bool,
-}
-
 const fn of<T: Setting>() -> Kind {
-    Kind {
-        shape: T::SHAPE,
-        check: |value| T::from_value(value).map(drop),
-        allowed: T::allowed,
-        is_secret: T::IS_SECRET,
-    }
+    Kind::of::<T>()
 }
 
 const TEXT: Kind = of::<String>();

@@ -192,7 +192,7 @@ pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> 
 }
 
 fn read(sources: &Sources) -> (Config, Report) {
-    let schema = Schema::of::<Config>();
+    let schema = Schema::of::<Config>(inert::keys());
     let mut report = Report::default();
     let mut layers = Layers::new(&schema, &mut report);
     layers.overlay(&sources.overlay);

@@ -11,25 +11,7 @@ use crate::{
     upgrades,
 };
 
-/// One event of an ack request.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the members of agents.md 8.7")]
-pub struct AckEvent {
-    pub action_id: String,
-    /// Id of the agent that sends it; may be empty.
-    pub agent_id: String,
-    pub timestamp: Option<String>,
-    /// Present (even empty): it failed.
-    pub error: Option<String>,
-    /// UPGRADE only: whether a failed one is tried again.
-    pub retries: Option<bool>,
-    pub data: Option<RawJson>,
-    pub action_input_type: Option<String>,
-    pub action_data: Option<RawJson>,
-    pub action_response: Option<RawJson>,
-    pub started_at: Option<String>,
-    pub completed_at: Option<String>,
-}
+pub use crate::actions::ack::AckEvent;
 
 /// The outcome of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]

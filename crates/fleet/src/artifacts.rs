@@ -4,6 +4,8 @@
 //! An operator stores one as it will be served and writes its entry into a policy; agents of that policy, and no others,
 //! may fetch it. Nothing changes a stored artifact: other content has another SHA-256.
 
+mod error;
+
 use std::{collections::HashSet, io::Read as _};
 
 use bytes::Bytes;
@@ -15,24 +17,7 @@ use store::{Agent, Blob, BlobId, BlobStream, BlobTerms, Digest};
 
 use crate::{Fleet, FleetError, off_the_loop::off_the_loop, uploads};
 
-/// Why a request for an artifact was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts and the fields' names say it")]
-pub enum ArtifactError {
-    #[error("malformed sha256: {source}")]
-    NoDigest { source: store::NotADigest },
-    #[error("the policy of agent {agent} does not list artifact {identifier} with this SHA-256")]
-    NotListed {
-        agent: store::AgentId,
-        identifier: String,
-    },
-    #[error("artifact {identifier} with SHA-256 {decoded} does not exist")]
-    Unknown { identifier: String, decoded: Digest },
-    #[error("an artifact's name is 1 to 256 letters, digits or any of - _ . and not {found}")]
-    Name { found: String },
-    #[error("the artifact inflates to more than {most} bytes")]
-    InflatesTooLarge { most: u64 },
-}
+pub use error::ArtifactError;
 
 /// A stored artifact: what its entry in a policy's `artifact_manifest.artifacts` says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! In: an agent whose key was verified, what it says of the file, and chunks as streams. Out: the store's records and
 //! bodies. Never holds a chunk in memory, and never looks at an upload for somebody whose key it has not seen.
 
+mod error;
+
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -18,6 +20,8 @@ use store::{
 };
 
 use crate::{Fleet, FleetError};
+
+pub use error::UploadError;
 
 /// Bytes of every chunk but the last.
 pub const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
@@ -50,65 +54,6 @@ impl Default for FileLimits {
             kept: Duration::from_secs(30 * 24 * 3600),
         }
     }
-}
-
-/// Why an upload does not go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts and the fields' names say it")]
-pub enum UploadError {
-    #[error("file transfer is off")]
-    Off,
-    #[error("the request says nothing of the file")]
-    BodyMissing,
-    #[error("agent_id is missing")]
-    AgentMissing,
-    #[error("{member} is required")]
-    MemberMissing { member: &'static str },
-    #[error("{member} is not usable: {reason}")]
-    MemberInvalid {
-        member: &'static str,
-        reason: &'static str,
-    },
-    #[error("file.size is required")]
-    SizeMissing,
-    #[error("file.size {size} is no size")]
-    SizeInvalid { size: i64 },
-    #[error("the file has more than {most_bytes} bytes")]
-    FileTooLarge { most_bytes: u64 },
-    #[error("files of agent {agent} may take {most_bytes} bytes together")]
-    AgentQuota { agent: AgentId, most_bytes: u64 },
-    #[error("there is no room for the file: {reason}")]
-    StoreFull { reason: String },
-    #[error("the file of action and agent is {}", state.as_str())]
-    AlreadyThere { state: UploadState },
-    #[error("file {file} is of another action and agent")]
-    FileIdTaken { file: FileId },
-    #[error("upload {upload} is not known")]
-    Unknown { upload: UploadId },
-    #[error("upload {upload} has expired")]
-    Expired { upload: UploadId },
-    #[error("upload {upload} is {}", state.as_str())]
-    Stopped { upload: UploadId, state: UploadState },
-    #[error("the file has no chunk {number}")]
-    ChunkNumber { number: String },
-    #[error("the chunk's hash does not match")]
-    ChunkHash,
-    #[error("the chunk must have {bytes} bytes")]
-    ChunkLength { bytes: u64 },
-    #[error("chunk {number} is stored with other bytes")]
-    ChunkTaken { number: u32 },
-    #[error("{missing} of {chunks} chunks are missing")]
-    ChunksMissing { missing: u32, chunks: u32 },
-    #[error("the transit hash is missing")]
-    HashMissing,
-    #[error("the transit hash does not match")]
-    TransitHash,
-    #[error("upload {upload} has ended: it is {}", state.as_str())]
-    Ended { upload: UploadId, state: UploadState },
-    #[error("file {file} does not exist")]
-    UnknownFile { file: FileId },
-    #[error("file {file} is {}", state.as_str())]
-    NotReady { file: FileId, state: UploadState },
 }
 
 /// What an agent says of a file.

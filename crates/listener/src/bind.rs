@@ -6,13 +6,13 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
+    net::{SocketAddr, TcpListener, ToSocketAddrs as _},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, bare_host, display_address},
     passed::{PassError, PassedSockets},
 };
 
@@ -114,14 +114,6 @@ pub fn bind(endpoint: &Endpoint, passed: &mut PassedSockets) -> Result<Bound, Bi
     bind_addresses(endpoint, &addresses, passed)
 }
 
-/// `HOST:PORT`; an IPv6 address gets its brackets.
-pub fn display_address(host: &str, port: u16) -> String {
-    match bare_host(host).parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
-        _ => format!("{host}:{port}"),
-    }
-}
-
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     let address = display_address(host, port);
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -140,12 +132,6 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
         return Err(BindError::NoAddress { address });
     }
     Ok(addresses)
-}
-
-fn bare_host(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host)
 }
 
 fn bind_addresses(

@@ -1,6 +1,6 @@
 //! The settings of one listener: address, certificates, limits and time-outs.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tls_reload::{HandshakeMetrics, Resolver};
 
@@ -124,6 +124,21 @@ impl Default for Timeouts {
 }
 
 const HEADER_SLACK: usize = 4096;
+
+/// `HOST:PORT`; an IPv6 address gets its brackets.
+pub fn display_address(host: &str, port: u16) -> String {
+    match bare_host(host).parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+/// Without the brackets that an IPv6 address may have.
+pub(crate) fn bare_host(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host)
+}
 
 #[cfg(test)]
 mod tests {

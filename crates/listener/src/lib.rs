@@ -44,9 +44,9 @@ mod tls_stream;
 mod unstable;
 
 pub use self::{
-    bind::{BindError, Bound, bind, display_address},
+    bind::{BindError, Bound, bind},
     connection_info::ConnectionInfo,
-    endpoint::{Endpoint, Limits, Timeouts},
+    endpoint::{Endpoint, Limits, Timeouts, display_address},
     metrics::ListenerMetrics,
     passed::{PassError, PassedSockets},
     server::{Drained, Listening, ServerBuilder, ServerHandle, StartError},

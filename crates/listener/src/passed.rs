@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockRef;
 
-use crate::{bind::display_address, endpoint::Endpoint};
+use crate::endpoint::{Endpoint, display_address};
 
 /// Sockets that listen and wait for their endpoint.
 #[derive(Debug, Default)]

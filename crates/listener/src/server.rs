@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    bind::{Bound, display_address},
+    bind::Bound,
+    endpoint::display_address,
     metrics::ListenerMetrics,
     open_connections::{ListenerConnections, OpenConnections},
     service::{self, Listener},

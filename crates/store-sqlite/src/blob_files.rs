@@ -21,8 +21,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
 use super::{
     OpenError,
     connection::create_directory,
-    fault::failed,
-    writer::{closed, panicked},
+    fault::{closed, failed, panicked},
 };
 
 /// The directory and the turns on its disk.

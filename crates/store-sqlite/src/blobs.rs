@@ -15,9 +15,9 @@ use super::{
     blob_files::{self, BlobFiles, Staged},
     columns::{self, ReadColumn as _, params},
     connection::refused,
-    fault::Outcome,
+    fault::{Outcome, closed, panicked},
     unit::Unit,
-    writer::{Size, closed, panicked},
+    writer::Size,
 };
 
 /// What became of a staged file.

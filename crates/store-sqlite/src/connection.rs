@@ -11,7 +11,10 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use store::Cause;
 
-use super::{OpenError, migration::APPLICATION_ID, ownership::beside};
+use super::{
+    OpenError,
+    ownership::{APPLICATION_ID, beside},
+};
 
 /// Makes the directory if it is missing.
 pub(super) fn create_directory(directory: &Path) -> Result<(), OpenError> {

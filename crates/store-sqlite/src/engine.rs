@@ -228,7 +228,11 @@ impl Policies for SqliteStore {
 
     async fn delete_policy(&self, id: &PolicyId, at: Timestamp) -> Result<()> {
         let id = id.clone();
-        self.write(move |unit| policies::delete(unit, &id, at)).await
+        self.write(move |unit| {
+            policies::delete(unit, &id)?;
+            tokens::revoke_of_policy(unit, &id, at)
+        })
+        .await
     }
 }
 
@@ -372,7 +376,7 @@ impl Engine for SqliteStore {
             .wait_for(|is_closed| *is_closed)
             .await
             .map(|_| ())
-            .map_err(|_| super::writer::panicked())
+            .map_err(|_| super::fault::panicked())
     }
 }
 

@@ -52,6 +52,17 @@ pub(super) fn unavailable(reason: impl Into<String>) -> StoreError {
     }
 }
 
+/// The answer of a closed store.
+pub(super) fn closed() -> StoreError {
+    unavailable("the store is closed")
+}
+
+/// The answer for work that panicked; its savepoint was undone.
+pub(super) fn panicked() -> StoreError {
+    log::error!("an operation of the store panicked; nothing of it was written");
+    unavailable("the operation failed inside the store")
+}
+
 /// The store does not take the request now, because of this error.
 pub(super) fn failed(reason: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
     StoreError::Unavailable {

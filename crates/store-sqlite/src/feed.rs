@@ -10,7 +10,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{columns::params, fault::Outcome, readers::Readers, writer::closed};
+use super::{
+    columns::params,
+    fault::{Outcome, closed},
+    readers::Readers,
+};
 
 /// The newest changes that were committed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,7 +14,7 @@ use store::Cause;
 use super::{
     OpenError,
     connection::{create_private, is_unwritable, refused},
-    ownership::{beside, expect_database},
+    ownership::{APPLICATION_ID, beside, expect_database},
 };
 
 /// One step. Its place in the list + 1 is the version that it leads to.
@@ -169,7 +169,5 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
-/// "FltS": tells our file from another SQLite database.
-pub(super) const APPLICATION_ID: i64 = 0x466c_7453;
 /// All pages in one step: a writer is not kept from its work, and a copy in steps would begin anew at each commit of its.
 const COPY_PAGES: i32 = i32::MAX;

@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{OpenError, migration::APPLICATION_ID};
+use super::OpenError;
+
+/// "FltS": tells our file from another SQLite database.
+pub(super) const APPLICATION_ID: i64 = 0x466c_7453;
 
 /// Files that a store may have, by what is added to `fleet.db`, and how they begin.
 const FORMS: &[(&str, &[&[u8]])] = &[

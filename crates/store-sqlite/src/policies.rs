@@ -10,7 +10,7 @@ use store::{
 use super::{
     columns::{ReadColumn as _, count, params},
     fault::{Failure, Outcome},
-    pages, tokens,
+    pages,
     unit::Unit,
 };
 
@@ -146,8 +146,8 @@ pub(super) fn summaries(connection: &Connection, request: &PageRequest) -> Outco
     })?)
 }
 
-/// Deletes a policy that no active agent is assigned to, and revokes its tokens.
-pub(super) fn delete(unit: &Unit<'_>, id: &PolicyId, at: Timestamp) -> Outcome<()> {
+/// Deletes a policy that no active agent is assigned to; its tokens are revoked beside it.
+pub(super) fn delete(unit: &Unit<'_>, id: &PolicyId) -> Outcome<()> {
     if !exists(unit, id)? {
         return Err(Failure::missing("policy", id));
     }
@@ -161,7 +161,6 @@ pub(super) fn delete(unit: &Unit<'_>, id: &PolicyId, at: Timestamp) -> Outcome<(
         }
         .into());
     }
-    tokens::revoke_of_policy(unit, id, at)?;
     unit.prepare_cached("DELETE FROM policy WHERE id = ?1")?
         .execute(params![id])?;
     unit.announce(ChangeKind::Policy, id.as_str())

@@ -17,8 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     condition::Condition,
-    fault::{Outcome, unavailable},
-    writer::{closed, panicked},
+    fault::{Outcome, closed, panicked, unavailable},
 };
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;

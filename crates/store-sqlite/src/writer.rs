@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     condition::Condition,
-    fault::{Failure, Outcome, describe, unavailable},
+    fault::{Failure, Outcome, closed, describe, panicked, unavailable},
     feed::{self, Heads},
     unit::Unit,
 };
@@ -341,17 +341,6 @@ impl<T: Send, W: FnOnce(&Unit<'_>) -> Outcome<T> + Send> Job for Work<T, W> {
         // A caller that went away no longer wants to know.
         drop(self.reply.send(outcome));
     }
-}
-
-/// The answer of a closed store.
-pub(super) fn closed() -> StoreError {
-    unavailable("the store is closed")
-}
-
-/// The answer for work that panicked; its savepoint was undone.
-pub(super) fn panicked() -> StoreError {
-    log::error!("an operation of the store panicked; nothing of it was written");
-    unavailable("the operation failed inside the store")
 }
 
 /// Pieces of work in one commit at most.

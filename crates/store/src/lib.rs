@@ -13,6 +13,7 @@ mod action;
 mod actions;
 mod agent;
 mod agent_files;
+mod agent_query;
 mod agents;
 mod api_key;
 mod blobs;
@@ -37,6 +38,7 @@ mod policy;
 mod secrets;
 mod status;
 mod timestamp;
+mod upload_state;
 mod uploads;
 
 pub use action::{
@@ -45,10 +47,11 @@ pub use action::{
 };
 pub use actions::Actions;
 pub use agent::{
-    Agent, AgentQuery, AgentSort, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment, NewAgent,
-    Replacement, SortOrder, StatusReport, UnhealthyReason, UpgradeChange, UpgradeEnd,
+    Agent, AuditMark, CheckinRecord, DetailsChange, Enrolled, Enrollment, NewAgent, Replacement,
+    UnhealthyReason, UpgradeChange, UpgradeEnd,
 };
 pub use agent_files::{AgentFile, AgentFiles, NewAgentFile, agent_file_blob};
+pub use agent_query::{AgentQuery, AgentSort, SortOrder, StatusReport};
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
 pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
@@ -73,7 +76,8 @@ pub use policy::{NewRevision, PolicyRevision, PolicySummary};
 pub use secrets::{SealedSecret, Secrets};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
-pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadState, UploadTerms, Uploads, chunk_blob};
+pub use upload_state::UploadState;
+pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadTerms, Uploads, chunk_blob};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

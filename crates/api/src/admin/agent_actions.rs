@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminState, Many, One,
+    AdminState, One,
     moment::moment,
     ok,
-    query::{self, PAGING, Query},
+    query::{self, Many, PAGING, Query},
 };
 use crate::{
     call::Call,

@@ -4,8 +4,8 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use actix_web::web;
 use fleet::{PagePosition, PageRequest, PageStart};
-
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 
 use crate::{
     error::ApiError,
@@ -162,8 +162,8 @@ impl Paging {
     }
 
     /// A list in Kibana's envelope.
-    pub(super) fn envelope<T, U>(&self, page: fleet::Page<T>, each: impl FnMut(T) -> U) -> super::Many<U> {
-        super::Many {
+    pub(super) fn envelope<T, U>(&self, page: fleet::Page<T>, each: impl FnMut(T) -> U) -> Many<U> {
+        Many {
             items: page.items.into_iter().map(each).collect(),
             total: page.total.count(),
             page: u64::from(self.page),
@@ -171,6 +171,19 @@ impl Paging {
             next_search_after: page.next.map(|position| position.as_str().to_owned()),
         }
     }
+}
+
+/// A list in Kibana's envelope.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "List{T}")]
+pub(super) struct Many<T> {
+    items: Vec<T>,
+    total: u64,
+    page: u64,
+    per_page: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_search_after: Option<String>,
 }
 
 /// The parameters that [`Query::page`] reads.

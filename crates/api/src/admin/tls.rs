@@ -1,10 +1,8 @@
-//! `GET /api/tls`, `POST /api/tls/reload`: what the listeners serve, through a trait that the binary implements.
+//! `GET /api/tls`, `POST /api/tls/reload`: what the listeners serve.
 
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use async_trait::async_trait;
-use serde_json::Value;
 
 use super::{AdminState, ok, query::Query};
 use crate::{
@@ -12,17 +10,6 @@ use crate::{
     error::ApiError,
     operation::{Answer, KeyKind, Operation},
 };
-
-/// The operators' view of the certificates.
-#[async_trait]
-pub trait TlsAdmin: Send + Sync {
-    /// The served set, its state, the last attempts: public facts only.
-    fn state(&self) -> Value;
-
-    /// Reads the files again now and returns the outcome and the fingerprint. If the files on disk were
-    /// refused, the last good set stays in service and the outcome says why.
-    async fn reload(&self) -> Value;
-}
 
 pub(super) fn about_state() -> Operation {
     Operation::new(

@@ -1,10 +1,9 @@
-//! `GET /api/agents/upgrades/{major}.{minor}.{patch}/pgp-public-key` (agents.md 9.6), through a trait that the binary
-//! implements: the key with which agents check the signature of an upgrade. Whoever asks needs no key of their own.
+//! `GET /api/agents/upgrades/{major}.{minor}.{patch}/pgp-public-key` (agents.md 9.6): the key with which agents check
+//! the signature of an upgrade. Whoever asks needs no key of their own.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use actix_web::{HttpResponse, web::Bytes};
-use async_trait::async_trait;
+use actix_web::HttpResponse;
 
 use super::AgentState;
 use crate::{
@@ -23,38 +22,6 @@ pub(super) fn about() -> Operation {
         )
         .answers(Answer::of(200, TEXT, "The key, armoured"))
         .fails(&[Family::SigningKey])
-}
-
-/// Where the key comes from.
-#[async_trait]
-pub trait SigningKey: Send + Sync {
-    /// The key, armoured.
-    async fn read(&self) -> Result<Bytes, SigningKeyError>;
-}
-
-/// Why there is no key. The text is for the log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts and the fields' names say it")]
-pub enum SigningKeyError {
-    #[error("{detail}")]
-    File {
-        /// What is wrong, with the remedy.
-        detail: String,
-    },
-    #[error("{detail}")]
-    Upstream {
-        /// Its status, if that was no success.
-        status: Option<u16>,
-        /// What is wrong, with the remedy.
-        detail: String,
-    },
-    #[error("{detail}")]
-    Unreachable {
-        /// What is wrong, with the remedy.
-        detail: String,
-        /// When it is tried again.
-        retry_after: Duration,
-    },
 }
 
 pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<HttpResponse, ApiError> {

@@ -6,7 +6,7 @@
 use fleet::{FleetError, StoreError, uploads::UploadError};
 
 use super::{ApiError, Audience};
-use crate::agent::SigningKeyError;
+use crate::signing_key::SigningKeyError;
 
 /// Causes that routes meet together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

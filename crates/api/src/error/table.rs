@@ -13,11 +13,11 @@ use log::Level;
 
 use super::{ApiError, Audience};
 use crate::{
-    agent::SigningKeyError,
     auth::AuthorizationError,
     body::BodyError,
     limits::Refusal,
     metrics::Reason,
+    signing_key::SigningKeyError,
     version::{ApiVersionError, UserAgentError},
 };
 
@@ -597,6 +597,3 @@ pub(crate) const fn readiness(is_ready: bool) -> S {
 
 /// A failure that is answered without a body (agents.md 1.11).
 pub(crate) const FAILED: S = S::INTERNAL_SERVER_ERROR;
-
-/// Counted and logged, not sent: the client did not wait for the answer.
-pub(crate) const CLIENT_GONE: u16 = 499;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    kind::Kind,
     section::{Declared, Part, Presence, Section, Visit},
     setting::{Setting, Shape, Shown},
 };
-use crate::inert;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Named {
@@ -18,7 +18,7 @@ pub(crate) enum Named {
         /// The only effect that it has, if it has less than in the original.
         only: Option<&'static str>,
     },
-    Inert(inert::Kind),
+    Inert(Kind),
 }
 
 /// All paths, with `*` for the number of a list item.
@@ -29,11 +29,11 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// The keys of `S`, and the inert ones.
-    pub(crate) fn of<S: Section>() -> Self {
+    /// The keys of `S`, and those without effect.
+    pub(crate) fn of<S: Section>(inert: impl Iterator<Item = (String, Kind)>) -> Self {
         let mut schema = Self::default();
         S::default().walk(&mut schema);
-        for (path, kind) in inert::keys() {
+        for (path, kind) in inert {
             let mut around = path.as_str();
             while let Some((outer, _)) = around.rsplit_once('.') {
                 let section = || Named::Section(Presence::Always);
@@ -168,11 +168,11 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::Schema;
-    use crate::Config;
+    use crate::{Config, inert};
 
     #[test]
     fn a_hint_is_a_near_key_or_none() {
-        let schema = Schema::of::<Config>();
+        let schema = Schema::of::<Config>(inert::keys());
         for (unknown, hint) in [
             // A misspelling in the right section.
             ("http.prot", Some("http.port")),

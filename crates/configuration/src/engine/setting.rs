@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
-use super::secret::without_userinfo;
+use super::redaction::without_userinfo;
 
 /// Why a value is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

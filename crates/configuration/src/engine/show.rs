@@ -3,7 +3,7 @@
 use notation::yaml::quoted;
 
 use super::{
-    secret::without_userinfo,
+    redaction::without_userinfo,
     section::{Declared, Part, Presence, Section, Visit},
     setting::{Setting, Shown},
     substitute::escape,

@@ -9,9 +9,9 @@ use config::{Value, ValueKind};
 use notation::yaml::Node;
 
 use super::{
-    layers::{value, written},
     problem::{Notice, Problem, Report},
     schema::{Named, Schema, join},
+    written::{value, written},
 };
 
 const MAX_DEPTH: usize = 16;

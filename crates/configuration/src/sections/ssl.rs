@@ -6,7 +6,8 @@ use tls_reload::{CipherSuite, ClientAuth, Curve, PemSource, Protocol, SpkiPin, V
 
 use crate::engine::{
     quantity::{self, Days},
-    secret::{REDACTED, Secret},
+    redaction::REDACTED,
+    secret::Secret,
     section::section,
     setting::{Refusal, Setting, Shown},
 };

@@ -11,7 +11,8 @@ use store::{
 use super::{
     super::{
         OpenError, connection,
-        migration::{APPLICATION_ID, MIGRATIONS, Migration, migrate},
+        migration::{MIGRATIONS, Migration, migrate},
+        ownership::APPLICATION_ID,
     },
     open,
 };
