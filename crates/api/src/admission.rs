@@ -66,7 +66,7 @@ impl Admission {
         }
     }
 
-    /// Soft cap, then the limits of a route that anybody may ask; those of the others wait until it is known who asks.
+    /// Soft cap, then the limits of a route that anybody may ask; those of the others are applied once the caller is known.
     /// The places are free again when the permits are dropped.
     pub(crate) fn enter(&self, route: Route, peer: Option<IpAddr>, now: Instant) -> Result<Places, Refusal> {
         let place = self.limiter.enter()?;

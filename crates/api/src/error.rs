@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub(crate) use family::Family;
 use table::Form;
-pub(crate) use table::{FAILED, acknowledged, health, highest, readiness};
+pub(crate) use table::{FAILED, acknowledged, health, highest, readiness, unanswered};
 
 use crate::{
     auth::AuthorizationError,

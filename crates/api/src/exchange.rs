@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::{
     admission::{Admission, Places},
     call::REQUEST_ID,
-    error::{ApiError, Audience, FAILED},
+    error::{ApiError, Audience, FAILED, unanswered},
     limits::Refusal,
     log_budget::shown,
     metrics::{CLIENT_GONE, Reason},
@@ -145,8 +145,7 @@ impl Exchange {
 
     /// A failure below the handlers, which actix turns into an answer.
     pub(crate) fn finish_error(mut self, error: &actix_web::Error) -> actix_web::Error {
-        let status = error.as_response_error().status_code();
-        let detail = Some(error.to_string());
+        let (status, detail) = (unanswered(error), Some(error.to_string()));
         let error = Some(ErrorNote {
             name: "Unanswered",
             level: Level::Error,

@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn case_13_text_that_is_none_is_told_from_what_is_no_text() {
+    fn case_13_a_string_that_cannot_be_decoded_is_told_from_another_type() {
         let object = read(r#"{"status":"\ud800","count":9223372036854775808}"#).unwrap();
         assert_eq!(
             object.text("status").unwrap_err().to_string(),

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn http_api_1_1_the_internal_listener_is_skipped_where_the_external_one_stands() {
+    fn agents_1_1_the_internal_listener_is_skipped_where_the_external_one_stands() {
         let internal = |host: &str, port: &str, internal: &str| {
             let host = format!("inputs.0.server.host={host}");
             let port = format!("inputs.0.server.port={port}");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn http_api_2_14_the_port_of_an_http_url_wins() {
+    fn agents_9_1_the_port_of_an_http_url_wins() {
         let http = |host: &str| planned(&["http.enabled", host, "http.port=1"]).http.unwrap();
         assert_eq!(http("http.host=http://127.0.0.1:2"), ("127.0.0.1".to_owned(), 2));
         assert_eq!(http("http.host=http://127.0.0.1"), ("127.0.0.1".to_owned(), 1));

@@ -65,7 +65,7 @@ impl Derivations {
     }
 }
 
-/// One derivation takes about a tenth of a second: the last of them waits some ten seconds.
+/// One derivation takes about a tenth of a second: the last of them waits about ten seconds.
 const PLACES_PER_CORE: usize = 128;
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ pub async fn enroll(
     let agent = &enrolled.agent;
     log::info!(
         "event.action" = "enroll", "fleet.agent.id":% = agent.id, "fleet.policy.id":% = agent.policy,
-        "fleet.access.apikey.id":% = agent.access_key; "agent enrolled"
+        "fleet.apikey.id":% = agent.access_key; "agent enrolled"
     );
     Ok(enrolled)
 }

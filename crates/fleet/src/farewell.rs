@@ -1,7 +1,7 @@
 //! Agents whose key is dead and that nobody told (agents.md 5.9): first they get an empty policy, which stops what they
 //! run, then they are told to unenrol, then they are refused.
 //!
-//! Owns which of them were told, for an hour each and so many at most. In: who asks and why it was refused. Out: what
+//! Owns which of them were told, for an hour each and so many at most. In: the agent that asks, and why it was refused. Out: what
 //! it is told, or nothing. The id in the path proves nothing, so an agent counts together with the key that it shows:
 //! nobody can use up another's steps.
 
@@ -38,7 +38,7 @@ pub fn instead_of(fleet: &Fleet, error: &FleetError, agent: &AgentId, key: &KeyI
         Farewell::Unenroll => "Returning UNENROLL action for agent with invalid API key",
     };
     log::info!(
-        "event.action" = "farewell", "fleet.agent.id" = shown(agent.as_str()), "fleet.access.apikey.id" = shown(key.as_str());
+        "event.action" = "farewell", "fleet.agent.id" = shown(agent.as_str()), "fleet.apikey.id" = shown(key.as_str());
         "{told}"
     );
     Some(farewell)

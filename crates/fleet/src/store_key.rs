@@ -18,7 +18,7 @@ pub struct StoreKey {
     id: String,
 }
 
-/// Why a text is no key.
+/// Why a text cannot be read as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not base64 of {LENGTH} bytes")]
 pub struct NoStoreKey;

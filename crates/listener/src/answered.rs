@@ -15,14 +15,17 @@ use std::{
 };
 
 use actix_http::{
-    Request, RequestHead, Response, StatusCode,
+    Request, RequestHead, Response,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
 };
 use actix_service::Service;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use crate::open_connections::{ActiveRequest, ConnectionCounters};
+use crate::{
+    open_connections::{ActiveRequest, ConnectionCounters},
+    refusal::Refusal,
+};
 
 /// An application whose requests are tracked. Shared by all connections of one listener on one worker.
 pub(crate) struct Answered<S, B> {
@@ -54,18 +57,18 @@ where
     pub(crate) fn answer(&self, request: Request) -> Answer<S::Future, B> {
         let active = ActiveRequest::begin(Rc::clone(&self.counters));
         if head_bytes(request.head()) > self.max_header_bytes {
-            return Answer::ready(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, active);
+            return Answer::ready(Refusal::LongHead, active);
         }
         match catch_unwind(AssertUnwindSafe(|| self.app.call(request))) {
             Ok(answer) => Answer {
                 answer: Some(answer),
-                refusal: StatusCode::INTERNAL_SERVER_ERROR,
+                refusal: Refusal::Panicked,
                 active: Some(active),
                 body: PhantomData,
             },
             Err(panic) => {
                 note_panic(&active, panic.as_ref());
-                Answer::ready(StatusCode::INTERNAL_SERVER_ERROR, active)
+                Answer::ready(Refusal::Panicked, active)
             }
         }
     }
@@ -76,15 +79,15 @@ pin_project! {
     pub(crate) struct Answer<F, B> {
         #[pin]
         answer: Option<F>,
-        // The status if the handler gives no response.
-        refusal: StatusCode,
+        // What is answered if the handler gives no response.
+        refusal: Refusal,
         active: Option<ActiveRequest>,
         body: PhantomData<B>,
     }
 }
 
 impl<F, B> Answer<F, B> {
-    fn ready(refusal: StatusCode, active: ActiveRequest) -> Self {
+    fn ready(refusal: Refusal, active: ActiveRequest) -> Self {
         Self {
             answer: None,
             refusal,
@@ -106,7 +109,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let response = match this.answer.as_mut().as_pin_mut() {
-            None => refusal(*this.refusal),
+            None => refused(*this.refusal),
             Some(answer) => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
                 Ok(outcome) => match ready!(outcome) {
                     Ok(response) => response.into().map_body(|_, body| EitherBody::left(body)),
@@ -120,7 +123,7 @@ where
                         note_panic(active, panic.as_ref());
                     }
                     this.answer.set(None);
-                    refusal(StatusCode::INTERNAL_SERVER_ERROR)
+                    refused(Refusal::Panicked)
                 }
             },
         };
@@ -163,8 +166,8 @@ impl<B: MessageBody + 'static> MessageBody for AnswerBody<B> {
     }
 }
 
-fn refusal<B>(status: StatusCode) -> Response<EitherBody<B, BoxBody>> {
-    Response::with_body(status, EitherBody::right(BoxBody::new(())))
+fn refused<B>(refusal: Refusal) -> Response<EitherBody<B, BoxBody>> {
+    Response::with_body(refusal.status(), EitherBody::right(BoxBody::new(())))
 }
 
 /// The size of a request head as it came over the wire, near enough for a limit (HTTP/2 sends it compressed,

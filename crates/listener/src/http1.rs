@@ -43,6 +43,7 @@ use crate::{
     connection_info::ConnectionInfo,
     endpoint::Timeouts,
     guarded_io::{GuardedIo, Socket},
+    refusal::Refusal,
     shutdown::Shutdown,
 };
 use wire::{RequestBody, Wire};
@@ -97,8 +98,8 @@ where
         let request = match Box::pin(connection.next_request(is_first)).await {
             Next::Request(request) => request,
             Next::End => return Ok(Box::pin(connection.close(false)).await?),
-            Next::Refused(status, error) => {
-                Box::pin(connection.refuse(status)).await?;
+            Next::Refused(refusal, error) => {
+                Box::pin(connection.refuse(refusal)).await?;
                 return Err(error);
             }
             Next::Failed(error) => return Err(error),
@@ -122,13 +123,13 @@ struct Http1<T> {
     rules: Rc<Http1Rules>,
 }
 
-/// What a wait for the next request came to.
+/// The outcome of a wait for the next request.
 enum Next {
     Request(Request),
     /// The client is idle or has closed, or the server stops.
     End,
     /// The request is refused here with a status, which ends the connection.
-    Refused(StatusCode, Http1Error),
+    Refused(Refusal, Http1Error),
     /// The connection is broken; nothing can be answered.
     Failed(Http1Error),
 }
@@ -149,9 +150,9 @@ impl<T: Socket> Http1<T> {
             Ok(Ok(Some(request))) => Next::Request(request),
             Ok(Ok(None)) if self.wire.borrow().has_input() => Next::Failed(Http1Error::Cut),
             Ok(Ok(None)) => Next::End,
-            Ok(Err(Http1Error::Malformed(error))) => Next::Refused(refusal(&error), error.into()),
+            Ok(Err(Http1Error::Malformed(error))) => Next::Refused(Refusal::from(&error), error.into()),
             Ok(Err(error)) => Next::Failed(error),
-            Err(_) if is_first => Next::Refused(StatusCode::REQUEST_TIMEOUT, Http1Error::Slow),
+            Err(_) if is_first => Next::Refused(Refusal::LateHead, Http1Error::Slow),
             Err(_) => Next::Failed(Http1Error::Slow),
         }
     }
@@ -314,8 +315,8 @@ impl<T: Socket> Http1<T> {
     }
 
     /// Writes an empty response for a request that did not reach the application.
-    async fn refuse(&self, status: StatusCode) -> io::Result<()> {
-        let mut response = Response::with_body(status, ());
+    async fn refuse(&self, refusal: Refusal) -> io::Result<()> {
+        let mut response = Response::with_body(refusal.status(), ());
         response.head_mut().set_connection_type(ConnectionType::Close);
         let mut out = BytesMut::new();
         let size = BodySize::Sized(0);
@@ -381,13 +382,6 @@ impl Piece {
             Some(Err(error)) => Self::Failed(error),
             None => Self::End,
         }
-    }
-}
-
-fn refusal(error: &ParseError) -> StatusCode {
-    match error {
-        ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        _ => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -280,7 +280,7 @@ enum SendError {
     #[error("the client did not read the response in time")]
     Stalled,
     #[error("the body of the response failed: {0}")]
-    Body(String),
+    Body(#[source] Box<dyn std::error::Error>),
     #[error(transparent)]
     Protocol(#[from] h2::Error),
 }
@@ -321,8 +321,7 @@ async fn send<B: MessageBody>(
             }
             Some(Err(error)) => {
                 stream.send_reset(Reason::INTERNAL_ERROR);
-                let error: Box<dyn std::error::Error> = error.into();
-                return Err(SendError::Body(error.to_string()));
+                return Err(SendError::Body(error.into()));
             }
             None => return Ok(stream.send_data(Bytes::new(), true)?),
         }

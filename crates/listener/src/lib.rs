@@ -37,6 +37,7 @@ mod http2;
 mod metrics;
 mod open_connections;
 mod passed;
+mod refusal;
 mod server;
 mod service;
 mod shutdown;

@@ -270,7 +270,7 @@ pub(super) fn acks(items: Vec<(StatusCode, Cow<'static, str>)>) -> Result<Pieces
     })
 }
 
-/// The server's state (agents.md 3.1); `identity` for who may know it.
+/// The server's state (agents.md 3.1); `identity` only for a caller that may know it.
 pub(super) fn status(health: &Health, identity: Option<&Identity>) -> Result<Pieces, ApiError> {
     json(&Status {
         name: "fleet-server",

@@ -595,5 +595,10 @@ pub(crate) const fn readiness(is_ready: bool) -> S {
     if is_ready { S::OK } else { S::SERVICE_UNAVAILABLE }
 }
 
+/// The status of a failure below the handlers, as actix names it: such an answer has no body either.
+pub(crate) fn unanswered(error: &actix_web::Error) -> S {
+    error.as_response_error().status_code()
+}
+
 /// A failure that is answered without a body (agents.md 1.11).
 pub(crate) const FAILED: S = S::INTERNAL_SERVER_ERROR;

@@ -102,7 +102,7 @@ mod tests {
     use crate::engine::setting::Setting as _;
 
     #[test]
-    fn http_api_2_14_a_host_or_an_http_url() {
+    fn agents_9_1_a_host_or_an_http_url() {
         for (text, host, port) in [
             ("localhost", "localhost", None),
             ("0.0.0.0", "0.0.0.0", None),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn http_api_2_14_what_is_not_served_says_what_is() {
+    fn agents_9_1_what_is_not_served_says_what_is() {
         for (text, why) in [
             ("unix:///var/run/fleet.sock", "Unix sockets are not served"),
             ("npipe:///fleet", "Windows pipes are not served"),

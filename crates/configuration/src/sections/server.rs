@@ -140,7 +140,7 @@ section! {
         keys {
             /// Tell them: at the first check-in to stop what they run, at the second to unenrol; then they are refused.
             enabled: bool = false;
-            /// Memory for who was told; 250 bytes each.
+            /// Memory for the agents that were told; 250 bytes each.
             max_bytes: ByteSize = ByteSize(50_000_000), check |size| match size.0 {
                 0 => Err("at least 1 byte".to_owned()),
                 _ => Ok(()),
@@ -176,8 +176,9 @@ section! {
     /// Tuning of the original's language runtime.
     pub struct Runtime {
         keys {
-            /// Memory that presets are chosen by, instead of the memory found; 0: as found.
-            memory_limit: i64 = 0, unit "bytes", only "counts as the memory that presets are chosen by";
+            /// Memory that counts instead of the memory found; 0: as found. Without `max_agents` it completes token buckets
+            /// that are set in part, as the original's preset of that memory; with it, less memory than the preset asks for is warned of.
+            memory_limit: i64 = 0, unit "bytes", only "completes token buckets that are set in part, and warns";
         }
     }
 }

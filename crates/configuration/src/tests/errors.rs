@@ -284,7 +284,7 @@ fn a_file_of_nothing_but_slips_is_told_key_by_key_and_hinted_at_for_a_few() {
 }
 
 #[test]
-fn http_api_2_14_a_host_that_is_not_served() {
+fn agents_9_1_a_host_that_is_not_served() {
     insta::assert_snapshot!(
         given("http:\n  enabled: true\n  host: unix:///var/run/fleet.sock\n").errors(),
         @r"fleet.yml:3: http.host: Unix sockets are not served; it must be a host name, an address, or http://HOST[:PORT]"

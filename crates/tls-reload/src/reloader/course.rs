@@ -95,7 +95,7 @@ impl<P> Course<P> {
         !std::mem::replace(&mut self.is_busy, true)
     }
 
-    /// The look has ended; `None`: it came to nothing.
+    /// The look has ended; `None`: it failed.
     pub(super) fn looked(&mut self, now: Instant, arm: Arm, found: Option<Found<P>>) {
         self.is_busy = false;
         match found {

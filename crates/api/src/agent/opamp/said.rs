@@ -123,7 +123,7 @@ fn plain(value: opamp::Value) -> Value {
         opamp::Value::Text(text) => text.into(),
         opamp::Value::Bool(is_set) => is_set.into(),
         opamp::Value::Int(number) => number.into(),
-        // What is no number in JSON is null.
+        // JSON has no infinity and no NaN: null.
         opamp::Value::Double(number) => number.into(),
         opamp::Value::Array(items) => items
             .values
