@@ -36,6 +36,7 @@ mod metrics;
 mod note;
 mod openapi;
 mod operation;
+mod off_the_loop;
 mod outgoing;
 mod pieces;
 mod probe;

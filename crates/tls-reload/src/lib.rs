@@ -48,6 +48,7 @@ mod reloader;
 mod resolver;
 mod served;
 mod settings_error;
+mod signals;
 mod signature;
 mod sni;
 mod source;
@@ -57,6 +58,7 @@ mod validate;
 mod walk;
 mod warning;
 mod watch;
+mod watch_failure;
 
 pub use as_client::{AsClient, ClientRefusal};
 pub use chain_fault::ChainFault;
@@ -72,10 +74,12 @@ pub use pem::certificates as pem_certificates;
 pub use reloader::{ReloadHandle, Reloader};
 pub use resolver::Resolver;
 pub use settings_error::SettingsError;
+pub use signals::EventSink;
 pub use source::{PairSource, Passphrase, PemSource, ReloadSettings, Secret, Settings};
 pub use state::{
     Attempt, CertificateInfo, Failure, FailureReason, GenerationInfo, ReloadOutcome, ReloadResult,
     ReloadState, RevocationListInfo, ServedPair, Trigger, WatchMode,
 };
 pub use warning::Warning;
-pub use watch::{DirectoryWatcher, EventSink, WatchFailure, WatcherFactory, system_events};
+pub use watch::{DirectoryWatcher, WatcherFactory, system_events};
+pub use watch_failure::WatchFailure;

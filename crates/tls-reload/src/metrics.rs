@@ -26,7 +26,7 @@ use strum::{IntoStaticStr, VariantArray as _};
 use crate::moment::unix_seconds;
 use crate::served::Served;
 use crate::state::{CertificateInfo, FailureReason, ReloadResult, ReloadState, Trigger, WatchMode};
-use crate::watch::WatchFailure;
+use crate::watch_failure::WatchFailure;
 
 /// The metrics of every TLS set of a process. Cheap to clone.
 #[derive(Clone, Debug)]

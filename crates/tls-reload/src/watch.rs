@@ -1,22 +1,20 @@
 //! File-system events without their content: which directories are watched, and the one bit that they moved.
 //!
-//! Events arrive on a foreign thread. All that happens there is a time stamp and at most one `try_send`, so it
-//! can neither block nor fill a mailbox (a burst of 100,000 events is one message). File names are never
+//! In: a look at the disk. Out: what is watched now, or why not; events go to [`EventSink`]. File names are never
 //! looked at (reload.md 2.2): the actor reads everything again anyway.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
-use strum::{Display, FromRepr, IntoStaticStr, VariantArray};
 
+use crate::signals::EventSink;
 use crate::walk::{Id, Snapshot};
+use crate::watch_failure::WatchFailure;
 
 /// Something that watches directories and tells an [`EventSink`]; replaced in tests.
 pub trait DirectoryWatcher: Send {
@@ -30,43 +28,6 @@ pub trait DirectoryWatcher: Send {
 /// Makes a watcher that tells the sink.
 pub type WatcherFactory =
     Arc<dyn Fn(EventSink) -> Result<Box<dyn DirectoryWatcher>, WatchFailure> + Send + Sync>;
-
-/// Why directories are not watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, FromRepr, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "lowercase")]
-#[repr(u8)]
-pub enum WatchFailure {
-    /// The user's inotify watches or instances are used up, or the process's or system's open files: the system
-    /// tells instances and files by the same number.
-    Limit = 1,
-    /// The queue of events overflowed: some were lost, so everything is looked at again.
-    Overflow,
-    /// The directory went away in between.
-    Missing,
-    /// The system refused or failed.
-    System,
-    /// The watcher's thread ended or panicked.
-    Died,
-}
-
-/// Where a watcher reports. Dropping it means that the watcher is gone.
-pub struct EventSink {
-    signals: Arc<Signals>,
-    /// Its watcher is ended on purpose: that is no failure.
-    is_retired: Arc<AtomicBool>,
-}
-
-/// What the foreign thread leaves for the actor.
-pub(crate) struct Signals {
-    base: Instant,
-    pending: AtomicBool,
-    first: AtomicU64,
-    last: AtomicU64,
-    failure: AtomicU8,
-    /// Set once the watch is armed: a watcher that fails before tells it by its result.
-    is_live: AtomicBool,
-    wake: Box<dyn Fn() -> bool + Send + Sync>,
-}
 
 pub(crate) struct Watches {
     factory: WatcherFactory,
@@ -87,100 +48,6 @@ pub(crate) struct Armed {
     pub(crate) is_anew: bool,
     pub(crate) directories: Vec<PathBuf>,
     pub(crate) failure: Option<WatchFailure>,
-}
-
-impl EventSink {
-    /// Something in a watched directory was created, modified, moved or deleted, or its attributes changed.
-    pub fn changed(&self) {
-        let signals = &*self.signals;
-        let now = signals.nanos(Instant::now());
-        signals.last.store(now, Ordering::Release);
-        if !signals.pending.swap(true, Ordering::AcqRel) {
-            signals.first.store(now, Ordering::Release);
-            if !(signals.wake)() {
-                // The mailbox is full or gone: let the next event try again. The safety poll is there, too.
-                signals.pending.store(false, Ordering::Release);
-            }
-        }
-    }
-
-    /// The watcher failed. Only an overflow lets it go on.
-    pub fn failed(&self, failure: WatchFailure) {
-        if !self.is_retired.load(Ordering::Acquire) {
-            self.signals.failed(failure);
-        }
-    }
-}
-
-impl Drop for EventSink {
-    fn drop(&mut self) {
-        self.failed(WatchFailure::Died);
-    }
-}
-
-impl fmt::Debug for EventSink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventSink")
-    }
-}
-
-impl Signals {
-    /// `wake` must not block; it returns whether the actor will look.
-    pub(crate) fn new(wake: impl Fn() -> bool + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            base: Instant::now(),
-            pending: AtomicBool::new(false),
-            first: AtomicU64::new(0),
-            last: AtomicU64::new(0),
-            failure: AtomicU8::new(0),
-            is_live: AtomicBool::new(false),
-            wake: Box::new(wake),
-        })
-    }
-
-    pub(crate) fn sink(self: &Arc<Self>) -> EventSink {
-        EventSink {
-            signals: self.clone(),
-            is_retired: Arc::default(),
-        }
-    }
-
-    /// The first and the last event since the last [`rest`](Self::rest), if there were any.
-    pub(crate) fn burst(&self) -> Option<(Instant, Instant)> {
-        let at = |nanos: &AtomicU64| self.base + Duration::from_nanos(nanos.load(Ordering::Acquire));
-        self.pending
-            .load(Ordering::Acquire)
-            .then(|| (at(&self.first), at(&self.last)))
-    }
-
-    /// The next event sends a message again.
-    pub(crate) fn rest(&self) {
-        self.pending.store(false, Ordering::Release);
-    }
-
-    /// From now on failures are told; one that came before is found by the next [`take_failure`](Self::take_failure).
-    pub(crate) fn go_live(&self) {
-        self.is_live.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn take_failure(&self) -> Option<WatchFailure> {
-        if !self.is_live.load(Ordering::Acquire) {
-            return None;
-        }
-        WatchFailure::from_repr(self.failure.swap(0, Ordering::AcqRel))
-    }
-
-    fn failed(&self, failure: WatchFailure) {
-        self.failure.store(failure as u8, Ordering::Release);
-        if self.is_live.load(Ordering::Acquire) {
-            // If nobody hears it now, the next tick of the poll finds it.
-            let _heard = (self.wake)();
-        }
-    }
-
-    fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 impl Watches {
@@ -299,40 +166,6 @@ impl Drop for Watches {
     }
 }
 
-impl WatchFailure {
-    /// What happened and what to do.
-    #[must_use]
-    pub fn explain(self) -> &'static str {
-        match self {
-            Self::Limit => {
-                "inotify watches, inotify instances or open files are used up: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl), or the limit of open files (ulimit -n, LimitNOFILE)"
-            }
-            Self::Overflow => {
-                "the queue of file-system events overflowed: raise fs.inotify.max_queued_events (sysctl)"
-            }
-            Self::Missing => "the directory went away",
-            Self::System => "the system refused to watch the directories",
-            Self::Died => "the watcher's thread ended",
-        }
-    }
-}
-
-impl From<notify::Error> for WatchFailure {
-    fn from(error: notify::Error) -> Self {
-        match error.kind {
-            notify::ErrorKind::MaxFilesWatch => Self::Limit,
-            notify::ErrorKind::PathNotFound => Self::Missing,
-            notify::ErrorKind::Io(error) => match error.raw_os_error() {
-                // EMFILE: inotify instances, or files of the process; ENFILE: files of the system; ENOSPC: watches.
-                Some(24 | 23 | 28) => Self::Limit,
-                _ if error.kind() == std::io::ErrorKind::NotFound => Self::Missing,
-                _ => Self::System,
-            },
-            _ => Self::System,
-        }
-    }
-}
-
 /// The system's own events.
 #[must_use]
 pub fn system_events() -> WatcherFactory {
@@ -374,9 +207,12 @@ fn is_relevant(kind: &EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use notify::event::{CreateKind, Flag, MetadataKind, ModifyKind};
 
     use super::*;
+    use crate::signals::Signals;
 
     #[test]
     fn r02_r08_reading_is_silent_writing_is_not() {
@@ -397,36 +233,6 @@ mod tests {
         assert!(is_relevant(&EventKind::Any));
         let overflow = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert!(overflow.need_rescan());
-    }
-
-    #[test]
-    fn t73_a_burst_is_one_message() {
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = sent.clone();
-        let signals = Signals::new(move || {
-            counter.fetch_add(1, Ordering::Relaxed);
-            true
-        });
-        let sink = signals.sink();
-        for _ in 0..100_000 {
-            sink.changed();
-        }
-        assert_eq!(sent.load(Ordering::Relaxed), 1);
-        let (first, last) = signals.burst().unwrap();
-        assert!(first <= last);
-        signals.rest();
-        assert!(signals.burst().is_none());
-        sink.changed();
-        assert_eq!(sent.load(Ordering::Relaxed), 2);
-        drop(sink);
-        assert_eq!(
-            signals.take_failure(),
-            None,
-            "not armed yet: the result of arming tells"
-        );
-        signals.go_live();
-        assert_eq!(signals.take_failure(), Some(WatchFailure::Died));
-        assert_eq!(signals.take_failure(), None);
     }
 
     /// The system's own queue, run over while the watcher's thread is held up.
@@ -496,15 +302,5 @@ mod tests {
         assert_eq!(signals.take_failure(), None);
         drop(signals.sink());
         assert_eq!(signals.take_failure(), Some(WatchFailure::Died), "others may die");
-    }
-
-    #[test]
-    fn a_full_mailbox_loses_no_later_event() {
-        let signals = Signals::new(|| false);
-        signals.sink().changed();
-        assert!(
-            signals.burst().is_none(),
-            "nobody was told, so the next event must try again"
-        );
     }
 }

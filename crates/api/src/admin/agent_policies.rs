@@ -20,8 +20,8 @@ use super::{
 use crate::{
     call::Call,
     error::{ApiError, Family},
-    json::off_the_loop_if_large,
     member::Member,
+    off_the_loop::off_the_loop_if_large,
     operation::{Answer, Body, BodyShape, JSON, KeyKind, Operation, YAML},
 };
 

@@ -14,7 +14,7 @@ use flate2::{Compression, Crc, write::DeflateEncoder};
 use fleet::RenderedPolicy;
 use tokio::sync::OnceCell;
 
-use crate::{compression::ResponseCompression, json::off_the_loop_if_large, pieces::Pieces};
+use crate::{compression::ResponseCompression, off_the_loop::off_the_loop_if_large, pieces::Pieces};
 
 /// The deflated policies of one listener; one whose revision nobody hands out any more goes with the next new one.
 #[derive(Default)]

@@ -41,8 +41,8 @@ use crate::{
     call::{self, Call},
     compression::accepts_gzip,
     error::{ApiError, Audience, Family},
-    json::off_the_loop_if_large,
     note,
+    off_the_loop::off_the_loop_if_large,
     operation::{Answer, KeyKind, Operation, PROTOBUF},
     route::Route,
 };

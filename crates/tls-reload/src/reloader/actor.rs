@@ -27,9 +27,11 @@ use crate::generation::{Generation, Reloaded};
 use crate::logging::{ACTION, OUTCOME, REASON, Repeats, emit};
 use crate::quiet::{Quiet, backoff};
 use crate::read::Picture;
+use crate::signals::Signals;
 use crate::state::{ReloadOutcome, ReloadResult, Trigger, WatchMode};
 use crate::warning::Warning;
-use crate::watch::{Armed, Signals, WatchFailure, Watches};
+use crate::watch::{Armed, Watches};
+use crate::watch_failure::WatchFailure;
 
 /// Something moved in a watched directory, or the watcher failed: see the signals.
 #[derive(Message)]

@@ -9,8 +9,9 @@ use super::shared::Shared;
 use crate::generation::{Generation, Reloaded};
 use crate::mounted_file;
 use crate::read::{Material, Picture};
+use crate::signals::Signals;
 use crate::walk::Snapshot;
-use crate::watch::{Armed, Signals, Watches};
+use crate::watch::{Armed, Watches};
 
 /// The result of a look at the disk.
 pub(super) struct Looked {

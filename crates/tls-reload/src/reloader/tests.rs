@@ -78,7 +78,9 @@ async fn r31_a_panic_in_the_actor_is_counted_and_healed() {
 /// A file system that hangs: told once, without a poll, and the health stays as told until it answers.
 #[tokio::test]
 async fn r16_r35_a_file_system_that_does_not_answer_is_told() {
-    use crate::watch::{DirectoryWatcher, EventSink, WatchFailure};
+    use crate::signals::EventSink;
+    use crate::watch::DirectoryWatcher;
+    use crate::watch_failure::WatchFailure;
     use std::sync::{Arc, Mutex, mpsc};
     /// Arming the second time waits for the test, as a stat of a dead mount would.
     struct Hanging(

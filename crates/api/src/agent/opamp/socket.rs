@@ -25,7 +25,8 @@ use tokio_util::codec::Encoder as _;
 
 use super::{AgentState, Said, Standing, YAML_COST, answered, configuration, error_response, unavailable};
 use crate::{
-    body_budget::HeldBytes, error::ApiError, json::off_the_loop_if_large, limits::Permit, route::Route,
+    body_budget::HeldBytes, error::ApiError, limits::Permit, off_the_loop::off_the_loop_if_large,
+    route::Route,
 };
 use frames::{Arrived, Broken, Frames};
 
