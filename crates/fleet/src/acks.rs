@@ -1,6 +1,6 @@
 //! Acknowledgements, event by event (agents.md 7.2). Repeats are harmless.
 
-use store::{ActionId, ActionResult, Agent, PolicyId, RawJson, Timestamp, UpgradeChange, UpgradeEnd};
+use store::{ActionId, ActionResult, Agent, PolicyId, Timestamp, UpgradeChange, UpgradeEnd};
 
 use crate::{
     Fleet, FleetError,

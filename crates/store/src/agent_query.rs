@@ -1,5 +1,10 @@
 //! What lists of agents are asked for, and what they answer.
 
+#![expect(
+    missing_docs,
+    reason = "members without a comment are named for what they are"
+)]
+
 use crate::{Agent, AgentStatus, Collector, PolicyId};
 
 /// An agent with its status at the time of the query.

@@ -69,7 +69,10 @@ impl Watched {
         });
         let counted = metric(
             &scrape(&self.registry),
-            &format!("reload_total{{result=\"failure\",reason=\"{}\"}}", <&str>::from(reason)),
+            &format!(
+                "reload_total{{result=\"failure\",reason=\"{}\"}}",
+                <&str>::from(reason)
+            ),
         );
         assert_eq!(counted, Some(1.0), "{:#?}", retried.attempts);
         let place = self.site.root.path().display().to_string();
