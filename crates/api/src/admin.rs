@@ -21,7 +21,6 @@ mod targets;
 mod tls;
 
 use std::{
-    fmt,
     future::Future,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -91,14 +90,6 @@ impl Default for AdminOptions {
 pub struct AdminApi {
     state: Arc<AdminState>,
     gate: Gate,
-}
-
-impl fmt::Debug for AdminApi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminApi")
-            .field("options", &self.state.options)
-            .finish_non_exhaustive()
-    }
 }
 
 pub(crate) struct AdminState {

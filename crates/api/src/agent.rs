@@ -16,7 +16,6 @@ mod uploads;
 mod wire;
 
 use std::{
-    fmt,
     future::{Future, ready},
     sync::Arc,
     time::Duration,
@@ -112,14 +111,6 @@ impl Default for AgentOptions {
 pub struct AgentApi {
     state: Arc<AgentState>,
     gate: Gate,
-}
-
-impl fmt::Debug for AgentApi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentApi")
-            .field("options", &self.state.options)
-            .finish_non_exhaustive()
-    }
 }
 
 pub(crate) struct AgentState {

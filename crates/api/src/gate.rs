@@ -6,7 +6,6 @@
 //! allows only while nobody else holds the request.
 
 use std::{
-    fmt,
     future::{Ready, ready},
     panic::AssertUnwindSafe,
     rc::Rc,
@@ -48,14 +47,6 @@ impl Gate {
     }
 }
 
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate")
-            .field("address", &self.admission.address)
-            .finish_non_exhaustive()
-    }
-}
-
 impl<S> Transform<S, ServiceRequest> for Gate
 where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = actix_web::Error> + 'static,
@@ -79,14 +70,6 @@ where
 pub struct Gated<S> {
     service: Rc<S>,
     admission: Arc<Admission>,
-}
-
-impl<S> fmt::Debug for Gated<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gated")
-            .field("address", &self.admission.address)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<S> Service<ServiceRequest> for Gated<S>

@@ -1,7 +1,6 @@
 //! The metrics listener: Prometheus text, liveness, readiness. No key, no TLS, nothing secret.
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -105,14 +104,6 @@ struct ProbeState {
     parts: Arc<dyn PartHealth>,
     version: String,
     started: Instant,
-}
-
-impl fmt::Debug for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Probe")
-            .field("readiness", &self.state.readiness)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Probe {

@@ -3,7 +3,6 @@
 //! Events arrive on a foreign thread. All that happens there is a time stamp and at most one `try_send`, so it
 //! can neither block nor fill a mailbox (a burst of 100,000 events is one message).
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -55,12 +54,6 @@ impl EventSink {
 impl Drop for EventSink {
     fn drop(&mut self) {
         self.failed(WatchFailure::Died);
-    }
-}
-
-impl fmt::Debug for EventSink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventSink")
     }
 }
 
