@@ -63,7 +63,6 @@ impl Work {
         if let Some(turn) = self.at_once() {
             return Ok(turn);
         }
-        let wait = self.wait();
         if is_refused_last(route) {
             // What the queue promises is too long while a fleet that returns makes its handshakes: nobody is turned
             // away for a promise whom being turned away costs more than the wait.
@@ -72,6 +71,7 @@ impl Work {
                 retry_after: self.wait(),
             });
         }
+        let wait = self.wait();
         if wait > patience(route) {
             return Err(Refusal::Busy { retry_after: wait });
         }

@@ -235,6 +235,13 @@ fn openapi(out: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Says what stopped the command. In one write: the causes escape their text character by character, and standard error
+/// has no buffer.
+pub fn tell(error: &anyhow::Error, out: &mut dyn Write) {
+    // Nowhere is left to report a closed standard error to.
+    let _ = out.write_all(format!("error: {error:#}\n").as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,6 +366,33 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         check(&mut command);
+    }
+
+    #[test]
+    fn attack_13d_an_error_is_one_write_however_many_keys_it_names() {
+        struct Writes(Vec<usize>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.push(bytes.len());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("many.yml");
+        let keys: String = (0..1000).map(|number| format!("unknown_{number}: 1\n")).collect();
+        std::fs::write(&file, keys).unwrap();
+        let words = ["fleet-server", "config", "check", "-c", file.to_str().unwrap()];
+        let error = dispatch(&Cli::try_parse_from(words).unwrap(), &mut Vec::new()).unwrap_err();
+        let mut writes = Writes(Vec::new());
+        tell(&error, &mut writes);
+        assert!(
+            writes.0.len() == 1 && writes.0[0] > 50_000,
+            "{:?}",
+            writes.0.len()
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Parses the command and calls it; the only place that ends the process.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use fleet_server::{
-    cli::{Cli, dispatch},
+    cli::{Cli, dispatch, tell},
     signals,
 };
 
@@ -29,8 +29,7 @@ fn main() -> ExitCode {
     match dispatch(&cli, &mut std::io::stdout().lock()) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            // Nowhere is left to report a closed standard error to.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            tell(&error, &mut std::io::stderr());
             ExitCode::FAILURE
         }
     }

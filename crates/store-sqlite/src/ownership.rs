@@ -18,9 +18,9 @@ pub(super) const APPLICATION_ID: i64 = 0x466c_7453;
 const FORMS: &[(&str, &[&[u8]])] = &[
     ("-wal", &[b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"]),
     ("-shm", &[&SHARED_MEMORY_VERSION.to_ne_bytes()]),
-    ("-journal", &[JOURNAL]),
+    ("-journal", JOURNAL),
     (".partial", &[SQLITE]),
-    (".partial-journal", &[JOURNAL]),
+    (".partial-journal", JOURNAL),
 ];
 
 /// Looks at the store's file in `path` and at those beside it.
@@ -47,7 +47,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
 /// Refuses a file at `path` that is no SQLite database, nor the beginning of one.
 pub(super) fn expect_database(path: &Path) -> Result<(), OpenError> {
     expect(path, &[SQLITE])?;
-    expect(&beside(path, "-journal"), &[JOURNAL])
+    expect(&beside(path, "-journal"), JOURNAL)
 }
 
 /// `path` with something behind it.
@@ -93,6 +93,34 @@ fn head(path: &Path, length: u64) -> Result<Vec<u8>, OpenError> {
 }
 
 const SQLITE: &[u8] = b"SQLite format 3\0";
-const JOURNAL: &[u8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+/// Magic and number of records, which are zero until the journal is synced; what follows them never is.
+const JOURNAL: &[&[u8]] = &[b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", &[0; 12]];
 /// The first number in a `-shm` file, in the order of this machine (WALINDEX_MAX_VERSION).
 const SHARED_MEMORY_VERSION: u32 = 3_007_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s21_a_journal_that_was_not_synced_is_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("fleet.db");
+        for suffix in ["-journal", ".partial-journal"] {
+            let journal = beside(&store, suffix);
+            for (zeros, is_ours) in [(12, true), (11, false)] {
+                let mut head = vec![0; zeros];
+                head.extend_from_slice(b"\x5a\x01\x02\x03and more");
+                std::fs::write(&journal, head).unwrap();
+                let checked = check(&store);
+                let is_foreign = matches!(&checked, Err(OpenError::Foreign { path }) if *path == journal);
+                assert_eq!(
+                    (checked.is_ok(), is_foreign),
+                    (is_ours, !is_ours),
+                    "{zeros} before {suffix}"
+                );
+            }
+            std::fs::remove_file(journal).unwrap();
+        }
+    }
+}
