@@ -101,12 +101,15 @@ impl fmt::Display for QuickstartFacts {
                 "  Certificate {certificate} {left}; it was not made by quickstart, which leaves it alone"
             )?;
         }
+        let (certificate, curl_certificate) = if self.needs_client_certificate {
+            (
+                " --elastic-agent-cert CLIENT.crt --elastic-agent-cert-key CLIENT.key",
+                " --cert CLIENT.crt --key CLIENT.key",
+            )
+        } else {
+            ("", "")
+        };
         if let Some(token) = &self.enrollment_token {
-            let certificate = if self.needs_client_certificate {
-                " --elastic-agent-cert CLIENT.crt --elastic-agent-cert-key CLIENT.key"
-            } else {
-                ""
-            };
             writeln!(f, "  Token       {token}")?;
             writeln!(f, "\nEnrol an agent on this machine:\n")?;
             writeln!(
@@ -116,7 +119,7 @@ impl fmt::Display for QuickstartFacts {
             )?;
         }
         writeln!(f, "\nAsk for the status:\n")?;
-        writeln!(f, "  curl{cacert} {}/api/status", self.url)?;
+        writeln!(f, "  curl{cacert}{curl_certificate} {}/api/status", self.url)?;
         if let (Some(admin), Some(key)) = (&self.admin_url, &self.admin_api_key) {
             writeln!(f, "\nCreate a policy:\n")?;
             writeln!(
@@ -177,10 +180,12 @@ mod tests {
         let flags = "--certificate-authorities /data/certs/ca.crt --elastic-agent-cert CLIENT.crt \
                      --elastic-agent-cert-key CLIENT.key\n";
         assert!(facts.to_string().contains(flags), "{facts}");
+        let flags = "curl --cacert /data/certs/ca.crt --cert CLIENT.crt --key CLIENT.key https://localhost:8220/api/status\n";
+        assert!(facts.to_string().contains(flags), "{facts}");
         let without = QuickstartFacts {
             needs_client_certificate: false,
             ..facts
         };
-        assert!(!without.to_string().contains("--elastic-agent-cert"), "{without}");
+        assert!(!without.to_string().contains("CLIENT"), "{without}");
     }
 }
