@@ -101,6 +101,13 @@ impl Fleet {
         .await
     }
 
+    /// Waits until every agent has its first policy.
+    pub(crate) async fn arrive(&mut self, limit: Duration) -> Result<(), Fault> {
+        let agents = self.agents();
+        self.until("agents arrived", agents, |counts| counts.settled, limit)
+            .await
+    }
+
     /// Waits until `done` reaches `wanted`. `Err`: it did not within `limit`, so there is no result.
     pub(crate) async fn until(
         &mut self,

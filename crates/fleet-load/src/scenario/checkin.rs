@@ -14,14 +14,7 @@ use crate::{
 pub(super) async fn run(run: &Run) -> Result<Report, Fault> {
     let mut fleet = run.fleet(Work::CheckIn, 0)?;
     let agents = fleet.agents();
-    fleet
-        .until(
-            "agents arrived",
-            agents,
-            |counts| counts.settled,
-            run.options.limit,
-        )
-        .await?;
+    fleet.arrive(run.options.limit).await?;
     // Second polls say what the first delivered; from then on every check-in is alike.
     fleet.during("seconds of warming up", WARM_UP, || Ok(())).await?;
     fleet.report().await?;

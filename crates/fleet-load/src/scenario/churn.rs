@@ -14,14 +14,7 @@ pub(super) async fn run(run: &Run, stay: std::time::Duration) -> Result<Report, 
     let before = run.process.taken()?;
     let mut fleet = run.fleet(Work::Churn { stay }, 0)?;
     let agents = fleet.agents();
-    fleet
-        .until(
-            "agents arrived",
-            agents,
-            |counts| counts.settled,
-            run.options.limit,
-        )
-        .await?;
+    fleet.arrive(run.options.limit).await?;
     fleet.report().await?;
     let (counts, begun) = (fleet.counts(), now());
     let (mut samples, mut least) = (Vec::new(), u64::MAX);

@@ -15,9 +15,7 @@ pub(super) async fn run(run: &Run, rounds: usize, stay: Duration, size: u64) -> 
     let (limit, before) = (run.options.limit, run.process.taken()?);
     let mut fleet = run.fleet(Work::Mix { stay }, size)?;
     let agents = fleet.agents();
-    fleet
-        .until("agents arrived", agents, |counts| counts.settled, limit)
-        .await?;
+    fleet.arrive(limit).await?;
     fleet.report().await?;
     let mut change = run.policy_change(None).await?;
     let (counts, effort) = (fleet.counts(), Effort::begin(run.process)?);

@@ -15,6 +15,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
+use strum::IntoStaticStr;
 
 /// The log is global to the process, and so is this.
 static ACCEPTS: LazyLock<AcceptErrors> = LazyLock::new(AcceptErrors::default);
@@ -73,7 +74,8 @@ struct Labels {
     cause: Cause,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 enum Cause {
     /// The process, or the system, has no file descriptor left (EMFILE, ENFILE).
     Descriptors,
@@ -93,10 +95,7 @@ impl Cause {
 
 impl EncodeLabelValue for Cause {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(match self {
-            Self::Descriptors => "descriptors",
-            Self::Other => "other",
-        })
+        encoder.write_str(self.into())
     }
 }
 
