@@ -28,8 +28,8 @@ test: ## every test of the workspace
 	@mv target/test-results.part target/test-results.txt
 
 .PHONY: compatibility
-compatibility: ## write docs/COMPATIBILITY.md from the lists in docs/protocol and the last `make test` that passed
-	$(CARGO) run -q --locked -p test-support --bin compatibility
+compatibility: ## write docs/COMPATIBILITY.md from docs/protocol and the last `make test`, or add the output of some tests: RUN=FILE
+	$(CARGO) run -q --locked -p test-support --bin compatibility $(RUN)
 
 .PHONY: lint
 lint: ## formatting, citations and lints, as CI sees them

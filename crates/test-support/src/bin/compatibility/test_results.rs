@@ -1,4 +1,4 @@
-//! What a run of `cargo test` printed about the tests that carry cases.
+//! What runs of `cargo test` printed about the tests that carry cases, or what the table has kept of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +18,33 @@ pub(crate) enum Ran {
 }
 
 impl TestResults {
+    /// What an earlier table says of the tests that `exists` still knows: below a case that passed, all passed.
+    pub(crate) fn of_table(table: &str, exists: impl Fn(&str) -> bool) -> Self {
+        let mut tests = BTreeMap::new();
+        for line in table.lines() {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            let [id, _, verdict, names] = cells.as_slice() else {
+                continue;
+            };
+            let Some(id) = id.strip_prefix("| ").and_then(CaseId::parse) else {
+                continue;
+            };
+            let ran = match *verdict {
+                "long" => Ran::Ignored,
+                _ => Ran::Passed,
+            };
+            let names = names.split('`').skip(1).step_by(2);
+            let names = names
+                .filter(|name| exists(name))
+                .map(|name| (name.to_owned(), ran));
+            tests.insert(id, names.collect());
+        }
+        Self { tests }
+    }
+
     /// A failed test is an error: the table tells what holds, and a run that failed tells nothing of the tests that
     /// it did not reach.
-    pub(crate) fn parse(output: &str) -> Result<Self, String> {
-        let mut results = Self::default();
+    pub(crate) fn add(&mut self, output: &str) -> Result<(), String> {
         let mut failed = BTreeSet::new();
         let mut count = 0;
         for line in output.lines() {
@@ -44,7 +67,7 @@ impl TestResults {
             let path = path.split(" - ").next().unwrap_or(path);
             let name = path.rsplit("::").next().unwrap_or(path);
             for id in CaseId::in_test_name(name) {
-                let tests = results.tests.entry(id).or_default();
+                let tests = self.tests.entry(id).or_default();
                 let best = tests.entry(name.to_owned()).or_insert(ran);
                 *best = ran.max(*best);
             }
@@ -54,7 +77,7 @@ impl TestResults {
         }
         match count {
             0 => Err("the test run tells of no test".to_owned()),
-            _ => Ok(results),
+            _ => Ok(()),
         }
     }
 
@@ -81,6 +104,11 @@ test nothing_to_see ... ok
 test result: ok. 6 passed; 0 failed
 ";
 
+    fn parsed(output: &str) -> Result<TestResults, String> {
+        let mut results = TestResults::default();
+        results.add(output).map(|()| results)
+    }
+
     fn told(results: &TestResults, id: &str) -> Vec<(String, Ran)> {
         let id = CaseId::parse(id).unwrap();
         results
@@ -91,7 +119,7 @@ test result: ok. 6 passed; 0 failed
 
     #[test]
     fn each_case_knows_its_tests() {
-        let results = TestResults::parse(OUTPUT).unwrap();
+        let results = parsed(OUTPUT).unwrap();
         for id in ["CHK-3", "CHK-4"] {
             assert_eq!(
                 told(&results, id),
@@ -113,15 +141,32 @@ test result: ok. 6 passed; 0 failed
             "test a::s01_x ... ignored\ntest b::s01_x ... ok",
             "test b::s01_x ... ok\ntest a::s01_x ... ignored",
         ] {
-            let results = TestResults::parse(output).unwrap();
+            let results = parsed(output).unwrap();
             assert_eq!(told(&results, "S1"), [("s01_x".to_owned(), Ran::Passed)]);
         }
     }
 
     #[test]
     fn a_run_that_failed_or_told_nothing_is_no_result() {
-        let fault = TestResults::parse("test a ... ok\ntest b::c ... FAILED\n").unwrap_err();
+        let fault = parsed("test a ... ok\ntest b::c ... FAILED\n").unwrap_err();
         assert!(fault.contains("b::c"), "{fault}");
-        assert!(TestResults::parse("").is_err());
+        assert!(parsed("").is_err());
+    }
+
+    #[test]
+    fn a_run_of_some_tests_is_added_to_what_the_table_knows() {
+        let table = "
+| S1 | one | passed | `s01_x`, `s01_renamed` |
+| S2 | two | long | `s02_x` |
+| S3 | three | no test |  |
+";
+        let mut results = TestResults::of_table(table, |name| name != "s01_renamed");
+        results
+            .add("test a::s02_x ... ok\ntest a::s01_y ... ok\ntest a::s03_z ... ignored\n")
+            .unwrap();
+        let passed = |name: &str| (name.to_owned(), Ran::Passed);
+        assert_eq!(told(&results, "S1"), [passed("s01_x"), passed("s01_y")]);
+        assert_eq!(told(&results, "S2"), [passed("s02_x")]);
+        assert_eq!(told(&results, "S3"), [("s03_z".to_owned(), Ran::Ignored)]);
     }
 }
