@@ -189,14 +189,9 @@ pub async fn chunk_terms(
     digest: &str,
     now: Timestamp,
 ) -> Result<(u32, BlobTerms), FleetError> {
-    let id = || upload.id.clone();
-    match upload.state {
-        UploadState::Expired => return Err(UploadError::Expired { upload: id() }.into()),
-        UploadState::Open if upload.started_at < now.minus(fleet.settings.files.open_for) => {
-            return Err(UploadError::Expired { upload: id() }.into());
-        }
-        UploadState::Open => {}
-        state => return Err(UploadError::Stopped { upload: id(), state }.into()),
+    in_time(fleet, upload, now)?;
+    if upload.state != UploadState::Open {
+        return Err(stopped(upload.id.clone(), upload.state).into());
     }
     let number = u32::try_from(number)
         .ok()
@@ -235,9 +230,7 @@ pub async fn chunk(
             UploadError::ChunkLength { bytes }.into()
         }
         StoreError::Conflict(Conflict::IdTaken(_)) => UploadError::ChunkTaken { number }.into(),
-        StoreError::Conflict(Conflict::UploadEnded { upload, state }) => {
-            UploadError::Stopped { upload, state }.into()
-        }
+        StoreError::Conflict(Conflict::UploadEnded { upload, state }) => stopped(upload, state).into(),
         StoreError::NotFound { .. } => UploadError::Unknown {
             upload: upload.id.clone(),
         }
@@ -252,14 +245,15 @@ pub async fn chunk(
 /// one the upload has failed and its chunks are removed.
 ///
 /// # Errors
-/// [`UploadError::HashMissing`], [`UploadError::Ended`], [`UploadError::ChunksMissing`], [`UploadError::TransitHash`], or
-/// the store's fault.
+/// [`UploadError::Expired`], [`UploadError::HashMissing`], [`UploadError::Ended`], [`UploadError::ChunksMissing`],
+/// [`UploadError::TransitHash`], or the store's fault.
 pub async fn complete(
     fleet: &Fleet,
     upload: &Upload,
     transit_hash: Option<&str>,
     now: Timestamp,
 ) -> Result<(), FleetError> {
+    in_time(fleet, upload, now)?;
     let said = transit_hash.map(str::trim).filter(|hash| !hash.is_empty());
     let said = said.ok_or(UploadError::HashMissing)?;
     if upload.state != UploadState::Open {
@@ -287,6 +281,11 @@ pub async fn complete(
         .end_upload(&upload.id, end, now)
         .await
         .map_err(|error| match error {
+            // The collector came first.
+            StoreError::Conflict(Conflict::UploadEnded {
+                upload,
+                state: UploadState::Expired,
+            }) => UploadError::Expired { upload }.into(),
             StoreError::Conflict(Conflict::UploadEnded { upload, state }) => {
                 UploadError::Ended { upload, state }.into()
             }
@@ -372,6 +371,25 @@ pub(crate) async fn leaves_room(fleet: &Fleet, bytes: u64) -> Result<(), FleetEr
         }
         .into()),
         _ => Ok(()),
+    }
+}
+
+/// Refuses an upload whose time is over, whether the collector has found it or not.
+fn in_time(fleet: &Fleet, upload: &Upload, now: Timestamp) -> Result<(), UploadError> {
+    let is_late = upload.started_at < now.minus(fleet.settings.files.open_for);
+    match upload.state {
+        UploadState::Open if !is_late => Ok(()),
+        UploadState::Open | UploadState::Expired => Err(UploadError::Expired {
+            upload: upload.id.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn stopped(upload: UploadId, state: UploadState) -> UploadError {
+    match state {
+        UploadState::Expired => UploadError::Expired { upload },
+        state => UploadError::Stopped { upload, state },
     }
 }
 

@@ -225,8 +225,7 @@ pub(super) fn targets(connection: &Connection, doc: &ActionDocId) -> Outcome<Vec
     targets.ok_or_else(|| super::fault::Failure::missing("action document", doc))
 }
 
-/// O24: actions with their queue entries, oldest end first.
-/// O24: with their queue entries and secrets; the answers go with the last document of an action. Stops early where
+/// O24: actions with their queue entries and secrets, oldest end first; the answers go with the last document of an action. Stops early where
 /// that is much.
 pub(super) fn delete_expired(unit: &Unit<'_>, before: Timestamp, limit: u32) -> Outcome<u64> {
     let expired = unit

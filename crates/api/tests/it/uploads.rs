@@ -399,7 +399,7 @@ async fn upl_14_a_chunk_that_breaks_off_or_stalls_is_never_a_short_one() {
 }
 
 #[actix_rt::test]
-async fn upl_11_12_g05_chunks_for_what_is_over() {
+async fn upl_11_12_g05_chunks_and_ends_for_what_is_over() {
     let house = House::new().await;
     let face = unpaced(&house).await;
     let agent = house.enroll(&face).await;
@@ -424,13 +424,36 @@ async fn upl_11_12_g05_chunks_for_what_is_over() {
         .unwrap()
         .unwrap();
     let later = now.plus(Duration::from_secs(25 * 3600));
+    accepted(&put(&face, &agent, &upload, 0, b"x").await);
+    let digest = sha256(Sha256::digest(b"x").as_slice());
     let refused = fleet::uploads::chunk_terms(&house.fleet, &record, 0, &sha256(b"x"), later).await;
-    let expired = fleet::uploads::UploadError::Expired { upload: record.id };
-    assert_eq!(refused.unwrap_err(), expired.into());
+    let expired = fleet::uploads::UploadError::Expired {
+        upload: record.id.clone(),
+    };
+    assert_eq!(refused.unwrap_err(), expired.clone().into());
+    for hash in [Some(digest.as_str()), None] {
+        let refused = fleet::uploads::complete(&house.fleet, &record, hash, later).await;
+        assert_eq!(refused.unwrap_err(), expired.clone().into());
+    }
+    assert_eq!(
+        state(&house, &upload).await,
+        UploadState::Open,
+        "nothing is half-done"
+    );
     assert_eq!(house.store.expire_uploads(later, later, 10).await.unwrap(), 1);
     put(&face, &agent, &upload, 0, b"x")
         .await
         .assert_error(400, "ErrUploadExpired");
+    complete(&face, &agent.key, &upload, transit(b"x"))
+        .await
+        .assert_error(400, "ErrUploadExpired");
+    // A chunk that was on its way when its upload expired.
+    let terms = store::BlobTerms::at_most(1);
+    let body = stream::iter([Ok(Bytes::from_static(b"x"))]);
+    let body = futures_util::StreamExt::boxed(body);
+    let late = fleet::uploads::chunk(&house.fleet, &record, 0, body, terms).await;
+    assert_eq!(late.unwrap_err(), expired.into());
+    assert_eq!(stored(&house).await, (0, 0));
     // Such a file may be sent once more.
     assert_ne!(begun(&face, &agent, "old", 1).await, upload);
 }
