@@ -39,14 +39,15 @@ pub(crate) type Places = (Permit, Option<Permit>);
 
 impl Admission {
     pub(crate) fn new(audience: Audience, limits: Limits, metrics: HttpMetrics, address: String) -> Self {
+        let epoch = Instant::now();
         Self {
             work: Work::of_this_machine(),
             bodies: BodyBudget::new(&limits),
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(limits, epoch),
             failures: Shares::default(),
             own_requests: OwnRequests::default(),
             log: LogBudget::default(),
-            epoch: Instant::now(),
+            epoch,
             metrics,
             address,
             audience,
@@ -69,7 +70,7 @@ impl Admission {
     /// Soft cap, then the limits of a route that anybody may ask; those of the others are applied once the caller is known.
     /// The places are free again when the permits are dropped.
     pub(crate) fn enter(&self, route: Route, peer: Option<IpAddr>, now: Instant) -> Result<Places, Refusal> {
-        let place = self.limiter.enter()?;
+        let place = self.limiter.enter(self.since(now))?;
         let of_route = match route.knows_its_client() {
             true => None,
             false => self.limiter.admit(route, peer.map(network), self.since(now))?,
@@ -95,8 +96,10 @@ impl Admission {
         agent: impl Hash,
         now: Instant,
     ) -> Result<(OwnRequest, Option<Permit>), Refusal> {
-        let own = self.own_requests.take(&agent).ok_or(Refusal::InFlight)?;
-        Ok((own, self.limiter.admit(route, Some(agent), self.since(now))?))
+        let now = self.since(now);
+        let own = self.own_requests.take(&agent);
+        let own = own.ok_or_else(|| self.limiter.own(route, now))?;
+        Ok((own, self.limiter.admit(route, Some(agent), now)?))
     }
 
     /// Counts a request without a good key; an address that sends too many of them is told so.

@@ -41,7 +41,7 @@ pub(crate) enum BodyError {
     /// It is not gzip although its header says so.
     NotGzip(String),
     /// Too many bytes of bodies are under way.
-    NoRoom,
+    NoRoom(NoRoom),
     /// It did not arrive in time.
     Late,
     /// The connection broke or the framing was wrong.
@@ -159,8 +159,8 @@ fn inflating(error: InflateError) -> BodyError {
 }
 
 impl From<NoRoom> for BodyError {
-    fn from(NoRoom: NoRoom) -> Self {
-        Self::NoRoom
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
     }
 }
 
@@ -279,11 +279,11 @@ mod tests {
         let mut held = counted();
         let pieces = || payload(vec![vec![b'a'; 400], vec![b'b'; 400]]);
         let refused = read(&HeaderMap::new(), pieces(), LIMITS, &mut held).await;
-        assert_eq!(refused, Err(BodyError::NoRoom));
+        assert!(matches!(refused, Err(BodyError::NoRoom(_))));
         let bomb = payload(vec![gzip(&vec![b'z'; 5000])]);
         drop(held);
         let refused = read(&coded("gzip"), bomb, LIMITS, &mut counted()).await;
-        assert_eq!(refused, Err(BodyError::NoRoom));
+        assert!(matches!(refused, Err(BodyError::NoRoom(_))));
         let small = payload(vec![vec![b'a'; 600]]);
         let read = read(&HeaderMap::new(), small, LIMITS, &mut counted()).await;
         assert!(read.is_ok());

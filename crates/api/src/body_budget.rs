@@ -8,9 +8,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use crate::{limits::Limits, route::Route};
+use crate::{
+    limits::Limits,
+    returns::{Returns, Turnover},
+    route::Route,
+};
 
 /// What the bodies of one listener may hold.
 #[derive(Debug)]
@@ -21,11 +26,18 @@ pub(crate) struct BodyBudget {
     /// Bytes of those who hold much.
     ones: Mutex<HashMap<u64, usize>>,
     hasher: RandomState,
+    /// Of the bodies that count.
+    turnover: Turnover,
+    returns: Returns,
+    epoch: Instant,
 }
 
 /// A bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom;
+pub(crate) struct NoRoom {
+    /// When one of the bodies is over.
+    pub(crate) retry_after: Duration,
+}
 
 impl BodyBudget {
     /// Room for two of the largest bodies of one client, and for four of all: while they are read there are copies.
@@ -47,6 +59,9 @@ impl BodyBudget {
             most_of_one,
             ones: Mutex::default(),
             hasher: RandomState::new(),
+            turnover: Turnover::default(),
+            returns: Returns::default(),
+            epoch: Instant::now(),
         })
     }
 
@@ -57,6 +72,16 @@ impl BodyBudget {
             budget: Arc::clone(self),
             bytes: 0,
             counted: 0,
+            begun: Duration::ZERO,
+        }
+    }
+
+    fn no_room(&self) -> NoRoom {
+        let now = self.epoch.elapsed();
+        // As if it were one body after the other: how many large ones fit is not known before they are there.
+        let interval = self.turnover.interval(1, now);
+        NoRoom {
+            retry_after: self.returns.next(now, interval, interval),
         }
     }
 }
@@ -69,6 +94,8 @@ pub(crate) struct HeldBytes {
     bytes: usize,
     /// Of these, what counts: all that an ordinary body does not have.
     counted: usize,
+    /// Since when it counts.
+    begun: Duration,
 }
 
 impl HeldBytes {
@@ -84,16 +111,20 @@ impl HeldBytes {
                 .and_then(|client| ones.get(&client).copied())
                 .unwrap_or(0);
             if self.client.is_some() && of_one.saturating_add(more) > budget.most_of_one {
-                return Err(NoRoom);
+                drop(ones);
+                return Err(budget.no_room());
             }
             let fits = |held: usize| held.checked_add(more).filter(|held| *held <= budget.most);
             budget
                 .held
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
-                .map_err(|_| NoRoom)?;
+                .map_err(|_| budget.no_room())?;
             if let Some(client) = self.client {
                 ones.insert(client, of_one + more);
             }
+        }
+        if self.counted == 0 && more > 0 {
+            self.begun = budget.epoch.elapsed();
         }
         self.bytes = bytes;
         self.counted += more;
@@ -107,6 +138,8 @@ impl Drop for HeldBytes {
             return;
         }
         self.budget.held.fetch_sub(self.counted, Ordering::AcqRel);
+        let now = self.budget.epoch.elapsed();
+        self.budget.turnover.ended(now.saturating_sub(self.begun), now);
         let Some(client) = self.client else { return };
         let mut ones = self.budget.ones.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = ones.get_mut(&client) {
@@ -134,16 +167,16 @@ mod tests {
         let mut first = budget.hold(Some("a"));
         assert_eq!(first.grow(UNCOUNTED * 3), Ok(()));
         let mut second = budget.hold(Some("a"));
-        assert_eq!(second.grow(UNCOUNTED * 3), Err(NoRoom), "the client's bound");
+        assert!(second.grow(UNCOUNTED * 3).is_err(), "the client's bound");
         assert_eq!(second.grow(UNCOUNTED * 2), Ok(()), "and what fits");
         let mut third = budget.hold(Some("b"));
         assert_eq!(third.grow(UNCOUNTED * 4), Ok(()));
         let mut last = budget.hold(Some("c"));
-        assert_eq!(last.grow(UNCOUNTED + 1), Err(NoRoom), "the bound of all");
+        assert!(last.grow(UNCOUNTED + 1).is_err(), "the bound of all");
         assert_eq!(last.grow(UNCOUNTED), Ok(()), "ordinary bodies always go on");
-        assert_eq!(last.grow(1), Err(NoRoom));
+        assert!(last.grow(1).is_err());
         let mut nobody = budget.hold(None::<()>);
-        assert_eq!(nobody.grow(UNCOUNTED + 1), Err(NoRoom), "also of nobody");
+        assert!(nobody.grow(UNCOUNTED + 1).is_err(), "also of nobody");
         drop((first, second, third, last, nobody));
         assert_eq!(budget.held.load(Ordering::SeqCst), 0);
         assert!(budget.ones.lock().unwrap().is_empty());

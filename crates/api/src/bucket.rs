@@ -21,9 +21,7 @@ impl Bucket {
         usable: u32,
         now: Duration,
     ) -> Result<(), Duration> {
-        let interval = nanos(interval);
-        let now = nanos(now);
-        let slack = interval.saturating_mul(u64::from(usable.min(burst).max(1)).saturating_sub(1));
+        let (slack, interval, now) = (slack(interval, usable.min(burst)), nanos(interval), nanos(now));
         let mut wait = 0;
         let taken = self
             .full_at
@@ -34,6 +32,16 @@ impl Bucket {
             });
         taken.map(|_| ()).map_err(|_| Duration::from_nanos(wait))
     }
+
+    /// How long until there is a token for one who may empty the bucket by so many; takes none.
+    pub(crate) fn wait(&self, interval: Duration, usable: u32, now: Duration) -> Duration {
+        let missing = self.full_at.load(Ordering::Acquire).saturating_sub(nanos(now));
+        Duration::from_nanos(missing.saturating_sub(slack(interval, usable)))
+    }
+}
+
+fn slack(interval: Duration, usable: u32) -> u64 {
+    nanos(interval).saturating_mul(u64::from(usable.max(1)) - 1)
 }
 
 fn nanos(duration: Duration) -> u64 {

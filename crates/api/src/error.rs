@@ -135,7 +135,8 @@ impl ApiError {
         }
         if let Some(wait) = row.retry_after {
             // Whole seconds, rounded up, so that a client that obeys is not too early.
-            response.insert_header((RETRY_AFTER, wait.as_secs().saturating_add(1).to_string()));
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.insert_header((RETRY_AFTER, seconds.max(1).to_string()));
         }
         if row.closes {
             response.force_close();

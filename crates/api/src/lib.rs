@@ -40,6 +40,7 @@ mod operation;
 mod outgoing;
 mod pieces;
 mod probe;
+mod returns;
 mod route;
 mod signing_key;
 mod tls_admin;

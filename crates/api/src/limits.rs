@@ -9,10 +9,15 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::{bucket::Bucket, clients::Shares, route::Route};
+use crate::{
+    bucket::Bucket,
+    clients::Shares,
+    returns::{Returns, Turnover},
+    route::Route,
+};
 
 /// Limits of one route on one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,29 +125,36 @@ pub(crate) enum Refusal {
         retry_after: Duration,
     },
     /// The listener carries as many requests as it may.
-    Capacity,
-    /// The route's token bucket is empty.
-    Rate {
-        /// When the next token drops.
+    Capacity {
+        /// When a place is free.
         retry_after: Duration,
     },
-    /// The route carries as many requests as it may.
-    InFlight,
+    /// The route's token bucket is empty.
+    Rate {
+        /// When there is a token that was promised to nobody else.
+        retry_after: Duration,
+    },
+    /// The route, or the client, has as many requests under way as it may.
+    InFlight {
+        /// When a place is free.
+        retry_after: Duration,
+    },
     /// The work that is under way and queued takes longer than the request may wait.
     Busy {
-        /// When the queue has drained.
+        /// When the queue has drained, and those who were told so earlier have had their turn.
         retry_after: Duration,
     },
 }
 
 impl Refusal {
-    /// When it is worth trying again, if that is known.
-    pub(crate) const fn retry_after(self) -> Option<Duration> {
+    /// When it is worth trying again.
+    pub(crate) const fn retry_after(self) -> Duration {
         match self {
-            Self::Failures { retry_after } | Self::Rate { retry_after } | Self::Busy { retry_after } => {
-                Some(retry_after)
-            }
-            Self::Capacity | Self::InFlight => None,
+            Self::Failures { retry_after }
+            | Self::Capacity { retry_after }
+            | Self::Rate { retry_after }
+            | Self::InFlight { retry_after }
+            | Self::Busy { retry_after } => retry_after,
         }
     }
 }
@@ -151,19 +163,19 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limits: Limits,
-    in_flight: Arc<AtomicU32>,
+    in_flight: Arc<Places>,
     shares: Shares,
     routes: [RouteState; Route::LIMITED.len()],
 }
 
 impl Limiter {
-    /// A limiter with full buckets.
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// A limiter with full buckets, whose times count from `epoch`.
+    pub(crate) fn new(limits: Limits, epoch: Instant) -> Self {
         Self {
             limits,
-            in_flight: Arc::default(),
+            in_flight: Places::new(epoch),
             shares: Shares::default(),
-            routes: Default::default(),
+            routes: std::array::from_fn(|_| RouteState::new(epoch)),
         }
     }
 
@@ -171,8 +183,9 @@ impl Limiter {
     ///
     /// # Errors
     /// [`Refusal::Capacity`].
-    pub(crate) fn enter(&self) -> Result<Permit, Refusal> {
-        Permit::take(&self.in_flight, self.limits.max_connections).ok_or(Refusal::Capacity)
+    pub(crate) fn enter(&self, now: Duration) -> Result<Permit, Refusal> {
+        Permit::take(&self.in_flight, self.limits.max_connections, now)
+            .map_err(|retry_after| Refusal::Capacity { retry_after })
     }
 
     /// Takes a token and a place of the route. A client that takes more than a fair part of the rate may use half of the
@@ -191,9 +204,18 @@ impl Limiter {
             return Ok(None);
         };
         self.spend(route, client, now)?;
-        Permit::take(&state.in_flight, self.limits.of(route).in_flight)
+        Permit::take(&state.in_flight, self.limits.of(route).in_flight, now)
             .map(Some)
-            .ok_or(Refusal::InFlight)
+            .map_err(|retry_after| Refusal::InFlight { retry_after })
+    }
+
+    /// The answer to a client that has as many requests of `route` under way as one may: when one of them is over.
+    pub(crate) fn own(&self, route: Route, now: Duration) -> Refusal {
+        let retry_after = route
+            .index()
+            .and_then(|place| self.routes.get(place))
+            .map_or(Duration::ZERO, |state| state.in_flight.turnover.interval(1, now));
+        Refusal::InFlight { retry_after }
     }
 
     /// Takes a token of the route alone, for one of many messages of a connection that has its place.
@@ -215,46 +237,118 @@ impl Limiter {
         let is_fair =
             client.is_none_or(|client| self.shares.take((route, client), share.0, share.1, now).is_ok());
         let usable = if is_fair { limits.burst } else { limits.burst / 2 };
-        state
-            .bucket
-            .take(interval, limits.burst, usable, now)
-            .map_err(|retry_after| Refusal::Rate { retry_after })
+        let taken = state.bucket.take(interval, limits.burst, usable, now);
+        taken.map_err(|_wait| {
+            // There are never more than a burst at once, and half of it for one who has taken more than a fair part:
+            // that it was refused counts too.
+            let half = (limits.burst / 2).max(1);
+            // Room for all who are told the same second.
+            let at_least = state.bucket.wait(interval, half / 2, now);
+            Refusal::Rate {
+                retry_after: state.returns.next(now, at_least, interval.max(SECOND / half)),
+            }
+        })
     }
 
     /// Requests in flight on the listener.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.taken.load(Ordering::Relaxed)
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RouteState {
     bucket: Bucket,
-    in_flight: Arc<AtomicU32>,
+    returns: Returns,
+    in_flight: Arc<Places>,
+}
+
+impl RouteState {
+    fn new(epoch: Instant) -> Self {
+        Self {
+            bucket: Bucket::default(),
+            returns: Returns::default(),
+            in_flight: Places::new(epoch),
+        }
+    }
+}
+
+/// The places of a listener or a route.
+#[derive(Debug)]
+struct Places {
+    taken: AtomicU32,
+    turnover: Turnover,
+    returns: Returns,
+    epoch: Instant,
+}
+
+impl Places {
+    fn new(epoch: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            taken: AtomicU32::new(0),
+            turnover: Turnover::default(),
+            returns: Returns::default(),
+            epoch,
+        })
+    }
+
+    fn take(&self, max: Option<u32>, now: Duration) -> Result<(), Duration> {
+        let max = max.unwrap_or(u32::MAX);
+        let one_more = |taken: u32| (taken < max).then(|| taken.saturating_add(1));
+        match self
+            .taken
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+        {
+            Ok(_before) => Ok(()),
+            Err(_full) => {
+                // However soon they are free, there are no more of them at once.
+                let interval = self.turnover.interval(max, now).max(SECOND / max.max(1));
+                // Those that hold them may have begun just now.
+                Err(self
+                    .returns
+                    .next(now, interval.max(self.turnover.held()), interval))
+            }
+        }
+    }
+
+    fn give_back(&self, begun: Duration, now: Duration) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
+        self.turnover.ended(now.saturating_sub(begun), now);
+    }
 }
 
 /// A place in flight; free again when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<AtomicU32>);
+pub(crate) struct Permit {
+    places: Arc<Places>,
+    /// Milliseconds; they wrap after seven weeks. An agent that waits holds two permits: they are kept small.
+    begun: u32,
+}
 
 impl Permit {
-    fn take(count: &Arc<AtomicU32>, max: Option<u32>) -> Option<Self> {
-        let max = max.unwrap_or(u32::MAX);
-        count
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-                (taken < max).then(|| taken.saturating_add(1))
-            })
-            .ok()
-            .map(|_| Self(Arc::clone(count)))
+    fn take(places: &Arc<Places>, max: Option<u32>, now: Duration) -> Result<Self, Duration> {
+        places.take(max, now)?;
+        Ok(Self {
+            places: Arc::clone(places),
+            begun: millis(now),
+        })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let now = self.places.epoch.elapsed();
+        let held = Duration::from_millis(millis(now).wrapping_sub(self.begun).into());
+        self.places.give_back(now.saturating_sub(held), now);
     }
 }
 
+/// The last 32 bits of the milliseconds.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or_default()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
 /// A client has its fair part of a rate while it takes no more than one of so many.
 const FAIR_PART: u32 = 20;
 
@@ -264,11 +358,10 @@ mod tests {
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
     const NOBODY: Option<&str> = None;
 
     fn limiter(limits: RouteLimits) -> Limiter {
-        Limiter::new(Limits::default().with(Route::Status, limits))
+        Limiter::new(Limits::default().with(Route::Status, limits), Instant::now())
     }
 
     #[test]
@@ -308,10 +401,10 @@ mod tests {
         };
         let limiter = limiter(limits);
         let permit = limiter.admit(Route::Status, NOBODY, SECOND).unwrap();
-        assert_eq!(
-            limiter.admit(Route::Status, NOBODY, SECOND).unwrap_err(),
-            Refusal::InFlight
-        );
+        assert!(matches!(
+            limiter.admit(Route::Status, NOBODY, SECOND),
+            Err(Refusal::InFlight { .. })
+        ));
         drop(permit);
         assert!(limiter.admit(Route::Status, NOBODY, SECOND).is_ok());
         assert!(matches!(
@@ -322,12 +415,12 @@ mod tests {
 
     #[test]
     fn gen_23_the_soft_cap_counts_all_routes() {
-        let limiter = Limiter::new(Limits::default().with_max_connections(Some(1)));
-        let place = limiter.enter().unwrap();
-        assert_eq!(limiter.enter().unwrap_err(), Refusal::Capacity);
+        let limiter = Limiter::new(Limits::default().with_max_connections(Some(1)), Instant::now());
+        let place = limiter.enter(SECOND).unwrap();
+        assert!(matches!(limiter.enter(SECOND), Err(Refusal::Capacity { .. })));
         assert_eq!(limiter.in_flight(), 1);
         drop(place);
-        assert!(limiter.enter().is_ok());
+        assert!(limiter.enter(SECOND).is_ok());
     }
 
     #[test]
@@ -336,10 +429,10 @@ mod tests {
             in_flight: Some(0),
             ..RouteLimits::NONE
         });
-        assert_eq!(
-            limiter.admit(Route::Status, NOBODY, SECOND).unwrap_err(),
-            Refusal::InFlight
-        );
+        assert!(matches!(
+            limiter.admit(Route::Status, NOBODY, SECOND),
+            Err(Refusal::InFlight { .. })
+        ));
         assert!(limiter.admit(Route::Other, NOBODY, SECOND).unwrap().is_none());
     }
 
@@ -393,13 +486,73 @@ mod tests {
             limiter
                 .routes
                 .iter()
-                .map(|route| route.in_flight.load(Ordering::SeqCst))
+                .map(|route| route.in_flight.taken.load(Ordering::SeqCst))
                 .sum::<u32>(),
             0
         );
     }
 
+    /// Clients that come back when they were told, and how often one of them was refused again.
+    fn refused_again(
+        clients: u64,
+        at: Duration,
+        mut ask: impl FnMut(u64, Duration) -> Result<(), Duration>,
+    ) -> usize {
+        let mut due: std::collections::BTreeSet<_> = (0..clients).map(|client| (at, client, false)).collect();
+        let mut again = 0;
+        while let Some((now, client, is_return)) = due.pop_first() {
+            if let Err(wait) = ask(client, now) {
+                again += usize::from(is_return);
+                due.insert((now + wait, client, true));
+            }
+        }
+        again
+    }
+
     proptest! {
+        #[test]
+        fn gen_21_who_comes_back_as_told_finds_a_token(
+            interval_ms in 1u64..3000,
+            burst in 1u32..200,
+            clients in 1u64..400,
+            at in 1000u64..3000,
+        ) {
+            let limiter = limiter(RouteLimits {
+                interval: Some(Duration::from_millis(interval_ms)),
+                burst,
+                ..RouteLimits::NONE
+            });
+            // What can be promised within five minutes.
+            let most = (70_000 / interval_ms).min(95 * u64::from((burst / 2).max(1)));
+            let again = refused_again(clients.min(most), Duration::from_millis(at), |_, now| {
+                let admitted = limiter.admit(Route::Status, NOBODY, now);
+                admitted.map(drop).map_err(Refusal::retry_after)
+            });
+            prop_assert_eq!(again, 0);
+        }
+
+        #[test]
+        fn gen_22_who_comes_back_as_told_finds_a_place(
+            places in 1u32..50,
+            held_ms in 1u64..6000,
+            clients in 1u64..400,
+            at in 1000u64..3000,
+        ) {
+            let (all, held) = (Places::new(Instant::now()), Duration::from_millis(held_ms));
+            all.turnover.ended(held, Duration::from_millis(at));
+            let most = (70_000 * u64::from(places) / held_ms).min(70 * u64::from(places));
+            let mut under_way = std::collections::VecDeque::new();
+            let again = refused_again(clients.min(most), Duration::from_millis(at), |_, now| {
+                while let Some(end) = under_way.pop_front_if(|end: &mut Duration| *end <= now) {
+                    all.give_back(end - held, end);
+                }
+                all.take(Some(places), now)?;
+                under_way.push_back(now + held);
+                Ok(())
+            });
+            prop_assert_eq!(again, 0);
+        }
+
         /// Never more than `burst` tokens plus one for each interval that passed.
         #[test]
         fn a_bucket_never_gives_more_than_it_has(

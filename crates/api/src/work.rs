@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{limits::Refusal, route::Route};
+use crate::{
+    limits::Refusal,
+    returns::{Returns, Turnover},
+    route::Route,
+};
 
 /// The turns of one listener.
 #[derive(Debug)]
@@ -27,8 +31,9 @@ pub(crate) struct Work {
     free: Arc<Semaphore>,
     turns: u32,
     queued: AtomicUsize,
-    /// Nanoseconds that a turn is held, averaged over the last few dozen.
-    held: AtomicU64,
+    turnover: Turnover,
+    returns: Returns,
+    epoch: Instant,
 }
 
 /// The right to be worked for; given on when dropped.
@@ -51,7 +56,9 @@ impl Work {
             free: Arc::new(Semaphore::new(usize::try_from(turns).unwrap_or(1))),
             turns: turns.max(1),
             queued: AtomicUsize::new(0),
-            held: AtomicU64::new(0),
+            turnover: Turnover::default(),
+            returns: Returns::default(),
+            epoch: Instant::now(),
         })
     }
 
@@ -67,13 +74,11 @@ impl Work {
             // What the queue promises is too long while a fleet that returns makes its handshakes: nobody is turned
             // away for a promise whom being turned away costs more than the wait.
             let turn = timeout(patience(route), self.later()).await;
-            return turn.map_err(|_| Refusal::Busy {
-                retry_after: self.wait(),
-            });
+            return turn.map_err(|_| self.busy(self.wait()));
         }
         let wait = self.wait();
         if wait > patience(route) {
-            return Err(Refusal::Busy { retry_after: wait });
+            return Err(self.busy(wait));
         }
         Ok(self.later().await)
     }
@@ -103,23 +108,18 @@ impl Work {
     /// How long one who comes now would wait.
     fn wait(&self) -> Duration {
         let ahead = u32::try_from(self.queued.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        Duration::from_nanos(self.held.load(Ordering::Relaxed)).saturating_mul(ahead.saturating_add(1))
-            / self.turns
+        self.turnover.held().saturating_mul(ahead.saturating_add(1)) / self.turns
+    }
+
+    fn busy(&self, wait: Duration) -> Refusal {
+        let interval = self.turnover.held() / self.turns;
+        Refusal::Busy {
+            retry_after: self.returns.next(self.epoch.elapsed(), wait, interval),
+        }
     }
 
     fn ended(&self, held: Duration) {
-        let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
-        let average = |before: u64| {
-            Some(if before == 0 {
-                held
-            } else {
-                before - before / 32 + held / 32
-            })
-        };
-        // Never fails, as the function always gives a value.
-        let _before = self
-            .held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, average);
+        self.turnover.ended(held, self.epoch.elapsed());
     }
 }
 
@@ -198,11 +198,11 @@ mod tests {
         let work = slow(1, Duration::from_secs(3));
         let held = work.turn(Route::Enroll).await.unwrap();
         let refused = work.turn(Route::Artifact).await.unwrap_err();
-        assert_eq!(
-            refused,
-            Refusal::Busy {
-                retry_after: Duration::from_secs(3)
-            }
+        assert!(refused.retry_after() >= Duration::from_secs(3));
+        let next = work.turn(Route::Artifact).await.unwrap_err();
+        assert!(
+            next.retry_after() > refused.retry_after(),
+            "not together with the first"
         );
         let mut queue: Vec<_> = (0..9).map(|_| Box::pin(work.turn(Route::Checkin))).collect();
         for waiting in &mut queue {

@@ -237,7 +237,7 @@ async fn answered(
                 .admit_known(Route::Enroll, started)
                 .map_err(|refusal| FleetError::TooMany {
                     what: "enrolments",
-                    retry_after: refusal.retry_after().unwrap_or(ENROLLS_AGAIN),
+                    retry_after: refusal.retry_after(),
                 })?,
         };
         domain::answer(&state.fleet, admission, caller, message, Timestamp::now()).await
@@ -379,5 +379,3 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 const YAML_COST: usize = 16;
 /// When an agent tries again that could not be served.
 const AGAIN: Duration = Duration::from_secs(30);
-/// When an agent tries again to enrol that met the limit of enrolments.
-const ENROLLS_AGAIN: Duration = Duration::from_secs(5);

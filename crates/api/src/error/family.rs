@@ -220,7 +220,7 @@ mod tests {
     use fleet::{AgentId, PolicyId, StoreError};
 
     use super::*;
-    use crate::{body::BodyError, error::table, limits::Refusal};
+    use crate::{body::BodyError, body_budget::NoRoom, error::table, limits::Refusal};
 
     fn statuses(audience: Audience, causes: impl IntoIterator<Item = ApiError>) -> BTreeSet<(Family, u16)> {
         let of = |cause| (Family::of(&cause), table::row(&cause, audience).status.as_u16());
@@ -237,7 +237,7 @@ mod tests {
             let body = |cause| ApiError::Body { what: "x", cause };
             [
                 ApiError::Invalid("x".into()),
-                ApiError::Refused(Refusal::InFlight),
+                ApiError::Refused(Refusal::InFlight { retry_after: wait }),
                 ApiError::Broken("x".into()),
                 fleet(FleetError::TooMany {
                     what: "x",
@@ -248,7 +248,7 @@ mod tests {
                 fleet(FleetError::AgentInactive { agent: agent() }),
                 body(BodyError::TooLarge { limit: 1 }),
                 body(BodyError::UnknownCoding { coding: "x".into() }),
-                body(BodyError::NoRoom),
+                body(BodyError::NoRoom(NoRoom { retry_after: wait })),
                 body(BodyError::Late),
                 body(BodyError::Broken("x".into())),
                 fleet(FleetError::UndeliverablePolicy {

@@ -296,12 +296,12 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
             "unable to create gzip reader for request body: {reason}"
         ))
         .closing(),
-        BodyError::NoRoom => Row::new(
+        BodyError::NoRoom(no_room) => Row::new(
             S::TOO_MANY_REQUESTS,
             "MaxLimit",
             "too many bytes of request bodies are under way",
         )
-        .after(BUSY)
+        .after(no_room.retry_after)
         .counted(Reason::BodyBytes)
         .closing(),
         BodyError::Late => Row::new(
@@ -322,33 +322,31 @@ fn body_row(what: &str, cause: &BodyError) -> Row {
 fn refusal_row(refusal: Refusal, is_agent: bool) -> Row {
     const TOO_MANY: S = S::TOO_MANY_REQUESTS;
     match refusal {
-        Refusal::Failures { retry_after } => Row::new(
+        Refusal::Failures { .. } => Row::new(
             TOO_MANY,
             "RateLimit",
             "too many requests without a good key came from this address",
         )
-        .after(retry_after)
         .counted(Reason::Failures),
-        Refusal::Rate { retry_after } => Row::new(TOO_MANY, "RateLimit", "exceeded the rate limit")
-            .after(retry_after)
-            .counted(Reason::Rate),
-        Refusal::InFlight => Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit")
-            .after(BUSY)
-            .counted(Reason::InFlight),
-        Refusal::Busy { retry_after } => Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit")
-            .after(retry_after)
-            .counted(Reason::Busy),
-        Refusal::Capacity => {
+        Refusal::Rate { .. } => {
+            Row::new(TOO_MANY, "RateLimit", "exceeded the rate limit").counted(Reason::Rate)
+        }
+        Refusal::InFlight { .. } => {
+            Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit").counted(Reason::InFlight)
+        }
+        Refusal::Busy { .. } => {
+            Row::new(TOO_MANY, "MaxLimit", "exceeded the max limit").counted(Reason::Busy)
+        }
+        Refusal::Capacity { .. } => {
             let mut row = Row::new(TOO_MANY, "MaxConnections", "Server capacity exceeded.");
             if is_agent {
                 // agents.md 1.10: the soft cap answers agents in plain text.
                 row.form = Form::Text("Server capacity exceeded.\n");
             }
-            row
+            row.counted(Reason::Capacity)
         }
-        .after(BUSY)
-        .counted(Reason::Capacity),
     }
+    .after(refusal.retry_after())
     .at(Level::Debug)
 }
 

@@ -62,6 +62,31 @@ async fn gen_21_an_empty_bucket_is_429_with_the_wait() {
 }
 
 #[actix_rt::test]
+async fn gen_21_who_waits_as_told_is_admitted() {
+    let house = House::new().await;
+    let few = RouteLimits {
+        interval: Some(Duration::from_millis(100)),
+        burst: 4,
+        ..RouteLimits::NONE
+    };
+    let face = house
+        .agents_with(options(Limits::default().with(Route::Status, few)))
+        .await;
+    let status = || face.send(TestRequest::with_uri("/api/status"));
+    let mut refused = 0;
+    let clients = (0..8).map(|_| status());
+    for answer in futures_util::future::join_all(clients).await {
+        if answer.status == 429 {
+            refused += 1;
+            let wait = answer.header("retry-after").parse().unwrap();
+            actix_rt::time::sleep(Duration::from_secs(wait)).await;
+            assert_eq!(status().await.status, 200, "after {wait} s");
+        }
+    }
+    assert!(refused >= 1);
+}
+
+#[actix_rt::test]
 async fn gen_22_a_poll_holds_its_place_while_it_waits() {
     let house = House::new().await;
     let one = RouteLimits {

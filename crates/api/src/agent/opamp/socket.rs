@@ -282,7 +282,7 @@ impl Socket {
             .map_err(|error| ApiError::Invalid(error.to_string().into()))?;
         let (_turn, admission) = match (turn, admission) {
             (Ok(turn), Some(admission)) => (turn, admission),
-            (Err(refusal), _) => return Ok(unavailable(said.uid, refusal.retry_after())),
+            (Err(refusal), _) => return Ok(unavailable(said.uid, Some(refusal.retry_after()))),
             (Ok(_), None) => return Ok(unavailable(said.uid, None)),
         };
         let answered = answered(&self.state, &admission, said, &self.request_id, now).await?;
