@@ -27,6 +27,7 @@ answers: dict[str, dict[int, int]] = {}  # operation to status to number
 agents: dict[str, str] = {}  # id to key
 actions: list[str] = []
 secrets: list[str] = []
+operator_keys: list[str] = []
 policies: list[str] = []
 artifacts: list[tuple[str, str]] = []
 uploads: dict[str, int] = {}  # open ones, to their size
@@ -120,6 +121,16 @@ def to_known_agents(case) -> None:
 
 def to_new_secret(case) -> None:
     case.body = {"value": "x"}
+
+
+def to_new_operator_key(case) -> None:
+    case.body = {"name": "x", "role": "viewer"}
+
+
+def to_own_operator_key(case) -> None:
+    """The key in use is this server's own, which is never revoked."""
+    if operator_keys and case.path_parameters.get("id") not in operator_keys:
+        case.path_parameters["id"] = operator_keys[-1]
 
 
 def to_unused_policy(case) -> None:
@@ -251,6 +262,9 @@ LEADS = {
     "policyDelete": to_unused_policy,
     "artifactDelete": to_own_artifact,
     "secretCreate": to_new_secret,
+    "operatorKeyCreate": to_new_operator_key,
+    "operatorKey": to_own_operator_key,
+    "operatorKeyRevoke": to_own_operator_key,
     "secret": to_own_secret,
     "action": to_own_action,
     "fileCreate": to_file_for_agent,
@@ -290,6 +304,8 @@ def after_call(context, case, response):
         artifacts.pop()
     elif name == "secretCreate":
         secrets.append(response.json()["item"]["id"])
+    elif name == "operatorKeyCreate":
+        operator_keys.append(response.json()["item"]["id"])
     elif name == "uploadBegin":
         if case.body["file"]["size"] <= LARGEST:
             uploads[response.json()["upload_id"]] = case.body["file"]["size"]

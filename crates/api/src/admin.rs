@@ -1,6 +1,6 @@
 //! The operators' API: Kibana's Fleet paths and JSON (data.md 9.1), on a listener of its own.
 //!
-//! Every route needs an operator's key; writes need the header `kbn-xsrf`. Spaces are not told apart in this
+//! Every route needs an operator's key with the role that it declares; writes need the header `kbn-xsrf`. Spaces are not told apart in this
 //! version: the prefix `/s/default` is accepted, another space is answered 404.
 
 mod agent_actions;
@@ -15,6 +15,7 @@ mod enrollment_api_keys;
 mod files;
 mod kuery;
 mod moment;
+mod operator_keys;
 mod query;
 mod secrets;
 mod targets;
@@ -37,7 +38,7 @@ use actix_web::{
     },
     web::{self, Bytes, ServiceConfig},
 };
-use fleet::{Fleet, FleetError, FromObject};
+use fleet::{Fleet, FleetError, FromObject, OperatorRole, Timestamp};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -192,6 +193,12 @@ fn routes() -> Vec<Paths> {
         at("/api/fleet/enrollment_api_keys/{id}")
             .get(enrollment_api_keys::get, enrollment_api_keys::about_get)
             .delete(enrollment_api_keys::revoke, enrollment_api_keys::about_revoke),
+        at("/api/fleet/operator_keys")
+            .get(operator_keys::list, operator_keys::about_list)
+            .post(operator_keys::create, operator_keys::about_create),
+        at("/api/fleet/operator_keys/{id}")
+            .get(operator_keys::get, operator_keys::about_get)
+            .delete(operator_keys::revoke, operator_keys::about_revoke),
         at("/api/fleet/secrets")
             .get(secrets::list, secrets::about_list)
             .post(secrets::create, secrets::about_create),
@@ -358,7 +365,8 @@ impl Paths {
     }
 }
 
-/// A route: version of the API, operator's key, `kbn-xsrf` on writes, then the handler.
+/// A route: version of the API, operator's key with the role that the route declares, `kbn-xsrf` on writes, then the
+/// handler.
 fn serve<F, Fut>(state: &Arc<AdminState>, method: Method, handle: F, about: fn() -> Operation) -> Route
 where
     F: Fn(Arc<AdminState>, Call) -> Fut + Copy + 'static,
@@ -366,11 +374,12 @@ where
 {
     let state = Arc::clone(state);
     let writes = method != Method::GET;
+    let role = about().key.role();
     call::route(method, move |call| {
         let state = Arc::clone(&state);
         let (id, key) = (call.request_id(), call.key_id());
         async move {
-            let (result, standing) = match admit(&state, &call, writes).await {
+            let (result, standing) = match admit(&state, &call, role, writes).await {
                 Ok(()) => (handle(state, call).await, Standing::Known),
                 Err(error) if error.is_failed_attempt() => (Err(error), Standing::Failed),
                 Err(error) => (Err(error), Standing::Stranger),
@@ -390,14 +399,15 @@ where
     })
 }
 
-async fn admit(state: &AdminState, call: &Call, writes: bool) -> Result<(), ApiError> {
+async fn admit(state: &AdminState, call: &Call, role: OperatorRole, writes: bool) -> Result<(), ApiError> {
     call.one(&REQUEST_ID, "X-Request-Id")?;
     call.negotiate(ADMIN_API_VERSION)?;
     let key = call
         .key
         .as_ref()
         .map_err(|error| ApiError::Authorization(error.clone()))?;
-    fleet::auth::authenticate_operator(&state.fleet, key).await?;
+    let operator = fleet::auth::authenticate_operator(&state.fleet, key, Timestamp::now()).await?;
+    operator.must_be(role)?;
     if writes && !call.headers.contains_key(&XSRF) {
         return Err(ApiError::Invalid(
             "a request that changes something needs the header kbn-xsrf: add `kbn-xsrf: true`".into(),
@@ -457,14 +467,14 @@ async fn description(_: Arc<AdminState>, call: Call) -> Result<HttpResponse, Api
 
 fn about_own_status() -> Operation {
     Operation {
-        key: KeyKind::Operator,
+        key: KeyKind::VIEWER,
         ..status::about()
     }
     .fails(&[Family::Key, Family::OperatorKey, Family::Service])
 }
 
 fn about_description() -> Operation {
-    Operation::new("openapi", "This document", KeyKind::Operator).answers(Answer::shaped(
+    Operation::new("openapi", "This document", KeyKind::VIEWER).answers(Answer::shaped(
         200,
         "OpenAPI 3.1",
         |_| schemars::json_schema!({ "type": "object" }),

@@ -70,6 +70,9 @@ pub fn openapi() -> Value {
                     push(written, "tags", face.tag.into());
                     push(written, "servers", server.clone());
                     let other = writer.operation(route, face.audience);
+                    if let Some(role) = other.get(ROLE) {
+                        written[ROLE] = role.clone();
+                    }
                     for (status, answer) in other["responses"].as_object().into_iter().flatten() {
                         if written["responses"].get(status).is_none() {
                             written["responses"][status] = answer.clone();
@@ -110,6 +113,9 @@ pub fn openapi() -> Value {
         },
     })
 }
+
+/// Member of an operation: the least role of the operator's key that it wants.
+const ROLE: &str = "x-role";
 
 fn push(object: &mut Value, list: &str, item: Value) {
     if let Some(items) = object.get_mut(list).and_then(Value::as_array_mut) {
@@ -156,9 +162,12 @@ impl Writer {
         let security = match key {
             KeyKind::None => json!([]),
             KeyKind::Optional => json!([{}, { "ApiKey": [] }]),
-            KeyKind::EnrollmentToken | KeyKind::Agent | KeyKind::Operator => json!([{ "ApiKey": [] }]),
+            KeyKind::EnrollmentToken | KeyKind::Agent | KeyKind::Operator(_) => json!([{ "ApiKey": [] }]),
         };
         operation.insert("security".to_owned(), security);
+        if let KeyKind::Operator(role) = key {
+            operation.insert(ROLE.to_owned(), role.as_str().into());
+        }
         let parameters: Vec<Value> = parameters
             .iter()
             .map(|parameter| self.parameter(parameter))

@@ -5,6 +5,7 @@
 //! when somebody asks for the description, and is never kept.
 
 use actix_web::{HttpResponse, http::Method};
+use fleet::OperatorRole;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
@@ -34,7 +35,25 @@ pub(crate) enum KeyKind {
     Optional,
     EnrollmentToken,
     Agent,
-    Operator,
+    /// An operator's, with this role or more.
+    Operator(OperatorRole),
+}
+
+impl KeyKind {
+    /// Reads.
+    pub(crate) const VIEWER: Self = Self::Operator(OperatorRole::Viewer);
+    /// Changes agents, policies and what belongs to them, or sees what is not for everybody.
+    pub(crate) const OPERATOR: Self = Self::Operator(OperatorRole::Operator);
+    /// Changes the server or who may do what.
+    pub(crate) const ADMIN: Self = Self::Operator(OperatorRole::Admin);
+
+    /// The role that a route of the operators' face wants. One that is declared without any is for admins alone.
+    pub(crate) const fn role(self) -> OperatorRole {
+        match self {
+            Self::Operator(role) => role,
+            Self::None | Self::Optional | Self::EnrollmentToken | Self::Agent => OperatorRole::Admin,
+        }
+    }
 }
 
 /// A value outside the body.
@@ -105,7 +124,7 @@ impl Operation {
                 failures.extend([Family::Key, Family::EnrollmentToken, Family::Service])
             }
             KeyKind::Agent => failures.extend([Family::Key, Family::AgentKey, Family::Service]),
-            KeyKind::Operator => failures.extend([Family::Key, Family::OperatorKey, Family::Service]),
+            KeyKind::Operator(_) => failures.extend([Family::Key, Family::OperatorKey, Family::Service]),
         }
         Self {
             id,

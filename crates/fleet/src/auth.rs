@@ -1,19 +1,20 @@
 //! Authentication. Keys are verified on every request, so a revocation counts at once (agents.md 2.2, O3).
 
-use store::{Agent, AgentId, KeyOwner, Verification};
+use store::{Agent, AgentId, KeyOwner, Timestamp, Verification};
 
-use crate::{ApiKey, Fleet, FleetError};
+use crate::{ApiKey, Fleet, FleetError, operators::Operator};
 
 /// Whose key this is, if it is good.
 ///
 /// # Errors
-/// [`FleetError::UnknownKey`], [`FleetError::KeyRevoked`], or the store's fault.
+/// [`FleetError::UnknownKey`], [`FleetError::KeyRevoked`], [`FleetError::KeyExpired`] of an operator's, or the store's
+/// fault.
 pub async fn authenticate(fleet: &Fleet, key: &ApiKey) -> Result<KeyOwner, FleetError> {
-    match fleet.store.verify(key).await? {
-        Verification::Active(owner) => Ok(owner),
-        Verification::Revoked(_) => Err(FleetError::KeyRevoked),
-        Verification::Unknown => Err(FleetError::UnknownKey),
+    let owner = verify(fleet, key).await?;
+    if owner == KeyOwner::Operator {
+        living_operator(fleet, key, Timestamp::now()).await?;
     }
+    Ok(owner)
 }
 
 /// The active agent with this id whose key this is.
@@ -62,13 +63,42 @@ pub async fn authenticate_some_agent(fleet: &Fleet, key: &ApiKey) -> Result<Agen
     }
 }
 
-/// Lets only an operator's key pass.
+/// The operator whose key this is.
 ///
 /// # Errors
-/// A bad key, or [`FleetError::NotAnOperatorKey`].
-pub async fn authenticate_operator(fleet: &Fleet, key: &ApiKey) -> Result<(), FleetError> {
-    match authenticate(fleet, key).await? {
-        KeyOwner::Operator => Ok(()),
+/// A bad key, [`FleetError::KeyExpired`], or [`FleetError::NotAnOperatorKey`].
+pub async fn authenticate_operator(
+    fleet: &Fleet,
+    key: &ApiKey,
+    now: Timestamp,
+) -> Result<Operator, FleetError> {
+    match verify(fleet, key).await? {
+        KeyOwner::Operator => living_operator(fleet, key, now).await,
         KeyOwner::Token(_) | KeyOwner::Agent(_) => Err(FleetError::NotAnOperatorKey),
     }
+}
+
+async fn verify(fleet: &Fleet, key: &ApiKey) -> Result<KeyOwner, FleetError> {
+    match fleet.store.verify(key).await? {
+        Verification::Active(owner) => Ok(owner),
+        Verification::Revoked(_) => Err(FleetError::KeyRevoked),
+        Verification::Unknown => Err(FleetError::UnknownKey),
+    }
+}
+
+/// The operator of a verified key, which may be revoked since, or expired.
+async fn living_operator(fleet: &Fleet, key: &ApiKey, now: Timestamp) -> Result<Operator, FleetError> {
+    let record = fleet.store.operator_key(&key.id).await?;
+    let record = record.ok_or(FleetError::NotAnOperatorKey)?;
+    if !record.active {
+        return Err(FleetError::KeyRevoked);
+    }
+    if record.expires_at.is_some_and(|end| end <= now) {
+        return Err(FleetError::KeyExpired);
+    }
+    Ok(Operator {
+        key: record.id,
+        name: record.name,
+        role: record.role,
+    })
 }

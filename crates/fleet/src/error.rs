@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{ActionId, AgentId, Cause, PolicyId, SecretId, StoreError, TokenId};
+use store::{ActionId, AgentId, Cause, KeyId, OperatorRole, PolicyId, SecretId, StoreError, TokenId};
 
 /// A request that the domain did not fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +12,8 @@ pub enum FleetError {
     UnknownKey,
     #[error("the API key is revoked")]
     KeyRevoked,
+    #[error("the API key has expired")]
+    KeyExpired,
     #[error("agent {agent} does not exist")]
     UnknownAgent { agent: AgentId },
     #[error("the API key does not belong to agent {agent}")]
@@ -24,6 +26,16 @@ pub enum FleetError {
     NotAnAgentKey,
     #[error("the API key is not an operator's")]
     NotAnOperatorKey,
+    #[error("this needs a key with the role {}; the key's is {}", needed.as_str(), has.as_str())]
+    RoleTooLow { needed: OperatorRole, has: OperatorRole },
+    #[error("invalid operator key: {reason}")]
+    InvalidOperatorKey { reason: &'static str },
+    #[error("operator key {key} does not exist")]
+    UnknownOperatorKey { key: KeyId },
+    #[error(
+        "operator key {key} is this server's own: put another key into its file and start the server again"
+    )]
+    OwnOperatorKey { key: KeyId },
     #[error("unknown enroll request type {kind}")]
     UnknownEnrollType { kind: String },
     #[error("agent {agent} cannot be replaced")]

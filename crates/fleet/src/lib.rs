@@ -3,7 +3,7 @@
 //! ```text
 //! api ──► auth, enrollment, checkin, acks        (agents)          ──► dyn Store
 //!     ──► opamp                                  (OpAMP agents)    ──► dyn Store
-//!     ──► policies, tokens, agents, actions      (operators)       ──► dyn Store
+//!     ──► policies, tokens, agents, operators    (operators)       ──► dyn Store
 //!
 //! store change feed ──► PolicyMonitor, ActionDispatcher ──► Waiters ──► open polls
 //! check-ins ──► CheckinWriter ──► store, in batches
@@ -67,16 +67,16 @@ pub mod uploads;
 mod versions;
 mod waiters;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId,
     AgentQuery, AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
-    EnrollmentToken, FileId, FromObject, KeyId, KeyOwner, Page, PagePosition, PageRequest, PageStart,
-    PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder, StatusCounts,
-    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload,
-    UploadId, UploadState, chain,
+    EnrollmentToken, FileId, FromObject, KeyId, KeyOwner, OperatorKey, OperatorRole, Page, PagePosition,
+    PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder,
+    StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason,
+    Upload, UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -106,6 +106,8 @@ pub struct Fleet {
     upload_metrics: uploads::UploadMetrics,
     farewells: Farewells,
     started_at: Timestamp,
+    /// The key in this server's data directory.
+    own_key: OnceLock<KeyId>,
     /// Turns over one agent: enrolments that replace it, and its first check-in.
     replacements: Turns,
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
@@ -137,6 +139,7 @@ impl Fleet {
             upload_metrics: uploads::UploadMetrics::register(registry),
             farewells,
             started_at: Timestamp::now(),
+            own_key: OnceLock::new(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),
             announcer: Announcer::new(),

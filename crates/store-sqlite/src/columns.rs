@@ -6,8 +6,8 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use store::{
-    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, FileId, KeyId, PolicyId, RawJson, SecretId,
-    Timestamp, TokenId, UploadId, UploadState,
+    ActionDocId, ActionId, AgentId, BlobId, Digest, EnrollmentId, FileId, KeyId, OperatorRole, PolicyId,
+    RawJson, SecretId, Timestamp, TokenId, UploadId, UploadState,
 };
 
 /// A value that can be written to a column. rusqlite's own trait cannot be implemented for another crate's types.
@@ -146,24 +146,29 @@ impl FromColumn for Timestamp {
     }
 }
 
-/// Its place in [`UploadState::ALL`].
-impl ToColumn for UploadState {
-    fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let place = Self::ALL.iter().position(|state| state == self);
-        Ok(place
-            .and_then(|place| i64::try_from(place).ok())
-            .unwrap_or(-1)
-            .into())
-    }
-}
+/// Its place in the list of all.
+macro_rules! place {
+    ($($type:ident),*) => {$(
+        impl ToColumn for $type {
+            fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                let place = Self::ALL.iter().position(|each| each == self);
+                Ok(place
+                    .and_then(|place| i64::try_from(place).ok())
+                    .unwrap_or(-1)
+                    .into())
+            }
+        }
 
-impl FromColumn for UploadState {
-    fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let place = value.as_i64()?;
-        let state = usize::try_from(place).ok().and_then(|place| Self::ALL.get(place));
-        state.copied().ok_or(FromSqlError::OutOfRange(place))
-    }
+        impl FromColumn for $type {
+            fn from_column(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let place = value.as_i64()?;
+                let each = usize::try_from(place).ok().and_then(|place| Self::ALL.get(place));
+                each.copied().ok_or(FromSqlError::OutOfRange(place))
+            }
+        }
+    )*};
 }
+place!(UploadState, OperatorRole);
 
 impl ToColumn for Digest {
     fn to_column(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -8,14 +8,15 @@ use store::{
     Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, AddressedAction, Agent, AgentId,
     AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Collector, Cursor, Engine,
     EngineClass, Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner,
-    KeyPurpose, Keys, NewAction, NewRevision, NewToken, Page, PageRequest, Pending, Policies, PolicyId,
-    PolicyRevision, PolicySummary, Position, Result, SealedSecret, SecretId, Secrets, StatusCounts,
-    StatusReport, StoreHealth, StoreStats, Timestamp, TokenId, UpgradeChange, Verification,
+    KeyPurpose, Keys, NewAction, NewOperatorKey, NewRevision, NewToken, OperatorKey, OperatorKeys, Page,
+    PageRequest, Pending, Policies, PolicyId, PolicyRevision, PolicySummary, Position, Result, SealedSecret,
+    SecretId, Secrets, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId,
+    UpgradeChange, Verification,
 };
 
 use super::{
     SqliteStore, actions, agent_list, agents, checkins, collectors, enrollment, feed, keys, lifecycle,
-    policies, results, secrets, sizes, tokens,
+    operator_keys, policies, results, secrets, sizes, tokens,
 };
 
 #[async_trait]
@@ -292,6 +293,29 @@ impl Keys for SqliteStore {
     async fn revoke_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {
         let id = id.clone();
         self.write(move |unit| tokens::revoke(unit, &id, at)).await
+    }
+}
+
+#[async_trait]
+impl OperatorKeys for SqliteStore {
+    async fn create_operator_key(&self, new: NewOperatorKey) -> Result<(OperatorKey, ApiKey)> {
+        let key = ApiKey::generate()?;
+        self.write(move |unit| operator_keys::create(unit, new, &key).map(|record| (record, key)))
+            .await
+    }
+
+    async fn operator_key(&self, id: &KeyId) -> Result<Option<OperatorKey>> {
+        self.find(id, operator_keys::by_id).await
+    }
+
+    async fn operator_keys(&self, page: PageRequest) -> Result<Page<OperatorKey>> {
+        self.read(move |connection| operator_keys::page(connection, &page))
+            .await
+    }
+
+    async fn revoke_operator_key(&self, id: &KeyId, at: Timestamp) -> Result<()> {
+        let id = id.clone();
+        self.write(move |unit| operator_keys::revoke(unit, &id, at)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! API keys: made with what they open, dead at once when invalidated, never removed.
 
 use rusqlite::{Connection, OptionalExtension};
-use store::{ApiKey, Conflict, KeyId, KeyOwner, KeyPurpose, Timestamp, Verification};
+use store::{ApiKey, Conflict, KeyId, KeyOwner, KeyPurpose, OperatorRole, Timestamp, Verification};
 
 use super::{
     columns::{ReadColumn as _, params},
@@ -58,8 +58,8 @@ pub(super) fn insert(
     let hash = KeyHash::of(key)?;
     connection
         .prepare_cached(
-            "INSERT INTO api_key (id, kind, owner, active, salt, digest, name, metadata, created_at)
-             VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO api_key (id, kind, owner, active, salt, digest, name, metadata, created_at, role)
+             VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             key.id,
@@ -69,7 +69,8 @@ pub(super) fn insert(
             hash.digest,
             purpose.name,
             purpose.metadata,
-            at
+            at,
+            (kind == OPERATOR).then_some(OperatorRole::Admin)
         ])?;
     Ok(())
 }

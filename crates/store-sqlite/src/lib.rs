@@ -29,6 +29,7 @@ mod lifecycle;
 mod lock;
 mod migration;
 mod open_error;
+mod operator_keys;
 mod ownership;
 mod pages;
 mod policies;

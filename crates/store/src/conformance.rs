@@ -22,6 +22,7 @@ mod enrollment;
 mod feed;
 mod keys;
 mod lists;
+mod operator_keys;
 mod policies;
 mod population;
 pub mod samples;
@@ -44,6 +45,7 @@ pub use enrollment::*;
 pub use feed::*;
 pub use keys::*;
 pub use lists::*;
+pub use operator_keys::*;
 pub use policies::*;
 pub use secrets::*;
 pub use status::*;
@@ -138,6 +140,8 @@ macro_rules! conformance_suite {
             o22_pages_end_where_it_is_said
             o22_the_status_is_the_defined_one
             o26_close_ends_everything
+            o17_operators_keys_have_roles_and_ends
+            o17_operators_keys_are_listed_newest_first
         );
     };
     (@cases $bench:path: $($case:ident)+) => {

@@ -31,6 +31,7 @@ mod ids;
 mod json;
 mod keys;
 mod opaque;
+mod operator_keys;
 mod page;
 mod place;
 mod policies;
@@ -69,6 +70,7 @@ pub use ids::{
 };
 pub use json::RawJson;
 pub use keys::{EnrollmentToken, KeyOwner, KeyPurpose, Keys, NewToken, Verification};
+pub use operator_keys::{NewOperatorKey, OperatorKey, OperatorKeys, OperatorRole};
 pub use page::{Page, PageRequest, PageStart, Total};
 pub use place::{Cursor, PagePosition, Position};
 pub use policies::Policies;
@@ -88,11 +90,22 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
 pub trait Store:
-    Agents + Actions + Policies + Keys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine
+    Agents + Actions + Policies + Keys + OperatorKeys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine
 {
 }
 
-impl<T: Agents + Actions + Policies + Keys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine> Store
-    for T
+impl<
+    T: Agents
+        + Actions
+        + Policies
+        + Keys
+        + OperatorKeys
+        + Secrets
+        + Feed
+        + Blobs
+        + Uploads
+        + AgentFiles
+        + Engine,
+> Store for T
 {
 }

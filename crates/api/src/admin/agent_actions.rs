@@ -66,7 +66,7 @@ struct Item<'a> {
 }
 
 pub(super) fn about_create() -> Operation {
-    Operation::new("actionCreate", "An action for an agent", KeyKind::Operator)
+    Operation::new("actionCreate", "An action for an agent", KeyKind::OPERATOR)
         .path("id", "The agent's id")
         .takes_json::<Wanted>()
         .answers(
@@ -89,7 +89,7 @@ pub(super) fn about_progress() -> Operation {
     Operation::new(
         "action",
         "How far an action is, and a page of the answers",
-        KeyKind::Operator,
+        KeyKind::VIEWER,
     )
     .path("id", "The action's id")
     .parameters(query::described(&PAGING))

@@ -91,7 +91,7 @@ struct Requested<'a> {
 }
 
 pub(super) fn about_list() -> Operation {
-    Operation::new("uploads", "Files of an agent, newest first", KeyKind::Operator)
+    Operation::new("uploads", "Files of an agent, newest first", KeyKind::VIEWER)
         .path("id", "The agent's id")
         .parameters(query::described(&PAGING))
         .answers(Answer::json::<Many<Item>>(200, "A page of them"))
@@ -102,7 +102,7 @@ pub(super) fn about_download() -> Operation {
     Operation::new(
         "uploadDownload",
         "The bytes of a file that an agent sent",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The file's id")
     .path("name", "Any name: the id alone counts")
@@ -114,7 +114,7 @@ pub(super) fn about_delete() -> Operation {
     Operation::new(
         "uploadDelete",
         "Removes the bytes of a file that an agent sent",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The file's id")
     .answers(Answer::json::<Deleted>(
@@ -128,7 +128,7 @@ pub(super) fn about_request_diagnostics() -> Operation {
     Operation::new(
         "diagnosticsRequest",
         "Asks an agent for diagnostics",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The agent's id")
     .takes_json::<WantedDiagnostics>()
@@ -144,7 +144,7 @@ pub(super) fn about_bulk_request_diagnostics() -> Operation {
     Operation::new(
         "diagnosticsRequestOfMany",
         "Asks agents for diagnostics, all or none; of a kuery, those that take actions",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .takes_json::<WantedOfMany>()
     .answers(Answer::json::<Requested<'_>>(200, "The action"))

@@ -69,7 +69,7 @@ pub(super) fn about_create() -> Operation {
     Operation::new(
         "policyCreate",
         "A policy, from settings or as a full policy, and its first token",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .parameters(query::described(&["id", "name", "sys_monitoring"]))
     .body(BODY)
@@ -87,7 +87,7 @@ pub(super) fn about_update() -> Operation {
     Operation::new(
         "policyUpdate",
         "Another revision, delivered at once",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The policy's id")
     .body(BODY)
@@ -96,21 +96,21 @@ pub(super) fn about_update() -> Operation {
 }
 
 pub(super) fn about_get() -> Operation {
-    Operation::new("policy", "A policy", KeyKind::Operator)
+    Operation::new("policy", "A policy", KeyKind::VIEWER)
         .path("id", "The policy's id")
         .answers(Answer::json::<One<PolicyItem>>(200, "Its newest revision"))
         .fails(&[Family::Missing])
 }
 
 pub(super) fn about_list() -> Operation {
-    Operation::new("policies", "The policies", KeyKind::Operator)
+    Operation::new("policies", "The policies", KeyKind::VIEWER)
         .parameters(query::described(&LIST))
         .answers(Answer::json::<Many<PolicyItem>>(200, "A page of them"))
         .fails(&[Family::Rule])
 }
 
 pub(super) fn about_full() -> Operation {
-    Operation::new("policyFull", "The full policy as it is stored", KeyKind::Operator)
+    Operation::new("policyFull", "The full policy as it is stored", KeyKind::VIEWER)
         .path("id", "The policy's id")
         .answers(Answer::json::<One<Map<String, Value>>>(
             200,
@@ -123,7 +123,7 @@ pub(super) fn about_delete() -> Operation {
     Operation::new(
         "policyDelete",
         "Removes a policy that no agent has",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .takes_json::<Delete>()
     .answers(Answer::json::<Deleted>(

@@ -30,14 +30,10 @@ struct Results {
 const FILTERS: [&str; 2] = ["policyId", "kuery"];
 
 pub(super) fn about() -> Operation {
-    Operation::new(
-        "agentStatus",
-        "How many agents have each status",
-        KeyKind::Operator,
-    )
-    .parameters(query::described(&FILTERS))
-    .answers(Answer::json::<Results>(200, "The numbers"))
-    .fails(&[Family::Rule])
+    Operation::new("agentStatus", "How many agents have each status", KeyKind::VIEWER)
+        .parameters(query::described(&FILTERS))
+        .answers(Answer::json::<Results>(200, "The numbers"))
+        .fails(&[Family::Rule])
 }
 
 /// The members that [`summary`] makes.

@@ -50,14 +50,14 @@ struct Listed {
 }
 
 pub(super) fn about_list() -> Operation {
-    Operation::new("agents", "The agents", KeyKind::Operator)
+    Operation::new("agents", "The agents", KeyKind::VIEWER)
         .parameters(query::described(LIST))
         .answers(Answer::json::<Listed>(200, "A page of them"))
         .fails(&[Family::Rule])
 }
 
 pub(super) fn about_get() -> Operation {
-    Operation::new("agent", "An agent", KeyKind::Operator)
+    Operation::new("agent", "An agent", KeyKind::VIEWER)
         .path("id", "The agent's id")
         .answers(Answer::json::<One<AgentItem>>(200, "With its computed status"))
         .fails(&[Family::AgentKey, Family::Missing])
@@ -67,7 +67,7 @@ pub(super) fn about_unenroll() -> Operation {
     Operation::new(
         "agentUnenroll",
         "Ends an agent's membership, by an action or at once",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The agent's id")
     .takes_json::<Unenroll>()
@@ -79,7 +79,7 @@ pub(super) fn about_reassign() -> Operation {
     Operation::new(
         "agentReassign",
         "Gives an agent another policy at once",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The agent's id")
     .takes_json::<Reassign>()
@@ -91,7 +91,7 @@ pub(super) fn about_bulk_reassign() -> Operation {
     Operation::new(
         "agentsReassign",
         "Gives agents another policy, all or none",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .takes_json::<BulkReassign>()
     .answers(Answer::json::<Reassigned>(200, "How many"))

@@ -68,7 +68,7 @@ pub(super) fn about_put() -> Operation {
     Operation::new(
         "artifactPut",
         "An artifact, as it will be served",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "Its identifier")
     .takes_bytes(OCTETS)
@@ -83,7 +83,7 @@ pub(super) fn about_put() -> Operation {
 }
 
 pub(super) fn about_delete() -> Operation {
-    Operation::new("artifactDelete", "Removes an artifact", KeyKind::Operator)
+    Operation::new("artifactDelete", "Removes an artifact", KeyKind::OPERATOR)
         .path("id", "Its identifier")
         .path(
             "sha2",

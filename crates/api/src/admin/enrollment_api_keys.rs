@@ -69,7 +69,7 @@ struct Created {
 
 pub(super) fn about_create() -> Operation {
     const ID: &[(&str, &str)] = &[("path.id", "$response.body#/item/id")];
-    Operation::new("tokenCreate", "An enrollment token", KeyKind::Operator)
+    Operation::new("tokenCreate", "An enrollment token", KeyKind::OPERATOR)
         .takes_json::<Draft>()
         .answers(
             Answer::json::<Created>(200, "With its text, which is shown only here")
@@ -83,7 +83,7 @@ pub(super) fn about_list() -> Operation {
     Operation::new(
         "tokens",
         "The enrollment tokens, revoked ones too",
-        KeyKind::Operator,
+        KeyKind::VIEWER,
     )
     .parameters(query::described(&PAGING))
     .answers(Answer::json::<Many<Item>>(200, "A page of them"))
@@ -91,7 +91,7 @@ pub(super) fn about_list() -> Operation {
 }
 
 pub(super) fn about_get() -> Operation {
-    Operation::new("token", "An enrollment token", KeyKind::Operator)
+    Operation::new("token", "An enrollment token", KeyKind::VIEWER)
         .path("id", "The token's id")
         .answers(Answer::json::<One<Item>>(200, "Without its text"))
         .fails(&[Family::Missing])
@@ -101,7 +101,7 @@ pub(super) fn about_revoke() -> Operation {
     Operation::new(
         "tokenRevoke",
         "Revokes an enrollment token, which stays on record",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The token's id")
     .parameters(query::described(&FORCE))

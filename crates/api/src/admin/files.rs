@@ -62,7 +62,7 @@ pub(super) fn about_create() -> Operation {
     Operation::new(
         "fileCreate",
         "A file for agents, or of a library",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .parameters(query::described(&CREATE))
     .takes_bytes(ANY_MEDIA)
@@ -84,7 +84,7 @@ pub(super) fn about_list() -> Operation {
     Operation::new(
         "files",
         "The files that were laid down for agents",
-        KeyKind::Operator,
+        KeyKind::VIEWER,
     )
     .parameters(query::described(&PAGING))
     .answers(Answer::json::<Many<Item>>(200, "A page of them"))
@@ -95,7 +95,7 @@ pub(super) fn about_delete() -> Operation {
     Operation::new(
         "fileDelete",
         "Removes a file that was laid down for agents",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The file's id")
     .answers(Answer::json::<Done>(200, "It is gone"))

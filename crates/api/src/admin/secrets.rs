@@ -63,7 +63,7 @@ pub(super) fn about_create() -> Operation {
     Operation::new(
         "secretCreate",
         "A secret for policies and actions",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .takes_json::<Draft>()
     .answers(
@@ -75,14 +75,14 @@ pub(super) fn about_create() -> Operation {
 }
 
 pub(super) fn about_list() -> Operation {
-    Operation::new("secrets", "Ids and names of the secrets", KeyKind::Operator)
+    Operation::new("secrets", "Ids and names of the secrets", KeyKind::VIEWER)
         .parameters(query::described(&PAGING))
         .answers(Answer::json::<Many<Item>>(200, "A page of them"))
         .fails(&[Family::Rule])
 }
 
 pub(super) fn about_get() -> Operation {
-    Operation::new("secret", "A secret and who refers to it", KeyKind::Operator)
+    Operation::new("secret", "A secret and who refers to it", KeyKind::VIEWER)
         .path("id", "The secret's id")
         .answers(Answer::json::<One<Item>>(200, "Without its value"))
         .fails(&[Family::Missing])
@@ -92,7 +92,7 @@ pub(super) fn about_delete() -> Operation {
     Operation::new(
         "secretDelete",
         "Removes a secret to which nothing refers",
-        KeyKind::Operator,
+        KeyKind::OPERATOR,
     )
     .path("id", "The secret's id")
     .answers(Answer::json::<Done>(200, "It is gone"))

@@ -15,7 +15,7 @@ pub(super) fn about_state() -> Operation {
     Operation::new(
         "tls",
         "What each listener serves, its state, the last attempts",
-        KeyKind::Operator,
+        KeyKind::VIEWER,
     )
     .answers(Answer::shaped(
         200,
@@ -25,7 +25,7 @@ pub(super) fn about_state() -> Operation {
 }
 
 pub(super) fn about_reload() -> Operation {
-    Operation::new("tlsReload", "Reads the certificates now", KeyKind::Operator).answers(Answer::shaped(
+    Operation::new("tlsReload", "Reads the certificates now", KeyKind::ADMIN).answers(Answer::shaped(
         200,
         "Outcome and fingerprint",
         |_| schemars::json_schema!({ "type": "object" }),

@@ -19,7 +19,7 @@ pub(crate) enum Family {
     EnrollmentToken,
     /// A good key that is not that agent's, or whose agent is gone.
     AgentKey,
-    /// A good key that is not an operator's.
+    /// A good key that is not an operator's, or one of too low a role.
     OperatorKey,
     /// The `User-Agent`.
     UserAgent,
@@ -98,7 +98,7 @@ impl Family {
             Self::Key => "the key is missing, malformed, unknown or revoked",
             Self::EnrollmentToken => "the key is not an enrollment token",
             Self::AgentKey => "there is no such agent, it is inactive, or the key is another's",
-            Self::OperatorKey => "the key is not an operator's",
+            Self::OperatorKey => "the key is not an operator's, or has not the role that this needs",
             Self::UserAgent => "the User-Agent is not an agent's, or its version is not accepted",
             Self::Body => "the body is too large, too slow, or cannot be read",
             Self::ContentType => "the body has another type",
@@ -151,13 +151,13 @@ impl Family {
 
     fn of_domain(error: &FleetError) -> Self {
         match error {
-            FleetError::UnknownKey | FleetError::KeyRevoked => Self::Key,
+            FleetError::UnknownKey | FleetError::KeyRevoked | FleetError::KeyExpired => Self::Key,
             FleetError::NotAnEnrollmentToken => Self::EnrollmentToken,
             FleetError::NotAnAgentKey
             | FleetError::UnknownAgent { .. }
             | FleetError::WrongIdentity { .. }
             | FleetError::AgentInactive { .. } => Self::AgentKey,
-            FleetError::NotAnOperatorKey => Self::OperatorKey,
+            FleetError::NotAnOperatorKey | FleetError::RoleTooLow { .. } => Self::OperatorKey,
             FleetError::UnknownEnrollType { .. }
             | FleetError::NotReplaceable { .. }
             | FleetError::DuplicateEnrollment
@@ -172,16 +172,19 @@ impl Family {
             | FleetError::InvalidPolicy { .. }
             | FleetError::InvalidSettings { .. }
             | FleetError::InvalidAction { .. }
+            | FleetError::InvalidOperatorKey { .. }
             | FleetError::InvalidSecret { .. } => Self::Rule,
             FleetError::UndeliverablePolicy { .. } | FleetError::SecretUnreadable { .. } => Self::Policy,
             FleetError::UnknownPolicy { .. }
             | FleetError::UnknownToken { .. }
             | FleetError::UnknownAction { .. }
+            | FleetError::UnknownOperatorKey { .. }
             | FleetError::UnknownSecret { .. } => Self::Missing,
             FleetError::Orphaned { .. }
             | FleetError::PolicyExists { .. }
             | FleetError::PolicyInUse { .. }
             | FleetError::SecretExists { .. }
+            | FleetError::OwnOperatorKey { .. }
             | FleetError::SecretInUse { .. } => Self::Conflict,
             FleetError::Upload(UploadError::UnknownFile { .. } | UploadError::NotReady { .. }) => Self::File,
             FleetError::Upload(UploadError::StoreFull { .. }) => Self::Room,

@@ -365,6 +365,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
     match error {
         FleetError::UnknownKey => Row::new(S::UNAUTHORIZED, "ErrUnauthorized", "unauthorized"),
         FleetError::KeyRevoked => Row::new(S::UNAUTHORIZED, "Unauthorized", "ApiKey not enabled"),
+        FleetError::KeyExpired => Row::new(S::UNAUTHORIZED, "Unauthorized", "ApiKey expired"),
         // A key that exists, but opens nothing here (agents.md 1.13: 401 where the original says 500).
         FleetError::NotAnEnrollmentToken => Row::new(
             S::UNAUTHORIZED,
@@ -377,6 +378,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::NotAnOperatorKey => {
             Row::new(S::FORBIDDEN, "Forbidden", "the API key is not an operator's key")
         }
+        FleetError::RoleTooLow { .. } => Row::new(S::FORBIDDEN, "Forbidden", error.to_string()),
         FleetError::UnknownAgent { .. } if operator => {
             Row::new(S::NOT_FOUND, "AgentNotFound", error.to_string())
         }
@@ -429,12 +431,14 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         FleetError::UnknownPolicy { .. }
         | FleetError::UnknownToken { .. }
         | FleetError::UnknownAction { .. }
+        | FleetError::UnknownOperatorKey { .. }
         | FleetError::UnknownSecret { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
-        FleetError::InvalidSecret { .. } => Row::bad_request(error),
+        FleetError::InvalidSecret { .. } | FleetError::InvalidOperatorKey { .. } => Row::bad_request(error),
         FleetError::SecretUnreadable { .. } => Row::unavailable(POLICY_FAULT),
         FleetError::PolicyExists { .. }
         | FleetError::PolicyInUse { .. }
         | FleetError::SecretExists { .. }
+        | FleetError::OwnOperatorKey { .. }
         | FleetError::SecretInUse { .. } => Row::new(S::CONFLICT, "Conflict", error.to_string()),
         FleetError::Upload(UploadError::UnknownFile { .. }) if !operator => {
             Row::new(S::NOT_FOUND, "ErrNoFile", "file not found")
