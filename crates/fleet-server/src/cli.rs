@@ -22,12 +22,13 @@ use std::{
 
 use anyhow::Result;
 use clap::{
-    CommandFactory as _, Parser, Subcommand,
+    CommandFactory as _, Parser, Subcommand as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use configuration::{Config, Notice, Overlay, Sources, load};
+use fleet_cli::{Fault, Terminal};
 
-use crate::{build, signals};
+use crate::{build, client::Client, signals};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +84,7 @@ pub struct GlobalArgs {
     data_dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
     /// Run the server (also without any sub-command)
     Run,
@@ -95,6 +96,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Print the token that new agents enrol with
     EnrollmentToken,
+    #[command(flatten)]
+    Fleet(fleet_cli::Command),
     /// List, save and remove files that agents sent
     Uploads(uploads::UploadsArgs),
     /// Ask an agent for diagnostics and save them
@@ -214,6 +217,7 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Quickstart) => quickstart::run(&cli.global, out),
         Some(Command::Restart) => restart::run(&cli.global, out),
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
+        Some(Command::Fleet(command)) => fleet(command, &cli.global, out),
         Some(Command::Uploads(args)) => uploads::run(args, &cli.global, out),
         Some(Command::Diagnostics(args)) => diagnostics::run(args, &cli.global, out),
         Some(Command::Backup(args)) => backup::backup(args, &cli.global, out),
@@ -226,6 +230,37 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Sleep(args)) => sleep::run(args),
         Some(Command::Completions(args)) => generate::completions(args, out),
         Some(Command::Man(args)) => generate::man(args),
+    }
+}
+
+/// A client of the admin API. What went wrong keeps its kind, which is the exit code.
+fn fleet(command: &fleet_cli::Command, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
+    let client = Client::of_connection(command.connection(), global)?;
+    command.run(&client, Terminal::of_stdout(), out)?;
+    Ok(Exit::Success)
+}
+
+/// The exit code of a command that failed.
+#[must_use]
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error
+        .downcast_ref::<Fault>()
+        .map_or(Exit::Failure.code(), Fault::exit_code)
+}
+
+/// The exit code of a command line that cannot be read: the clients of the admin API tell it from a refusal.
+#[must_use]
+pub fn usage_code<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> u8 {
+    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(words);
+    let is_client = lenient.is_ok_and(|found| {
+        found
+            .subcommand_name()
+            .is_some_and(fleet_cli::Command::has_subcommand)
+    });
+    if is_client {
+        fleet_cli::USAGE
+    } else {
+        Exit::Failure.code()
     }
 }
 
@@ -266,6 +301,9 @@ mod tests {
       restart           Replace the running server by a new process, without a refused connection
       status            Ask a running server for its status; exits 0 only if it is healthy
       enrollment-token  Print the token that new agents enrol with
+      agents            List agents and change what they run
+      policy            List policies, and keep them in files
+      token             List, make and revoke enrollment tokens
       uploads           List, save and remove files that agents sent
       diagnostics       Ask an agent for diagnostics and save them
       backup            Copy the store to a directory, also while the server runs

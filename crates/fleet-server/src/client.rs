@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use configuration::Config;
+use fleet_cli::{ConnectionArgs, Fault, Unreachable};
 use hyper::Method;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
@@ -165,6 +166,32 @@ impl Client {
     ///
     /// # Errors
     /// Nothing says where it is, or a file that says so cannot be used.
+    pub(crate) fn of_connection(args: &ConnectionArgs, global: &GlobalArgs) -> Result<Self> {
+        let profile = args.profile(std::env::var("FLEET_ADMIN_KEY").ok())?;
+        let key = profile.api_key;
+        let args = ClientArgs {
+            url: profile.url,
+            api_key_path: profile.api_key_path,
+            ca: profile.ca,
+            client_certificate: profile.client_certificate,
+            client_key: profile.client_key,
+        };
+        if args.client_certificate.is_some() != args.client_key.is_some() {
+            return Err(Fault::Usage("give --client-certificate and --client-key together".into()).into());
+        }
+        let mut client =
+            Self::of_operator(&args, global).map_err(|error| Fault::Usage(format!("{error:#}")))?;
+        client.api_key = key.or(client.api_key);
+        if client.api_key.is_none() {
+            let url = client.url();
+            let sentence =
+                format!("no key for {url} is known: give --api-key-path, --profile or FLEET_ADMIN_KEY");
+            return Err(Fault::Usage(sentence).into());
+        }
+        Ok(client)
+    }
+
+    /// The same for options that name no profile.
     pub(crate) fn of_operator(args: &ClientArgs, global: &GlobalArgs) -> Result<Self> {
         if !global.is_configured() {
             return Self::new(args, &global.data_dir(), Target::Admin);
@@ -192,6 +219,41 @@ impl Client {
     /// Those of [`Client::get`]; the answer broke off; `into` could not be written.
     pub(crate) fn download(&self, path: &str, into: &mut dyn Write) -> Result<Download> {
         block_on(self.peer.download(path, self.api_key.as_deref(), into))
+    }
+}
+
+impl fleet_cli::Server for Client {
+    fn url(&self) -> &str {
+        &self.peer.url
+    }
+
+    fn call(
+        &self,
+        method: fleet_cli::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<fleet_cli::Answer, Unreachable> {
+        let method = match method {
+            fleet_cli::Method::Get => Method::GET,
+            fleet_cli::Method::Post => Method::POST,
+            fleet_cli::Method::Put => Method::PUT,
+            fleet_cli::Method::Delete => Method::DELETE,
+        };
+        let answer = block_on(self.peer.call(method, path, self.api_key.as_deref(), body));
+        let Answer { status, body, .. } = answer.map_err(|error| Unreachable(format!("{error:#}")))?;
+        Ok(fleet_cli::Answer { status, body })
+    }
+
+    fn download(
+        &self,
+        path: &str,
+        into: &mut dyn Write,
+    ) -> Result<Result<u64, fleet_cli::Answer>, Unreachable> {
+        let download = block_on(self.peer.download(path, self.api_key.as_deref(), into));
+        match download.map_err(|error| Unreachable(format!("{error:#}")))? {
+            Download::Done { bytes } => Ok(Ok(bytes)),
+            Download::Refused { status, body } => Ok(Err(fleet_cli::Answer { status, body })),
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use accept_errors::Judged;
 pub(crate) use accept_errors::register as register_accept_errors;
 use configuration::Logging;
 use files::RotatingFiles;
-pub(crate) use text::harmless;
 pub(crate) use tls_peers::register as register_peer_warnings;
 
 #[derive(Debug)]

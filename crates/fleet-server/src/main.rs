@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use fleet_server::{
-    cli::{Cli, dispatch, tell},
+    cli::{Cli, code_of, dispatch, tell, usage_code},
     signals,
 };
 
@@ -17,10 +17,10 @@ fn main() -> ExitCode {
     let cli = match Cli::from_words(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nowhere is left to report a closed output to. Help is not an error; a wrong option exits with 1.
+            // Nowhere is left to report a closed output to. Help is not an error.
             let _ = error.print();
             return if error.use_stderr() {
-                ExitCode::FAILURE
+                ExitCode::from(usage_code(std::env::args_os()))
             } else {
                 ExitCode::SUCCESS
             };
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             tell(&error, &mut std::io::stderr());
-            ExitCode::FAILURE
+            ExitCode::from(code_of(&error))
         }
     }
 }

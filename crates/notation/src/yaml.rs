@@ -1,11 +1,15 @@
-//! YAML 1.2 to a tree in which each value knows its line, and such a tree to JSON text.
+//! YAML 1.2 to a tree in which each value knows its line, such a tree to JSON text, and JSON values to YAML ([`write`]).
 //!
 //! Anchors, aliases and merge keys are resolved. The nodes behind an alias are counted before they are copied, and depth
 //! is limited, so a small text never becomes a large tree. Numbers keep their digits.
 
+mod write;
+
 use std::{collections::HashMap, ops::Sub};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, StrInput, Tag};
+
+pub use write::write;
 
 /// Most values in a document, copies made by aliases included.
 const MAX_NODES: usize = 200_000;

@@ -9,16 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use hyper::Method;
+use notation::terminal::harmless;
 use serde_json::json;
 
 use super::{
     Exit, GlobalArgs,
     uploads::{self, in_path, plain, succeeded},
 };
-use crate::{
-    client::{Client, ClientArgs},
-    logging::harmless,
-};
+use crate::client::{Client, ClientArgs};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DiagnosticsArgs {

@@ -7,14 +7,12 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use hyper::Method;
+use notation::terminal::harmless;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Exit, GlobalArgs};
-use crate::{
-    client::{Answer, Client, ClientArgs, Download},
-    logging::harmless,
-};
+use crate::client::{Answer, Client, ClientArgs, Download};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct UploadsArgs {

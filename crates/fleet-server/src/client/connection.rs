@@ -286,7 +286,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a port that does not speak plain HTTP may take to show that it has TLS.
 const PROBE: Duration = Duration::from_secs(3);
 
-const MAX_BODY: usize = 4 << 20;
+/// A page of agents with all that they told of their components.
+const MAX_BODY: usize = 256 << 20;
 
 /// Accepts any certificate, but still verifies that the server holds its key.
 #[derive(Debug)]

@@ -3,14 +3,11 @@
 //! Much of it was sent by clients, and a terminal obeys what it is shown: control characters and those that change the
 //! order of the text are escaped, so that one record is one line and looks like what it is.
 
-use std::{
-    borrow::Cow,
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use fleet::Timestamp;
 use log::Record;
+use notation::terminal::harmless;
 use serde_json::{Map, Value as Json};
 
 use super::ecs::{level, members};
@@ -36,31 +33,10 @@ pub(super) fn write(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> 
     out.write_all(line.as_bytes())
 }
 
-/// The text with its control and direction characters escaped: it may have come from anybody.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut harmless = String::with_capacity(text.len() + 16);
-    for found in text.chars() {
-        if is_harmful(found) {
-            // Writing to a `String` cannot fail.
-            let _ = write!(harmless, "{}", found.escape_default());
-        } else {
-            harmless.push(found);
-        }
-    }
-    Cow::Owned(harmless)
-}
-
-fn is_harmful(found: char) -> bool {
-    found.is_control()
-        || matches!(found, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use log::kv::Value;
+    use notation::terminal::is_harmful;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Black box: the real binary over real TLS sockets.
 //!
 //! Where a new test belongs: `actions` (each type of action), `agents` (what an agent sees), `certificates` (the user's procedure, rotation under
-//! load), `client_certificates` (whom TLS lets in), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
+//! load), `client_certificates` (whom TLS lets in), `clients` (sub-commands that talk to the admin API), `cert_command`, `cert_show`, `cert_as_client` (`cert show`, `cert
 //! check`, a start with bad certificates), `certificates_told` (log and health), `rotations` (every writer under handshakes), `commands`
 //! (sub-commands for containers, packages and scripts), `early_signals` (a stop in the first moments), `process_one`
 //! (nothing replaces process 1), `durability` (restart, kill −9), `files` (uploads,
@@ -24,6 +24,7 @@ mod cert_show;
 mod certificates;
 mod certificates_told;
 mod client_certificates;
+mod clients;
 mod commands;
 mod durability;
 mod early_signals;
