@@ -148,7 +148,11 @@ impl Cli {
 
     /// Whether the command answers to signals; others end by them.
     fn serves(&self) -> bool {
-        !self.version && matches!(self.command, None | Some(Command::Run | Command::Quickstart))
+        !self.version
+            && matches!(
+                self.command,
+                None | Some(Command::Run | Command::Quickstart | Command::Sleep(_))
+            )
     }
 }
 
