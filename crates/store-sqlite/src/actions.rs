@@ -119,15 +119,13 @@ fn mark_targets(unit: &Unit<'_>, mark: AgentMark, agents: &[AgentId], at: Timest
     Ok(())
 }
 
-/// O10: a short range scan of the agent's own queue, from one snapshot.
+/// O10: a short range scan of the agent's own queue, from one snapshot; and whether nothing at all is left in it.
 pub(super) fn pending(
     connection: &Connection,
-    agent: &AgentId,
-    token: Option<&ActionDocId>,
-    stored: Option<&Position>,
+    (agent, token, stored): (&AgentId, Option<&ActionDocId>, Option<&Position>),
     now: Timestamp,
     limit: u32,
-) -> Outcome<Pending> {
+) -> Outcome<(Pending, bool)> {
     let snapshot = connection.unchecked_transaction()?;
     let named = match token {
         Some(token) => sequence_of(&snapshot, token)?,
@@ -151,11 +149,13 @@ pub(super) fn pending(
                 targets: row.read(15)?,
             })
         })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Pending {
-        actions,
-        position: after.map(|sequence| sequence.to_string().into()),
-    })
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let is_empty = actions.is_empty()
+        && !snapshot
+            .prepare_cached("SELECT 1 FROM agent_queue WHERE agent = ?1 AND sequence > ?2")?
+            .exists(params![agent, after.unwrap_or(-1)])?;
+    let position = after.map(|sequence| sequence.to_string().into());
+    Ok((Pending { actions, position }, is_empty))
 }
 
 /// The number behind a position.

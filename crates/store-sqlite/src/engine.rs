@@ -30,7 +30,15 @@ impl Agents for SqliteStore {
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        self.find(id, agents::by_id).await
+        if let Some(agent) = self.recent.agent(id) {
+            return Ok(Some(agent));
+        }
+        let since = self.recent.generation();
+        let agent = self.find(id, agents::by_id).await?;
+        if let Some(agent) = &agent {
+            self.recent.keep_agent(agent, since);
+        }
+        Ok(agent)
     }
 
     async fn agent_by_key(&self, key: &KeyId) -> Result<Option<Agent>> {
@@ -142,9 +150,18 @@ impl Actions for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Pending> {
+        if let Some(pending) = self.recent.pending(agent, token, stored) {
+            return Ok(pending);
+        }
         let (agent, token, stored) = (agent.clone(), token.cloned(), stored.cloned());
+        let (recent, since) = (self.recent.clone(), self.recent.generation());
         self.read(move |connection| {
-            actions::pending(connection, &agent, token.as_ref(), stored.as_ref(), now, limit)
+            let asked = (&agent, token.as_ref(), stored.as_ref());
+            let (pending, is_empty) = actions::pending(connection, asked, now, limit)?;
+            if is_empty {
+                recent.keep_empty_queue(agent, token, stored, pending.position.clone(), since);
+            }
+            Ok(pending)
         })
         .await
     }
@@ -240,7 +257,15 @@ impl Policies for SqliteStore {
 #[async_trait]
 impl Keys for SqliteStore {
     async fn verify(&self, presented: &ApiKey) -> Result<Verification> {
-        self.find(presented, keys::verify).await
+        if let Some(known) = self.recent.verify(presented) {
+            return Ok(known);
+        }
+        let since = self.recent.generation();
+        let stored = self.find(&presented.id, keys::by_id).await?;
+        if let Some(key) = &stored {
+            self.recent.keep_key(&presented.id, key.clone(), since);
+        }
+        Ok(keys::verify(stored, presented))
     }
 
     async fn issue(&self, owner: KeyOwner, purpose: KeyPurpose, at: Timestamp) -> Result<ApiKey> {

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 use super::fault::failed;
 
 /// Salted hash of a key's secret half.
+#[derive(Clone)]
 pub(crate) struct KeyHash {
     /// 16 random bytes.
     pub(crate) salt: [u8; 16],

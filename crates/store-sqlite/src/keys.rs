@@ -10,10 +10,48 @@ use super::{
     unit::Unit,
 };
 
-pub(super) fn verify(connection: &Connection, presented: &ApiKey) -> Outcome<Verification> {
-    let stored = connection
+/// What is stored of a key.
+#[derive(Clone)]
+pub(super) struct StoredKey {
+    hash: KeyHash,
+    owner: KeyOwner,
+    is_active: bool,
+}
+
+impl StoredKey {
+    pub(super) fn verify(self, presented: &ApiKey) -> Verification {
+        match (self.hash.fits(presented), self.is_active) {
+            (true, true) => Verification::Active(self.owner),
+            (true, false) => Verification::Revoked(self.owner),
+            (false, _) => Verification::Unknown,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let owner = match &self.owner {
+            KeyOwner::Token(token) => token.as_str().len(),
+            KeyOwner::Agent(agent) => agent.as_str().len(),
+            KeyOwner::Operator => 0,
+        };
+        size_of::<Self>() + owner
+    }
+}
+
+/// An unknown key is compared too, so that looking for one takes as long.
+pub(super) fn verify(stored: Option<StoredKey>, presented: &ApiKey) -> Verification {
+    match stored {
+        Some(stored) => stored.verify(presented),
+        None => {
+            let _never = KeyHash::NONE.fits(presented);
+            Verification::Unknown
+        }
+    }
+}
+
+pub(super) fn by_id(connection: &Connection, id: &KeyId) -> Outcome<Option<StoredKey>> {
+    Ok(connection
         .prepare_cached("SELECT kind, owner, salt, digest, active FROM api_key WHERE id = ?1")?
-        .query_row(params![presented.id], |row| {
+        .query_row(params![id], |row| {
             let owner = row.read::<Option<String>>(1)?.unwrap_or_default();
             let owner = match row.read::<i64>(0)? {
                 TOKEN => KeyOwner::Token(owner.into()),
@@ -25,18 +63,13 @@ pub(super) fn verify(connection: &Connection, presented: &ApiKey) -> Outcome<Ver
                 salt: row.read(2)?,
                 digest: row.read(3)?,
             };
-            Ok((hash, owner, row.read(4)?))
+            Ok(StoredKey {
+                hash,
+                owner,
+                is_active: row.read(4)?,
+            })
         })
-        .optional()?;
-    let fits = stored
-        .as_ref()
-        .map_or(&KeyHash::NONE, |(hash, ..)| hash)
-        .fits(presented);
-    Ok(match stored {
-        Some((_, owner, true)) if fits => Verification::Active(owner),
-        Some((_, owner, false)) if fits => Verification::Revoked(owner),
-        _ => Verification::Unknown,
-    })
+        .optional()?)
 }
 
 /// O17, and as part of a larger unit.

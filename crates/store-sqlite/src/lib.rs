@@ -34,6 +34,7 @@ mod ownership;
 mod pages;
 mod policies;
 mod readers;
+mod recent;
 mod results;
 mod secrets;
 mod sizes;
@@ -67,6 +68,7 @@ use fault::Outcome;
 use feed::Heads;
 use lock::DirectoryLock;
 use readers::Readers;
+use recent::{Changed, Recent};
 use unit::Unit;
 use writer::{Queue, Size, Writer};
 
@@ -104,6 +106,7 @@ pub struct SqliteStore {
     queue: Arc<Queue>,
     blob_files: BlobFiles,
     readers: Readers,
+    recent: Recent,
     condition: Arc<Condition>,
     metrics: StoreMetrics,
     committed: watch::Receiver<Heads>,
@@ -142,6 +145,8 @@ impl SqliteStore {
         let (blobs, blob_bytes) = blobs::recover(&writing, &blob_files, &path)?;
         metrics.blobs.set(blobs::gauge(blobs));
         metrics.blob_bytes.set(blobs::gauge(blob_bytes));
+        let changed = Changed::watch(&writing).map_err(|error| connection::refused(&path, error))?;
+        let recent = Recent::default();
         let reading = (0..options.readers.max(1))
             .map(|_| connection::open_reader(&path))
             .collect::<std::result::Result<Vec<_>, _>>()?;
@@ -160,6 +165,8 @@ impl SqliteStore {
             metrics: metrics.clone(),
             kept_changes: options.kept_changes.into(),
             held: None,
+            changed,
+            recent: recent.clone(),
         };
         let work = {
             let condition = Arc::clone(&condition);
@@ -180,6 +187,7 @@ impl SqliteStore {
             queue: Arc::new(queue),
             blob_files,
             readers,
+            recent,
             condition,
             metrics,
             committed: seen,

@@ -24,6 +24,7 @@ use super::{
     condition::Condition,
     fault::{Failure, Outcome, closed, describe, panicked, unavailable},
     feed::{self, Heads},
+    recent::{self, Changed, Recent},
     unit::Unit,
 };
 
@@ -95,6 +96,8 @@ pub(super) struct Writer {
     pub(super) kept_changes: i64,
     /// A bulk that was taken from the queue too late to be first in its group.
     pub(super) held: Option<Box<dyn Job>>,
+    pub(super) changed: Changed,
+    pub(super) recent: Recent,
 }
 
 impl Writer {
@@ -112,6 +115,14 @@ impl Writer {
     fn next(&mut self) -> Next {
         if let Some(job) = self.held.take() {
             return Next::Job(job);
+        }
+        // A fleet that went quiet leaves nothing behind.
+        while self.condition.is_writable() && self.recent.sweep() {
+            match self.jobs.0.recv_timeout(recent::KEPT_FOR) {
+                Ok(job) => return self.taken(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Next::Closed,
+            }
         }
         if self.condition.is_writable() {
             return self.jobs.0.recv().map_or(Next::Closed, |job| self.taken(job));
@@ -142,6 +153,8 @@ impl Writer {
             self.undo();
             StoreError::from(failure)
         });
+        // Also what was undone: whether a failed commit reached the disk is not known.
+        self.recent.changed(&mut self.changed.take());
         match &refusal {
             None => {
                 self.metrics.committed(started.elapsed());
