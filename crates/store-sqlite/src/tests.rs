@@ -9,6 +9,7 @@ mod files;
 mod full_disk;
 mod groups;
 mod keys;
+mod recent;
 mod upkeep;
 mod versions;
 
