@@ -1,6 +1,6 @@
 //! GEN-21 to 23 and time-outs: what a listener refuses (agents.md 1.10).
 
-use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use actix_web::{
     body::MessageBody as _,
@@ -178,8 +178,14 @@ async fn a_body_that_stalls_is_408() {
             ..AgentOptions::default()
         })
         .await;
+    let asked_for = Rc::new(Cell::new(0));
     let stalled = || {
-        let payload: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream::pending());
+        let asked_for = Rc::clone(&asked_for);
+        let payload: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> =
+            Box::pin(stream::poll_fn(move |_| {
+                asked_for.set(asked_for.get() + 1);
+                Poll::Pending
+            }));
         let request = with_key("/api/fleet/agents/enroll", &house.token).to_request();
         let (request, _) = request.replace_payload(Payload::Stream { payload });
         request
@@ -338,8 +344,14 @@ async fn attack_04_11_one_agents_slow_bodies_leave_the_others_theirs() {
     let house = House::new().await;
     let face = house.agents().await;
     let (slow, other) = (house.enroll(&face).await, house.enroll(&face).await);
+    let asked_for = Rc::new(Cell::new(0));
     let stalled = || {
-        let payload: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream::pending());
+        let asked_for = Rc::clone(&asked_for);
+        let payload: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> =
+            Box::pin(stream::poll_fn(move |_| {
+                asked_for.set(asked_for.get() + 1);
+                Poll::Pending
+            }));
         let (request, _) = acks_request(&slow, &json!({}))
             .to_request()
             .replace_payload(Payload::Stream { payload });
@@ -349,7 +361,9 @@ async fn attack_04_11_one_agents_slow_bodies_leave_the_others_theirs() {
     let nothing = json!({"events": []});
     let mut held = Vec::new();
     let refused = loop {
-        held.push(stalled());
+        let (before, one) = (asked_for.get(), stalled());
+        until(|| asked_for.get() > before || one.is_finished()).await;
+        held.push(one);
         let answer = face.send(acks_request(&slow, &nothing)).await;
         if answer.status != 200 {
             break answer;
