@@ -130,6 +130,7 @@ fn files(config: &Config) -> FileLimits {
     FileLimits {
         of_file: config.server().limits.max_file_storage_size.map(|size| size.0),
         of_agent: some(files.max_agent_size),
+        open_of_agent: Some(files.max_open_uploads).filter(|most| *most > 0),
         of_all: some(files.max_total_size),
         free: files.min_free_space.0,
         open_for: files.upload_timeout,

@@ -50,9 +50,10 @@ pub async fn lay_down(
             None => return Err(FleetError::UnknownAgent { agent: agent.clone() }),
         }
     }
+    let room = fleet.file_room.reserve(draft.bytes, now).await?;
     let terms = BlobTerms {
         bytes: draft.bytes,
-        ..BlobTerms::at_most(room(fleet, draft.bytes.unwrap_or(0)).await?)
+        ..BlobTerms::at_most(u64::MAX)
     };
     let new = NewAgentFile {
         id: FileId::from(uuid::Uuid::new_v4().to_string()),
@@ -62,7 +63,9 @@ pub async fn lay_down(
         agents,
         at: now,
     };
+    let body = room.filled_by(body);
     let stored = fleet.store.put_agent_file(new, body, terms).await;
+    drop(room);
     let stored = stored.map_err(|error| match error {
         StoreError::Body(BodyFault::TooLong { most_bytes }) => UploadError::StoreFull {
             reason: format!("{most_bytes} bytes are left for files"),
@@ -75,26 +78,6 @@ pub async fn lay_down(
         "a file for agents is laid down"
     );
     Ok(stored)
-}
-
-/// Bytes that a file may have: what the quota of all files and the disk leave.
-async fn room(fleet: &Fleet, announced: u64) -> Result<u64, FleetError> {
-    let limits = fleet.settings.files;
-    let space = fleet.store.blob_space().await?;
-    let of_quota = limits
-        .of_all
-        .map_or(u64::MAX, |most| most.saturating_sub(space.bytes));
-    let of_disk = space
-        .free_bytes
-        .map_or(u64::MAX, |free| free.saturating_sub(limits.free));
-    let room = of_quota.min(of_disk);
-    if room == 0 || announced > room {
-        return Err(UploadError::StoreFull {
-            reason: format!("{room} bytes are left for files"),
-        }
-        .into());
-    }
-    Ok(room)
 }
 
 /// The file of this id, if it is for this agent; with `library`, if it is in that one.

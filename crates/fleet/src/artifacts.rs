@@ -13,9 +13,9 @@ use flate2::read::ZlibDecoder;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use store::{Agent, Blob, BlobId, BlobStream, BlobTerms, Digest};
+use store::{Agent, Blob, BlobId, BlobStream, BlobTerms, Digest, Timestamp};
 
-use crate::{Fleet, FleetError, off_the_loop::off_the_loop, uploads};
+use crate::{Fleet, FleetError, off_the_loop::off_the_loop};
 
 pub use error::ArtifactError;
 
@@ -36,9 +36,14 @@ pub struct Artifact {
 /// bytes again are harmless.
 ///
 /// # Errors
-/// [`ArtifactError::Name`], [`ArtifactError::InflatesTooLarge`], [`uploads::UploadError::StoreFull`], or the store's fault. Bytes that hold the same, compressed
-/// differently, are a conflict: agents know the stored ones by their SHA-256.
-pub async fn store(fleet: &Fleet, identifier: String, encoded: Bytes) -> Result<Artifact, FleetError> {
+/// [`ArtifactError::Name`], [`ArtifactError::InflatesTooLarge`], [`crate::uploads::UploadError::StoreFull`], or the store's
+/// fault. Bytes that hold the same, compressed differently, are a conflict: agents know the stored ones by their SHA-256.
+pub async fn store(
+    fleet: &Fleet,
+    identifier: String,
+    encoded: Bytes,
+    now: Timestamp,
+) -> Result<Artifact, FleetError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !(1..=MOST_NAME).contains(&identifier.len()) || !identifier.chars().all(is_name) {
         let found = identifier.chars().take(MOST_NAME).collect();
@@ -52,15 +57,24 @@ pub async fn store(fleet: &Fleet, identifier: String, encoded: Bytes) -> Result<
         })
     })
     .await??;
-    uploads::leaves_room(fleet, served.bytes).await?;
     let id = blob(&identifier, decoded.digest);
+    // What is there already needs no room.
+    let room = match fleet.store.blob(&id).await? {
+        Some(_) => None,
+        None => Some(fleet.file_room.reserve(Some(served.bytes), now).await?),
+    };
     let terms = BlobTerms {
         most_bytes: served.bytes,
         bytes: Some(served.bytes),
         digest: Some(served.digest),
     };
     let body = stream::iter([Ok(bytes)]).boxed();
+    let body = match &room {
+        Some(room) => room.filled_by(body),
+        None => body,
+    };
     let encoded = fleet.store.put_blob(&id, body, terms).await?;
+    drop(room);
     Ok(Artifact {
         identifier,
         decoded,

@@ -18,6 +18,8 @@
 //!   servers' records of one agent meet in the store: the newest time and the furthest position stay, and an ack token
 //!   names its place on whichever server it is presented.
 //! - `farewells`: which agents whose key is dead were told so a moment ago. Another server begins with the first step.
+//! - `file_room`: room promised to operators' files and artifacts that are on their way. Another server does not see it, and
+//!   the quota of all files may be passed by what both take at once; announced uploads are in the store, where both see them.
 //! - `replacements`: enrolments that replace one agent, and its first check-in, take turns in one server. Of two servers the
 //!   store's compare-and-set makes one succeed; a first check-in that one of them still holds may lose its agent to a
 //!   repeated enrolment on the other.
@@ -45,6 +47,7 @@ mod diff;
 pub mod enrollment;
 mod error;
 pub mod farewell;
+mod file_room;
 mod ids;
 mod namespace;
 mod notices;
@@ -113,6 +116,7 @@ pub struct Fleet {
     /// Held over a change of a policy: operators who change the same one at once take turns instead of trying again
     /// and again. The store decides all the same, for another server may change it too.
     policy_changes: tokio::sync::Mutex<()>,
+    file_room: Arc<file_room::FileRoom>,
     announcer: Announcer,
     actors: Actors,
 }
@@ -129,6 +133,7 @@ impl Fleet {
         let waiters = Waiters::new(registry);
         let actors = Actors::start(&store, &settings, &waiters, registry);
         actors.health_monitor.look().await?;
+        let file_room = file_room::FileRoom::new(Arc::clone(&store), settings.files);
         Ok(Arc::new(Self {
             store,
             settings,
@@ -142,6 +147,7 @@ impl Fleet {
             own_key: OnceLock::new(),
             replacements: Turns::default(),
             policy_changes: tokio::sync::Mutex::default(),
+            file_room,
             announcer: Announcer::new(),
             actors,
         }))

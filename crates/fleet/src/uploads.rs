@@ -15,8 +15,7 @@ use prometheus_client::{
 use sha2::{Digest as _, Sha256};
 use store::{
     ActionId, Agent, AgentId, BlobStream, BlobTerms, BodyFault, Chunk, Conflict, Digest, FileId, NewUpload,
-    Page, PageRequest, RawJson, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, UploadTerms,
-    chunk_blob,
+    Page, PageRequest, RawJson, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, chunk_blob,
 };
 
 use crate::{Fleet, FleetError};
@@ -26,14 +25,16 @@ pub use error::UploadError;
 /// Bytes of every chunk but the last.
 pub const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What files may take. `None`: any number of bytes.
+/// What files may take. `None`: any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLimits {
     /// Bytes of one file; 0: none is taken.
     pub of_file: Option<u64>,
     /// Bytes of all files of one agent.
     pub of_agent: Option<u64>,
-    /// Bytes of all stored files.
+    /// Uploads that one agent may have open.
+    pub open_of_agent: Option<u32>,
+    /// Bytes of all stored files, what open uploads announced included.
     pub of_all: Option<u64>,
     /// Bytes that stay free on the disk, so that it takes other writes when it takes no file any more.
     pub free: u64,
@@ -48,6 +49,7 @@ impl Default for FileLimits {
         Self {
             of_file: None,
             of_agent: Some(1 << 30),
+            open_of_agent: Some(16),
             of_all: Some(10 << 30),
             free: 1 << 30,
             open_for: Duration::from_secs(24 * 3600),
@@ -121,7 +123,6 @@ pub async fn begin(
     if bytes > most_bytes {
         return Err(UploadError::FileTooLarge { most_bytes }.into());
     }
-    leaves_room(fleet, bytes).await?;
     let new = NewUpload {
         id: UploadId::from(uuid::Uuid::new_v4().to_string()),
         file: FileId::from(format!("{action}.{}", agent.id)),
@@ -136,13 +137,8 @@ pub async fn begin(
         document: request.document,
         at: now,
     };
-    let terms = UploadTerms {
-        of_agent: limits.of_agent,
-        of_all: limits.of_all,
-        stale_before: now.minus(limits.open_for),
-    };
     let file = new.file.clone();
-    let begun = fleet.store.begin_upload(new, terms).await;
+    let begun = fleet.file_room.begin(new).await;
     let upload = begun.map_err(|error| refused(error, file))?;
     log::info!(
         "event.action" = "upload-begin", "fleet.agent.id":% = upload.agent, "fleet.action.id":% = upload.action,
@@ -202,7 +198,7 @@ pub async fn chunk_terms(
     let digest = digest.trim().parse().map_err(|_| UploadError::ChunkHash)?;
     let before = u64::from(number) * upload.chunk_bytes;
     let bytes = (upload.bytes - before).min(upload.chunk_bytes);
-    leaves_room(fleet, bytes).await?;
+    fleet.file_room.chunk(bytes).await?;
     let terms = BlobTerms {
         most_bytes: bytes,
         bytes: Some(bytes),
@@ -361,19 +357,6 @@ async fn known(fleet: &Fleet, file: &FileId) -> Result<Upload, FleetError> {
     Ok(upload.ok_or_else(|| UploadError::UnknownFile { file: file.clone() })?)
 }
 
-/// Refuses what would leave the disk less than it must keep.
-pub(crate) async fn leaves_room(fleet: &Fleet, bytes: u64) -> Result<(), FleetError> {
-    let least = fleet.settings.files.free;
-    let space = fleet.store.blob_space().await?;
-    match space.free_bytes {
-        Some(free) if free < least.saturating_add(bytes) => Err(UploadError::StoreFull {
-            reason: format!("the disk has {free} bytes left, of which {least} stay free"),
-        }
-        .into()),
-        _ => Ok(()),
-    }
-}
-
 /// Refuses an upload whose time is over, whether the collector has found it or not.
 fn in_time(fleet: &Fleet, upload: &Upload, now: Timestamp) -> Result<(), UploadError> {
     let is_late = upload.started_at < now.minus(fleet.settings.files.open_for);
@@ -415,6 +398,13 @@ fn refused(error: StoreError, file: FileId) -> FleetError {
         StoreError::Conflict(Conflict::AgentQuota { agent, most_bytes }) => {
             UploadError::AgentQuota { agent, most_bytes }.into()
         }
+        StoreError::Conflict(Conflict::OpenUploads { agent, most }) => {
+            UploadError::TooManyOpen { agent, most }.into()
+        }
+        StoreError::Conflict(conflict @ Conflict::DiskRoom { .. }) => UploadError::StoreFull {
+            reason: conflict.to_string(),
+        }
+        .into(),
         StoreError::Conflict(Conflict::StoreQuota { most_bytes }) => UploadError::StoreFull {
             reason: format!("stored files may take {most_bytes} bytes together"),
         }

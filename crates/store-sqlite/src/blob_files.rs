@@ -182,12 +182,13 @@ impl BlobFiles {
         }
     }
 
-    /// Bytes that the disk still takes from this user.
-    pub(super) async fn free_bytes(&self) -> Result<u64> {
+    /// Bytes that the disk still takes from this user, and files, if it counts them.
+    pub(super) async fn free(&self) -> Result<(u64, Option<u64>)> {
         let directory = Arc::clone(&self.directory);
         self.run(move || {
             let disk = rustix::fs::statvfs(&*directory).map_err(|error| disk_fault(error.into()))?;
-            Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+            let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+            Ok((bytes, (disk.f_files > 0).then_some(disk.f_favail)))
         })
         .await
     }

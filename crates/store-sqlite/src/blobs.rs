@@ -77,11 +77,12 @@ impl Blobs for SqliteStore {
 
     async fn blob_space(&self) -> Result<BlobSpace> {
         let (blobs, bytes) = self.read(totals).await?;
-        let free_bytes = Some(self.blob_files.free_bytes().await?);
+        let (free_bytes, free_files) = self.blob_files.free().await?;
         Ok(BlobSpace {
             blobs,
             bytes,
-            free_bytes,
+            free_bytes: Some(free_bytes),
+            free_files,
         })
     }
 }
@@ -192,7 +193,7 @@ fn find(connection: &Connection, id: &BlobId) -> Outcome<Option<Staged>> {
     Ok(found)
 }
 
-fn totals(connection: &Connection) -> Outcome<(u64, u64)> {
+pub(super) fn totals(connection: &Connection) -> Outcome<(u64, u64)> {
     let mut statement = connection.prepare_cached("SELECT blobs, bytes FROM blob_total")?;
     Ok(statement.query_row([], |row| Ok((columns::count(row, 0)?, columns::count(row, 1)?)))?)
 }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use store::{
-    AgentId, Blob, BlobId, BlobStream, BlobTerms, Chunk, Conflict, FileId, NewUpload, Page, PageRequest,
-    RawJson, Result, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, UploadTerms, Uploads,
-    chunk_blob,
+    AgentId, BODY_BLOCK_BYTES, Blob, BlobId, BlobRoom, BlobStream, BlobTerms, Chunk, Claims, Conflict,
+    FileId, NewUpload, Page, PageRequest, RawJson, Result, StoreError, Timestamp, Upload, UploadEnd,
+    UploadId, UploadState, UploadTerms, Uploads, chunk_blob,
 };
 
 use super::{
@@ -21,6 +21,11 @@ use super::{
 impl Uploads for SqliteStore {
     async fn begin_upload(&self, new: NewUpload, terms: UploadTerms) -> Result<Upload> {
         self.freeing(1, move |unit| begin(unit, &new, terms)).await
+    }
+
+    async fn claims(&self, stale_before: Timestamp) -> Result<Claims> {
+        self.read(move |connection| claims(connection, stale_before))
+            .await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<Upload>> {
@@ -150,30 +155,75 @@ fn begin(unit: &Unit<'_>, new: &NewUpload, terms: UploadTerms) -> Outcome<(Uploa
 
 /// Refuses what is more than the terms allow. An open upload takes what it announced.
 fn make_room(unit: &Unit<'_>, new: &NewUpload, terms: UploadTerms) -> Outcome<()> {
-    let more = new.bytes.saturating_add(new.document.as_str().len() as u64);
-    if let Some(most_bytes) = terms.of_agent {
-        let taken = unit
+    if let Some(most) = terms.open_of_agent {
+        let open = unit
             .prepare_cached(
-                "SELECT coalesce(sum(iif(state < 2, bytes, 0) + document_bytes), 0) FROM upload WHERE agent = ?1",
+                "SELECT count(*) FROM upload WHERE agent = ?1 AND state = ?2 AND started_at >= ?3",
             )?
-            .query_row(params![new.agent], |row| count(row, 0))?;
-        if taken.saturating_add(more) > most_bytes {
+            .query_row(params![new.agent, UploadState::Open, terms.stale_before], |row| {
+                count(row, 0)
+            })?;
+        if open >= u64::from(most) {
             let agent = new.agent.clone();
-            return Err(Conflict::AgentQuota { agent, most_bytes }.into());
+            return Err(Conflict::OpenUploads { agent, most }.into());
         }
     }
+    let body = BlobRoom::in_chunks(new.bytes, new.chunk_bytes);
+    let more = body.counted().saturating_add(new.document.as_str().len() as u64);
+    if let Some(most_bytes) = terms.of_agent
+        && of_agent(unit, &new.agent, terms.stale_before)?.saturating_add(more) > most_bytes
+    {
+        let agent = new.agent.clone();
+        return Err(Conflict::AgentQuota { agent, most_bytes }.into());
+    }
+    let Claims { coming, record_bytes } = claims(unit, terms.stale_before)?;
     if let Some(most_bytes) = terms.of_all {
-        let taken = unit
-            .prepare_cached(
-                "SELECT (SELECT bytes FROM blob_total) + coalesce(sum(iif(state = 0, bytes - stored, 0) + document_bytes), 0)
-                 FROM upload",
-            )?
-            .query_row([], |row| count(row, 0))?;
-        if taken.saturating_add(more) > most_bytes {
+        let (bodies, bytes) = blobs::totals(unit)?;
+        let taken = coming.and(BlobRoom { bodies, bytes }).counted();
+        if taken.saturating_add(record_bytes).saturating_add(more) > most_bytes {
             return Err(Conflict::StoreQuota { most_bytes }.into());
         }
     }
+    if !coming.and(body).fits(terms.on_disk) {
+        let BlobRoom { bodies: files, bytes } = coming.left_of(terms.on_disk);
+        return Err(Conflict::DiskRoom { bytes, files }.into());
+    }
     Ok(())
+}
+
+/// Bytes that all uploads of an agent count. Of one that is stale, what came is there until it is removed.
+fn of_agent(connection: &Connection, agent: &AgentId, stale_before: Timestamp) -> Outcome<u64> {
+    let mut statement = connection.prepare_cached(
+        "WITH kept AS (
+            SELECT document_bytes, chunk_bytes,
+                CASE WHEN state > ?3 THEN 0 WHEN state = ?2 AND started_at < ?4 THEN stored ELSE bytes END AS bytes
+            FROM upload WHERE agent = ?1)
+         SELECT coalesce(sum(document_bytes + bytes + ?5 * ((bytes + chunk_bytes - 1) / chunk_bytes)), 0) FROM kept",
+    )?;
+    let block = gauge(BODY_BLOCK_BYTES);
+    let keys = params![agent, UploadState::Open, UploadState::Ready, stale_before, block];
+    Ok(statement.query_row(keys, |row| count(row, 0))?)
+}
+
+/// Every chunk but the last is full, so that a length tells a number of chunks, also while some are missing.
+fn claims(connection: &Connection, stale_before: Timestamp) -> Outcome<Claims> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(sum((bytes + chunk_bytes - 1) / chunk_bytes - (stored + chunk_bytes - 1) / chunk_bytes), 0),
+            coalesce(sum(bytes - stored), 0),
+            (SELECT coalesce(sum(document_bytes), 0) FROM upload)
+         FROM upload WHERE state = ?1 AND started_at >= ?2",
+    )?;
+    Ok(
+        statement.query_row(params![UploadState::Open, stale_before], |row| {
+            Ok(Claims {
+                coming: BlobRoom {
+                    bodies: count(row, 0)?,
+                    bytes: count(row, 1)?,
+                },
+                record_bytes: count(row, 2)?,
+            })
+        })?,
+    )
 }
 
 fn insert(unit: &Unit<'_>, new: &NewUpload) -> Outcome<()> {

@@ -55,7 +55,85 @@ pub struct BlobSpace {
     pub bytes: u64,
     /// Bytes that the disk still takes; `None` for an engine that cannot say.
     pub free_bytes: Option<u64>,
+    /// Files that the disk still takes; `None` if it does not count them, or the engine cannot say.
+    pub free_files: Option<u64>,
 }
+
+impl BlobSpace {
+    /// What the stored bodies take.
+    #[must_use]
+    pub const fn taken(&self) -> BlobRoom {
+        BlobRoom {
+            bodies: self.blobs,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Room that bodies take, or that there is for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlobRoom {
+    /// How many bodies.
+    pub bodies: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl BlobRoom {
+    /// Any number of bodies of any length.
+    pub const ANY: Self = Self {
+        bodies: u64::MAX,
+        bytes: u64::MAX,
+    };
+
+    /// What a body of so many bytes takes.
+    #[must_use]
+    pub const fn of(bytes: u64) -> Self {
+        Self { bodies: 1, bytes }
+    }
+
+    /// What a body of so many bytes takes that is kept in chunks.
+    #[must_use]
+    pub const fn in_chunks(bytes: u64, chunk_bytes: u64) -> Self {
+        let chunk_bytes = if chunk_bytes == 0 { 1 } else { chunk_bytes };
+        let bodies = bytes.div_ceil(chunk_bytes);
+        Self { bodies, bytes }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            bodies: self.bodies.saturating_add(other.bodies),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    /// What this leaves of `room`, of whose bytes the bodies' blocks are taken too.
+    #[must_use]
+    pub const fn left_of(self, room: Self) -> Self {
+        Self {
+            bodies: room.bodies.saturating_sub(self.bodies),
+            bytes: room.bytes.saturating_sub(self.counted()),
+        }
+    }
+
+    /// Whether this has room in `room`, of whose bytes the bodies' blocks are taken too.
+    #[must_use]
+    pub const fn fits(self, room: Self) -> bool {
+        self.bodies <= room.bodies && self.counted() <= room.bytes
+    }
+
+    /// Bytes that this counts in quotas and on the disk.
+    #[must_use]
+    pub const fn counted(self) -> u64 {
+        self.bytes
+            .saturating_add(self.bodies.saturating_mul(BODY_BLOCK_BYTES))
+    }
+}
+
+/// What each body counts beside its bytes: a file takes a block of the disk and an inode, however short it is.
+pub const BODY_BLOCK_BYTES: u64 = 4096;
 
 /// Why a body was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -135,6 +135,8 @@ macro_rules! conformance_suite {
             o20_one_file_id_of_two_owners_is_the_first_ones
             o20_an_open_upload_that_is_stale_is_not_gone_on_with
             o20_what_was_announced_counts_in_quotas
+            o20_what_was_announced_counts_on_the_disk
+            o20_an_agent_has_so_many_uploads_open_and_no_more
             o21_files_for_agents_come_and_go_with_their_bytes
             o24_stale_uploads_expire_and_old_ones_go
             o22_pages_end_where_it_is_said

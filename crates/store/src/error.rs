@@ -86,6 +86,10 @@ pub enum Conflict {
     UploadEnded { upload: UploadId, state: UploadState },
     #[error("files of agent {agent} may take {most_bytes} bytes together")]
     AgentQuota { agent: AgentId, most_bytes: u64 },
+    #[error("agent {agent} has {most} uploads open")]
+    OpenUploads { agent: AgentId, most: u32 },
     #[error("stored files may take {most_bytes} bytes together")]
     StoreQuota { most_bytes: u64 },
+    #[error("the disk has room for {bytes} bytes in {files} files")]
+    DiskRoom { bytes: u64, files: u64 },
 }

@@ -55,7 +55,7 @@ pub use agent_files::{AgentFile, AgentFiles, NewAgentFile, agent_file_blob};
 pub use agent_query::{AgentQuery, AgentSort, SortOrder, StatusReport};
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
-pub use blobs::{Blob, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
+pub use blobs::{BODY_BLOCK_BYTES, Blob, BlobRoom, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
 pub use cause::{Cause, chain};
 pub use collector::{Collector, CollectorReport};
 pub use digest::{Digest, NotADigest};
@@ -79,7 +79,7 @@ pub use secrets::{SealedSecret, Secrets};
 pub use status::{AgentStatus, OFFLINE_AFTER, StatusCounts, inactivity_timeout};
 pub use timestamp::Timestamp;
 pub use upload_state::UploadState;
-pub use uploads::{Chunk, NewUpload, Upload, UploadEnd, UploadTerms, Uploads, chunk_blob};
+pub use uploads::{Chunk, Claims, NewUpload, Upload, UploadEnd, UploadTerms, Uploads, chunk_blob};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

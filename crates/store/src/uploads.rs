@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    ActionId, AgentId, Blob, BlobId, BlobStream, BlobTerms, Digest, FileId, Page, PageRequest, RawJson,
-    Result, Timestamp, UploadId, UploadState,
+    ActionId, AgentId, Blob, BlobId, BlobRoom, BlobStream, BlobTerms, Digest, FileId, Page, PageRequest,
+    RawJson, Result, Timestamp, UploadId, UploadState,
 };
 
 /// A file that an agent sends.
@@ -39,15 +39,30 @@ pub struct NewUpload {
     pub at: Timestamp,
 }
 
-/// What a new upload meets. `None`: any number of bytes. What an open one announced counts before it came.
+/// What a new upload meets. `None`: any number. What an open one announced counts before it came, and each body as
+/// [`BlobRoom::counted`] has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadTerms {
     /// Bytes of one agent's uploads.
     pub of_agent: Option<u64>,
+    /// Uploads that one agent may have open.
+    pub open_of_agent: Option<u32>,
     /// Bytes of everything that is stored as a body.
     pub of_all: Option<u64>,
-    /// An open one that began before has expired, whether [`Uploads::expire_uploads`] came by or not.
+    /// What the disk takes beside what is on it.
+    pub on_disk: BlobRoom,
+    /// An open one that began before has expired, whether [`Uploads::expire_uploads`] came by or not; what did not come of
+    /// it takes no room.
     pub stale_before: Timestamp,
+}
+
+/// What uploads take beside the bodies that are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// What open ones announced and did not come yet.
+    pub coming: BlobRoom,
+    /// Bytes of all records.
+    pub record_bytes: u64,
 }
 
 /// An upload on record, but for what the agent said of it ([`Uploads::upload_document`]).
@@ -118,9 +133,12 @@ pub trait Uploads: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::Conflict::UploadEnded`] if the file is ready or was deleted; [`crate::Conflict::IdTaken`] if the file's id
-    /// is that of another action's or agent's; [`crate::Conflict::AgentQuota`], [`crate::Conflict::StoreQuota`] if there
-    /// is no room under the terms.
+    /// is that of another action's or agent's; [`crate::Conflict::AgentQuota`], [`crate::Conflict::OpenUploads`],
+    /// [`crate::Conflict::StoreQuota`], [`crate::Conflict::DiskRoom`] if there is no room under the terms.
     async fn begin_upload(&self, new: NewUpload, terms: UploadTerms) -> Result<Upload>;
+
+    /// What uploads take beside stored bodies. An open one that began before `stale_before` has expired.
+    async fn claims(&self, stale_before: Timestamp) -> Result<Claims>;
 
     /// The upload of this handle.
     async fn upload(&self, id: &UploadId) -> Result<Option<Upload>>;

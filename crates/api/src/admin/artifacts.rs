@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use fleet::artifacts::{self, Artifact};
+use fleet::{
+    Timestamp,
+    artifacts::{self, Artifact},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -96,7 +99,7 @@ pub(super) fn about_delete() -> Operation {
 pub(super) async fn put(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
     let body = state.body(&mut call, "artifact").await?;
-    let stored = artifacts::store(&state.fleet, call.id.clone(), body).await?;
+    let stored = artifacts::store(&state.fleet, call.id.clone(), body, Timestamp::now()).await?;
     ok(&One {
         item: Item::from(stored),
     })

@@ -494,6 +494,7 @@ fn upload_row(error: &UploadError) -> Row {
             "ErrAgentQuota",
             "the files of this agent take as much as they may",
         ),
+        UploadError::TooManyOpen { .. } => Row::new(S::PAYLOAD_TOO_LARGE, "ErrAgentQuota", error.to_string()),
         UploadError::StoreFull { .. } => storage_full(),
         UploadError::AlreadyThere { .. } => Row::new(
             S::CONFLICT,

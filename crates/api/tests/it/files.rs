@@ -1,12 +1,17 @@
 //! FIL cases: files for agents.
 
 use actix_web::{http::Method, test::TestRequest};
-use fleet::{Settings, uploads::FileLimits};
+use fleet::{
+    BlobStream, Settings, Timestamp,
+    agent_files::{self, Audience, FileDraft},
+    uploads::FileLimits,
+};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::{
     house::{Answer, Enrolled, Face, House, stranger},
-    uploads::{sha256, unpaced},
+    uploads::{begin, begun, said, sha256, unpaced},
 };
 
 async fn laid_down(house: &House, operators: &Face, query: &str, bytes: &[u8]) -> Value {
@@ -191,7 +196,7 @@ async fn fil_07_08_libraries_are_for_the_clients_that_know_them() {
 async fn fil_02_what_operators_cannot_lay_down() {
     let house = House::with(Settings {
         files: FileLimits {
-            of_all: Some(1000),
+            of_all: Some(6000),
             ..FileLimits::default()
         },
         ..Settings::default()
@@ -211,10 +216,89 @@ async fn fil_02_what_operators_cannot_lay_down() {
     let nobody = operators.send(lay_down("agents=nobody".to_owned(), 1)).await;
     nobody.assert_error(404, "Not Found");
     let query = format!("agents={}", agent.id);
-    let large = operators.send(lay_down(query.clone(), 1001)).await;
+    let large = operators.send(lay_down(query.clone(), 1905)).await;
     large.assert_error(507, "Insufficient Storage");
     operators.send(lay_down(query.clone(), 600)).await.ok();
     let large = operators.send(lay_down(query, 401)).await;
     large.assert_error(507, "Insufficient Storage");
     assert_eq!(house.files().len(), 1);
+}
+
+#[actix_rt::test]
+async fn fil_02_room_is_held_while_a_file_comes_and_given_back_when_it_does_not() {
+    const MIB: u64 = 1 << 20;
+    let house = House::with(Settings {
+        files: FileLimits {
+            of_all: Some(10 * MIB),
+            free: 0,
+            ..FileLimits::default()
+        },
+        ..Settings::default()
+    })
+    .await;
+    let face = unpaced(&house).await;
+    let agent = house.enroll(&face).await;
+    let lay_down = |bytes: Option<u64>, body: BlobStream| {
+        let draft = FileDraft {
+            name: "f".to_owned(),
+            mime_type: "text/plain".to_owned(),
+            audience: Audience::Library("l".to_owned()),
+            bytes,
+        };
+        let fleet = std::sync::Arc::clone(&house.fleet);
+        actix_rt::spawn(async move { agent_files::lay_down(&fleet, draft, body, Timestamp::now()).await })
+    };
+    // Sends one byte, says so, and then nothing more.
+    let stalled = || {
+        let (said, reached) = tokio::sync::oneshot::channel();
+        let told = stream::once(async move {
+            said.send(()).unwrap();
+            std::future::pending().await
+        });
+        let byte = stream::iter([Ok(bytes::Bytes::from_static(b"x"))]);
+        (byte.chain(told).boxed(), reached)
+    };
+    for (announced, too_much) in [(Some(8 * MIB), 2 * MIB), (None, 6 * MIB)] {
+        let (body, reached) = stalled();
+        let coming = lay_down(announced, body);
+        reached.await.unwrap();
+        let upload = |action: &str, size: u64| said(&agent, action, i64::try_from(size).unwrap());
+        begin(&face, &agent, &upload("large", too_much))
+            .await
+            .assert_error(507, "ErrStorageFull");
+        let refused = lay_down(Some(too_much), stream::empty().boxed()).await.unwrap();
+        let full = refused.unwrap_err().to_string();
+        assert!(full.contains("left for files"), "{full}");
+        // What is left may be taken.
+        let small = begun(&face, &agent, "small", 1_900_000).await;
+        coming.abort();
+        assert!(coming.await.unwrap_err().is_cancelled());
+        house
+            .store
+            .end_upload(&small.as_str().into(), store::UploadEnd::Failed, Timestamp::now())
+            .await
+            .unwrap();
+        let whole = begun(&face, &agent, "large", 9_900_000).await;
+        house
+            .store
+            .end_upload(&whole.as_str().into(), store::UploadEnd::Failed, Timestamp::now())
+            .await
+            .unwrap();
+    }
+    // Of unknown length, and more than there is: it ends where the room does.
+    let piece = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    let without_end = stream::repeat_with(move || Ok(piece.clone())).boxed();
+    let refused = lay_down(None, without_end).await.unwrap().unwrap_err();
+    assert!(
+        refused.to_string().contains("bytes are left for files"),
+        "{refused}"
+    );
+    assert!(house.files().is_empty());
+    let piece = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    let fits = stream::repeat_with(move || Ok(piece.clone())).take(9).boxed();
+    let stored = lay_down(None, fits).await.unwrap().unwrap();
+    assert_eq!(stored.blob.bytes, 9 * MIB);
+    begin(&face, &agent, &said(&agent, "large", 1 << 20))
+        .await
+        .assert_error(507, "ErrStorageFull");
 }

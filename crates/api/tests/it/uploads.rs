@@ -546,8 +546,8 @@ async fn upl_05_files_are_off_or_too_large() {
 #[actix_rt::test]
 async fn upl_05_quotas_of_an_agent_of_all_and_of_the_disk() {
     let house = with_limits(FileLimits {
-        of_agent: Some(3000),
-        of_all: Some(5000),
+        of_agent: Some(7000),
+        of_all: Some(12_500),
         ..FileLimits::default()
     })
     .await;
@@ -575,6 +575,155 @@ async fn upl_05_quotas_of_an_agent_of_all_and_of_the_disk() {
     // The disk filling up stops files before it stops check-ins.
     let poll = crate::house::checkin_request(&agent, &json!({"status": "online"}));
     face.send(poll).await.ok();
+}
+
+/// A record counts what the agent said of it, too.
+fn counted(agent: &Enrolled, size: i64) -> u64 {
+    let record = said(agent, "a00", size).to_string().len() as u64;
+    let size = u64::try_from(size).unwrap();
+    store::BlobRoom::in_chunks(size, CHUNK as u64).counted() + record
+}
+
+/// Eight beginnings of each agent at once: more of one agent are refused before any quota is looked at.
+async fn begun_at_once(face: &Face, agents: &[Enrolled], size: i64) -> Vec<Answer> {
+    let all = (0..agents.len() * 8).map(|number| async move {
+        let agent = &agents[number / 8];
+        begin(face, agent, &said(agent, &format!("a{number:02}"), size)).await
+    });
+    futures_util::future::join_all(all).await
+}
+
+#[actix_rt::test]
+async fn upl_05_of_many_beginnings_at_once_as_many_succeed_as_fit() {
+    // As long as each of the house's.
+    let nobody = Enrolled {
+        id: "0".repeat(36),
+        key: String::new(),
+    };
+    // One-byte files: what counts of them is the block that each takes.
+    for (size, agents, fit, refused) in [
+        (1, 5, 13, (507, "ErrStorageFull")),
+        (5 << 20, 5, 13, (507, "ErrStorageFull")),
+        (5 << 20, 1, 5, (413, "ErrAgentQuota")),
+    ] {
+        let room = Some((fit + 1) * counted(&nobody, size) - 1);
+        let (of_agent, of_all) = if agents == 1 { (room, None) } else { (None, room) };
+        let house = with_limits(FileLimits {
+            of_agent,
+            of_all,
+            open_of_agent: None,
+            free: 0,
+            ..FileLimits::default()
+        })
+        .await;
+        let face = house.agents_with(AgentOptions::default()).await;
+        let mut enrolled = Vec::new();
+        for _ in 0..agents {
+            enrolled.push(house.enroll(&face).await);
+            assert_eq!(enrolled[0].id.len(), nobody.id.len());
+        }
+        let face = house
+            .agents_with(AgentOptions {
+                limits: Limits::default().with(Route::UploadStart, RouteLimits::NONE),
+                ..AgentOptions::default()
+            })
+            .await;
+        let answers = begun_at_once(&face, &enrolled, size).await;
+        let is_begun = |answer: &&Answer| answer.status.is_success();
+        assert_eq!(answers.iter().filter(is_begun).count() as u64, fit, "{refused:?}");
+        for answer in answers.iter().filter(|answer| !is_begun(answer)) {
+            answer.assert_error(refused.0, refused.1);
+        }
+        // Again: those that are open are answered as they are, and no other is.
+        let again = begun_at_once(&face, &enrolled, size).await;
+        for (first, again) in answers.iter().zip(&again).filter(|(first, _)| is_begun(first)) {
+            assert_eq!(first.json(), again.json());
+        }
+        assert_eq!(again.iter().filter(is_begun).count() as u64, fit);
+        // One that has failed gives its room back, but for its record.
+        let first = answers.iter().find(is_begun).unwrap().json();
+        let id = UploadId::from(first["upload_id"].as_str().unwrap());
+        let failed = house.store.end_upload(&id, UploadEnd::Failed, Timestamp::now());
+        failed.await.unwrap();
+        let agent = &enrolled[0];
+        begun(&face, agent, "b00", usize::try_from(size).unwrap()).await;
+        begin(&face, agent, &said(agent, "b01", size))
+            .await
+            .assert_error(refused.0, refused.1);
+    }
+}
+
+#[actix_rt::test]
+async fn upl_05_an_agent_has_at_most_so_many_uploads_open() {
+    let house = with_limits(FileLimits {
+        open_of_agent: Some(3),
+        ..FileLimits::default()
+    })
+    .await;
+    let face = unpaced(&house).await;
+    let (agent, other) = (house.enroll(&face).await, house.enroll(&face).await);
+    let all = (0..8).map(|number| {
+        let (face, agent) = (&face, &agent);
+        async move { begin(face, agent, &said(agent, &format!("a{number}"), 1)).await }
+    });
+    let answers = futures_util::future::join_all(all).await;
+    let (begun_ones, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status.is_success());
+    assert_eq!((begun_ones.len(), refused.len()), (3, 5));
+    for answer in refused {
+        let message = answer.assert_error(413, "ErrAgentQuota");
+        assert!(message.contains("has 3 uploads open"), "{message}");
+    }
+    begun(&face, &other, "a1", 1).await;
+    // One that is complete makes place for another.
+    let upload = begun_ones[0].json()["upload_id"].as_str().unwrap().to_owned();
+    accepted(&put(&face, &agent, &upload, 0, b"x").await);
+    complete(&face, &agent.key, &upload, transit(b"x")).await.ok();
+    begun(&face, &agent, "b1", 1).await;
+    begin(&face, &agent, &said(&agent, "b2", 1))
+        .await
+        .assert_error(413, "ErrAgentQuota");
+}
+
+#[actix_rt::test]
+async fn upl_05_artifacts_and_files_for_agents_take_of_the_same_room() {
+    let house = with_limits(FileLimits {
+        of_all: Some(20_000),
+        ..FileLimits::default()
+    })
+    .await;
+    let (face, operators) = (unpaced(&house).await, house.operators().await);
+    let agent = house.enroll(&face).await;
+    let upload = begun(&face, &agent, "a1", 4000).await;
+    let put_artifact = |name: &str, bytes: usize| {
+        let path = format!("/api/fleet/artifacts/{name}");
+        let request = house.admin(actix_web::http::Method::PUT, &path);
+        operators.send(request.set_payload(vec![b'x'; bytes]))
+    };
+    let room = 20_000 - counted(&agent, 4000);
+    let most = usize::try_from(room).unwrap() - 4096;
+    // The record has another length of its id than `counted` takes.
+    put_artifact("large", most + 10)
+        .await
+        .assert_error(507, "Insufficient Storage");
+    put_artifact("large", most - 10).await.ok();
+    put_artifact("large", most - 10).await.ok();
+    let lay_down = || {
+        let path = format!("/api/fleet/files?agents={}", agent.id);
+        operators.send(house.admin(actix_web::http::Method::POST, &path).set_payload("x"))
+    };
+    lay_down().await.assert_error(507, "Insufficient Storage");
+    begin(&face, &agent, &said(&agent, "a2", 1))
+        .await
+        .assert_error(507, "ErrStorageFull");
+    // What comes of an upload changes nothing; its end without its bytes does.
+    accepted(&put(&face, &agent, &upload, 0, &[7; 4000]).await);
+    lay_down().await.assert_error(507, "Insufficient Storage");
+    let wrong = json!({"transithash": {"sha256": sha256(b"")}}).to_string();
+    complete(&face, &agent.key, &upload, wrong)
+        .await
+        .assert_error(400, "ErrFailValidation");
+    lay_down().await.ok();
 }
 
 #[actix_rt::test]

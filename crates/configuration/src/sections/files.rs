@@ -8,14 +8,18 @@ use crate::engine::{
 };
 
 section! {
-    /// Files that agents send. One file's size is inputs.0.server.limits.max_file_storage_size.
+    /// Files that agents send, files for agents, artifacts. One file's size is inputs.0.server.limits.max_file_storage_size.
     pub struct Files {
         keys {
-            /// Bytes that all stored files may take together; more is refused with 507. 0: any number.
+            /// Bytes that all stored files may take together, artifacts and what open uploads announced included; more is refused
+            /// with 507. Each stored body (a chunk, a file, an artifact) counts 4096 more than its bytes. 0: any number.
             max_total_size: ByteSize = ByteSize(10 << 30);
-            /// Bytes that the files of one agent may take together; more is refused with 413. 0: any number.
+            /// Bytes that the files that one agent sent may take together, counted alike; more is refused with 413. 0: any number.
             max_agent_size: ByteSize = ByteSize(1 << 30);
-            /// Bytes of the disk that files leave free: below that they are refused with 507, and check-ins go on.
+            /// Uploads that one agent may have open at once; one more is refused with 413. 0: any number.
+            max_open_uploads: u32 = 16, unit "uploads";
+            /// Bytes of the disk that files leave free, as well as 1024 inodes: below that they are refused with 507, and check-ins
+            /// go on.
             min_free_space: ByteSize = ByteSize(1 << 30);
             /// How long an upload may take; then what came of it is removed.
             upload_timeout: Duration = Duration::from_secs(24 * 3600);

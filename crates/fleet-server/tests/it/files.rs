@@ -63,13 +63,17 @@ impl Sender {
     }
 
     async fn begin(&self, action: &str) -> String {
-        let body = json!({
-            "action_id": action, "agent_id": self.id, "src": "agent", "contents": null,
-            "file": {"name": "diagnostics.zip", "mime_type": "application/zip", "size": self.file.len(), "hash": {"sha256": ""}},
-        });
-        let begun = self.ask(Request::post_json("/api/fleet/uploads?", &body)).await;
+        let begun = self.try_to_begin(action, self.file.len()).await;
         assert_eq!(begun.status, 200, "{}", begun.text());
         begun.json()["upload_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn try_to_begin(&self, action: &str, size: usize) -> Response {
+        let body = json!({
+            "action_id": action, "agent_id": self.id, "src": "agent", "contents": null,
+            "file": {"name": "diagnostics.zip", "mime_type": "application/zip", "size": size, "hash": {"sha256": ""}},
+        });
+        self.ask(Request::post_json("/api/fleet/uploads?", &body)).await
     }
 
     fn chunk(&self, upload: &str, number: usize) -> Request {
@@ -209,6 +213,93 @@ async fn upl_08_16_ac_79_80_an_upload_survives_kill_9_in_each_of_its_steps() {
         .call("GET", &format!("/agents/files/{id}/x"), None)
         .await;
     assert_eq!(gone.status, 404);
+}
+
+/// UPL-05: many agents at once, over TLS, at the edge of the quota of all files; then kill −9, also in the middle of an
+/// operator's file, which holds its room no longer than it comes.
+#[actix_rt::test]
+async fn upl_05_what_was_announced_holds_its_room_through_kill_9() {
+    const SIZE: usize = 1 << 20;
+    // Four uploads with their records, and less than one more.
+    const QUOTA: usize = 5 * SIZE - (100 << 10);
+    let directory = tempfile::tempdir().unwrap();
+    let start = || {
+        let command = server_command!().directory(directory.path()).quickstart();
+        let command = command.set("files.max_total_size", &QUOTA.to_string());
+        Scene::of(command.allow_log("there is no room for the file").start())
+    };
+    let scene = start();
+    let mut agents = Vec::new();
+    for _ in 0..12 {
+        agents.push(scene.enroll().await);
+    }
+    let senders = |scene: &Scene| -> Vec<Sender> {
+        let of = |agent| Sender::new(scene, "url", agent, file(SIZE));
+        agents.iter().map(of).collect()
+    };
+    let all_begin = async |senders: &[Sender]| {
+        let beginnings = senders.iter().map(|sender| sender.try_to_begin("a1", SIZE));
+        let answers = futures_util::future::join_all(beginnings).await;
+        let mut begun = Vec::new();
+        for (at, answer) in answers.iter().enumerate() {
+            match answer.status {
+                200 => begun.push((at, answer.json()["upload_id"].as_str().unwrap().to_owned())),
+                _ => assert_eq!(
+                    (answer.status, answer.error_name().as_str()),
+                    (507, "ErrStorageFull")
+                ),
+            }
+        }
+        begun
+    };
+    let begun = all_begin(&senders(&scene)).await;
+    assert_eq!(begun.len(), 4, "{begun:?}");
+    drop(scene.server.kill());
+
+    let scene = start();
+    let sending = senders(&scene);
+    assert_eq!(all_begin(&sending).await, begun);
+    // One is whole, one has failed: the one keeps its room, the other gives it back to an operator's file.
+    let (whole, failed) = (&begun[0], &begun[1]);
+    sending[whole.0].put(&whole.1, 0).await;
+    assert_eq!(sending[whole.0].complete(&whole.1).await.status, 200);
+    sending[failed.0].put(&failed.1, 0).await;
+    let other = json!({"transithash": {"sha256": sha256(b"")}});
+    let target = format!("/api/fleet/uploads/{}?", failed.1);
+    let ended = sending[failed.0].ask(Request::post_json(&target, &other)).await;
+    assert_eq!(
+        (ended.status, ended.error_name().as_str()),
+        (400, "ErrFailValidation")
+    );
+    let lay_down = Request::new("POST", "/api/fleet/files?source=x")
+        .header(
+            "Authorization",
+            &format!("ApiKey {}", scene.facts.admin_api_key()),
+        )
+        .header("Content-Type", "application/octet-stream")
+        .header("kbn-xsrf", "1")
+        .body(file(SIZE));
+    let mut connection = scene.facts.client("admin_url").connect().await.unwrap();
+    let bytes = lay_down.to_bytes();
+    connection.send_raw(&bytes[..bytes.len() - 1000]).await.unwrap();
+    until(|| kept(directory.path()).len() == 2).await;
+    let is_begun = |at: usize| begun.iter().any(|(begun, _)| *begun == at);
+    let another = (0..agents.len()).find(|at| !is_begun(*at)).unwrap();
+    let refused = sending[another].try_to_begin("a1", SIZE).await;
+    assert_eq!(
+        (refused.status, refused.error_name().as_str()),
+        (507, "ErrStorageFull")
+    );
+    drop(scene.server.kill());
+
+    let scene = start();
+    let sending = senders(&scene);
+    assert_eq!(sending[another].try_to_begin("a1", SIZE).await.status, 200);
+    let refused = sending[failed.0].try_to_begin("a1", SIZE).await;
+    assert_eq!(
+        (refused.status, refused.error_name().as_str()),
+        (507, "ErrStorageFull")
+    );
 }
 
 /// An operator lays a file down, an agent fetches it, and the server is killed in the middle of and behind each step.

@@ -27,6 +27,8 @@ pub enum UploadError {
     FileTooLarge { most_bytes: u64 },
     #[error("files of agent {agent} may take {most_bytes} bytes together")]
     AgentQuota { agent: AgentId, most_bytes: u64 },
+    #[error("agent {agent} has {most} uploads open")]
+    TooManyOpen { agent: AgentId, most: u32 },
     #[error("there is no room for the file: {reason}")]
     StoreFull { reason: String },
     #[error("the file of action and agent is {}", state.as_str())]

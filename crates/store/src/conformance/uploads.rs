@@ -5,8 +5,8 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{Bench, samples::*};
 use crate::{
-    AgentId, BlobStream, BlobTerms, Conflict, Digest, NewUpload, Store, StoreError, Timestamp, Upload,
-    UploadEnd, UploadId, UploadState, UploadTerms, chunk_blob,
+    AgentId, BODY_BLOCK_BYTES, BlobRoom, BlobStream, BlobTerms, Claims, Conflict, Digest, NewUpload, Store,
+    StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, UploadTerms, chunk_blob,
 };
 
 fn new(id: &str, file: &str, agent: &str, bytes: u64) -> NewUpload {
@@ -30,7 +30,9 @@ fn new(id: &str, file: &str, agent: &str, bytes: u64) -> NewUpload {
 const DOCUMENT: u64 = 44;
 const TERMS: UploadTerms = UploadTerms {
     of_agent: None,
+    open_of_agent: None,
     of_all: None,
+    on_disk: BlobRoom::ANY,
     stale_before: Timestamp::from_millis(0),
 };
 
@@ -213,7 +215,9 @@ pub async fn o20_what_was_announced_counts_in_quotas(bench: &mut dyn Bench) {
         of_all: Some(bytes),
         ..TERMS
     };
-    let one = 10 + DOCUMENT;
+    // Ten bytes are three bodies.
+    let one = 10 + 3 * BODY_BLOCK_BYTES + DOCUMENT;
+    assert_eq!(store.claims(at(0)).await.unwrap(), Claims::default());
     store
         .begin_upload(new("u1", "f1", "a", 10), of_agent(one))
         .await
@@ -232,6 +236,16 @@ pub async fn o20_what_was_announced_counts_in_quotas(bench: &mut dyn Bench) {
         .unwrap();
     // What came does not count twice.
     put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let claims = |bodies, bytes| Claims {
+        coming: BlobRoom { bodies, bytes },
+        record_bytes: 2 * DOCUMENT,
+    };
+    assert_eq!(store.claims(at(10)).await.unwrap(), claims(5, 16));
+    assert_eq!(
+        store.claims(at(11)).await.unwrap(),
+        claims(0, 0),
+        "stale ones claim nothing"
+    );
     let third = store
         .begin_upload(new("u4", "f4", "c", 10), of_all(3 * one - 1))
         .await;
@@ -248,8 +262,80 @@ pub async fn o20_what_was_announced_counts_in_quotas(bench: &mut dyn Bench) {
         .end_upload(&"u1".into(), UploadEnd::Failed, at(20))
         .await
         .unwrap();
-    let room = of_agent(10 + 2 * DOCUMENT);
+    let room = of_agent(one + DOCUMENT);
     store.begin_upload(new("u2", "f2", "a", 10), room).await.unwrap();
+    // Of one that is stale, what came counts until it is removed, and the rest does not.
+    put(&*store, "u2", 2, b"ij").await.unwrap();
+    let room = UploadTerms {
+        stale_before: at(11),
+        ..of_agent(2 + BODY_BLOCK_BYTES + one + 2 * DOCUMENT)
+    };
+    let mut later = new("u5", "f5", "a", 10);
+    later.at = at(11);
+    store.begin_upload(later, room).await.unwrap();
+}
+
+/// O20.
+pub async fn o20_what_was_announced_counts_on_the_disk(bench: &mut dyn Bench) {
+    let store = bench.store();
+    let on_disk = |bodies, bytes| UploadTerms {
+        on_disk: BlobRoom { bodies, bytes },
+        ..TERMS
+    };
+    let one = BlobRoom::in_chunks(10, 4).counted();
+    let room = on_disk(6, 2 * one);
+    store.begin_upload(new("u1", "f1", "a", 10), room).await.unwrap();
+    for (room, (files, bytes)) in [
+        (on_disk(6, 2 * one - 1), (3, one - 1)),
+        (on_disk(5, 2 * one), (2, one)),
+        (on_disk(0, 0), (0, 0)),
+    ] {
+        let second = store.begin_upload(new("u2", "f2", "b", 10), room).await;
+        let refused = StoreError::Conflict(Conflict::DiskRoom { bytes, files });
+        assert_eq!(second.unwrap_err(), refused);
+        // Its beginning again needs no more than it has.
+        let same = store.begin_upload(new("u3", "f1", "a", 10), room).await;
+        assert_eq!(same.unwrap().id.as_str(), "u1");
+    }
+    // What came is on the disk, which says so itself.
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let room = on_disk(5, 2 * one - BlobRoom::of(4).counted());
+    store.begin_upload(new("u2", "f2", "b", 10), room).await.unwrap();
+}
+
+/// O20.
+pub async fn o20_an_agent_has_so_many_uploads_open_and_no_more(bench: &mut dyn Bench) {
+    let store = bench.store();
+    let terms = UploadTerms {
+        open_of_agent: Some(2),
+        stale_before: at(10),
+        ..TERMS
+    };
+    let begin = |id: &'static str, agent, moment| {
+        let (store, mut upload) = (store.clone(), new(id, id, agent, 4));
+        upload.at = at(moment);
+        async move { store.begin_upload(upload, terms).await }
+    };
+    begin("stale", "a", 9).await.unwrap();
+    begin("u1", "a", 10).await.unwrap();
+    begin("u2", "a", 10).await.unwrap();
+    let refused = StoreError::Conflict(Conflict::OpenUploads {
+        agent: AgentId::from("a"),
+        most: 2,
+    });
+    assert_eq!(begin("u3", "a", 10).await.unwrap_err(), refused);
+    begin("u2", "a", 10).await.unwrap();
+    begin("other", "b", 10).await.unwrap();
+    put(&*store, "u1", 0, b"abcd").await.unwrap();
+    let ready = UploadEnd::Ready(Digest::from([1; 32]));
+    store.end_upload(&"u1".into(), ready, at(20)).await.unwrap();
+    begin("u3", "a", 10).await.unwrap();
+    assert_eq!(begin("u4", "a", 10).await.unwrap_err(), refused);
+    store
+        .end_upload(&"u2".into(), UploadEnd::Failed, at(20))
+        .await
+        .unwrap();
+    begin("u4", "a", 10).await.unwrap();
 }
 
 /// O24.
