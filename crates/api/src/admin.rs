@@ -183,6 +183,9 @@ fn routes() -> Vec<Paths> {
         at("/api/fleet/agent_policies/delete")
             .post(agent_policies::delete, agent_policies::about_delete)
             .beside_ids(),
+        at("/api/fleet/agent_policies/check")
+            .post(agent_policies::check, agent_policies::about_check)
+            .beside_ids(),
         at("/api/fleet/agent_policies/{id}")
             .get(agent_policies::get, agent_policies::about_get)
             .put(agent_policies::update, agent_policies::about_update),

@@ -15,7 +15,7 @@ pub const USAGE: u8 = 2;
 pub enum Fault {
     /// The server does not want it, or the key may not.
     #[error("{}", harmless(message))]
-    Refused { message: String },
+    Refused { message: String, status: u16 },
     /// Some of many targets failed; each was told.
     #[error("{failed} of {all} agents were not {done}: the reasons stand above")]
     Partly {
@@ -28,7 +28,10 @@ pub enum Fault {
     File { path: String, source: io::Error },
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
-    /// What was given on the command line or in a file.
+    /// Each with file and line.
+    #[error("nothing was changed:\n{}", shown(.0))]
+    Files(Vec<String>),
+    /// What was given on the command line.
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -48,7 +51,7 @@ impl Fault {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { .. } | Self::Partly { .. } | Self::File { .. } | Self::Output(_) => 1,
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::Files(_) => USAGE,
             Self::Unreachable(_) => 3,
             Self::NotFound { .. } => 4,
             Self::Conflict { .. } => 5,
@@ -81,7 +84,12 @@ impl Fault {
             404 => Self::NotFound { message },
             409 => Self::Conflict { message },
             429 | 502..=504 => Self::Unreachable(Unreachable(format!("{message}; again later"))),
-            _ => Self::Refused { message },
+            _ => Self::Refused { message, status },
         }
     }
+}
+
+fn shown(lines: &[String]) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| harmless(line)).collect();
+    lines.join("\n")
 }

@@ -4,9 +4,11 @@
 //! own). Out: data on `out`, and a [`Fault`] whose sentence says what to do and whose kind is the exit code. Nothing
 //! here opens a socket, knows a configuration key or imports a crate of the server's.
 
+mod action;
 mod agents;
 mod connection;
 mod fault;
+mod key;
 mod output;
 mod policy;
 mod resolve;
@@ -32,6 +34,10 @@ pub enum Command {
     Policy(policy::PolicyArgs),
     /// List, make and revoke enrollment tokens
     Token(token::TokenArgs),
+    /// Show how far actions are, and take them back
+    Action(action::ActionArgs),
+    /// List, make and revoke operators' keys
+    Key(key::KeyArgs),
 }
 
 impl Command {
@@ -42,6 +48,8 @@ impl Command {
             Self::Agents(args) => &args.connection,
             Self::Policy(args) => &args.connection,
             Self::Token(args) => &args.connection,
+            Self::Action(args) => &args.connection,
+            Self::Key(args) => &args.connection,
         }
     }
 
@@ -56,6 +64,8 @@ impl Command {
             Self::Agents(args) => agents::run(&args.command, &api, &mut output),
             Self::Policy(args) => policy::run(&args.command, &api, &mut output),
             Self::Token(args) => token::run(&args.command, &api, &mut output),
+            Self::Action(args) => action::run(&args.command, &api, &mut output),
+            Self::Key(args) => key::run(&args.command, &api, &mut output),
         }
     }
 }

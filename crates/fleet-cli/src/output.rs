@@ -156,6 +156,11 @@ impl<'a> Output<'a> {
         self.out.write_all(escaped(&text).as_bytes())
     }
 
+    /// A value on one line.
+    pub(crate) fn json_line(&mut self, value: &Value) -> io::Result<()> {
+        self.out.write_all(escaped(&format!("{value}\n")).as_bytes())
+    }
+
     pub(crate) fn yaml(&mut self, value: &Value) -> io::Result<()> {
         self.out.write_all(yaml::write(value).as_bytes())
     }
@@ -163,6 +168,12 @@ impl<'a> Output<'a> {
     /// A sentence or an id on a line of its own.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "{}", harmless(text))
+    }
+
+    /// Text of several lines that is known to be harmless.
+    pub(crate) fn raw(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
     }
 }
 

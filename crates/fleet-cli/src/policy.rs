@@ -1,9 +1,22 @@
 //! `fleet-server policy`: what agents run, on the server and in files.
 
+mod apply;
+mod file;
+
+use std::{
+    fs::OpenOptions,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use file::PolicyFile;
+
 use crate::{
     connection::ConnectionArgs,
     fault::Fault,
-    output::{Column, Output, OutputArgs, column, text},
+    output::{Column, Format, Output, OutputArgs, column, text},
     resolve::Policies,
     server::{Api, segment},
 };
@@ -33,6 +46,42 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Write policies as files that `policy apply` reads back as unchanged
+    Export {
+        /// Names or ids [default: all of them]
+        policies: Vec<String>,
+        /// Directory to write ID.yml into; files that are there stay as they are [default: print]
+        #[arg(short, long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// Show what `policy apply` would change
+    Diff {
+        #[command(flatten)]
+        files: FilesArgs,
+        /// Exit with 6 if something differs
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Make the server's policies what the files say; all files are good, or nothing changes
+    Apply {
+        #[command(flatten)]
+        files: FilesArgs,
+        /// Delete policies that a file made, that none of these files names, and that no agent has
+        #[arg(long)]
+        prune: bool,
+        /// Only say what would be done; the server checks the files all the same
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FilesArgs {
+    /// A policy file, or a directory of them; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
+    paths: Vec<PathBuf>,
 }
 
 const PATH: &str = "/api/fleet/agent_policies";
@@ -50,15 +99,76 @@ pub(crate) fn run(command: &PolicyCommand, api: &Api<'_>, out: &mut Output<'_>) 
                 let path = format!("{PATH}/{}/full", segment(&text(&found["id"])));
                 let full = api.item(&path)?;
                 match output.format {
-                    crate::output::Format::Json => out.one(output.format, &full, &[])?,
+                    Format::Json => out.one(output.format, &full, &[])?,
                     _ => out.yaml(&full)?,
                 }
             } else {
                 out.one(output.format, found, &columns())?;
             }
         }
+        PolicyCommand::Export { policies, directory } => {
+            let all = Policies::read(api)?;
+            let mut chosen = Vec::new();
+            for policy in policies {
+                chosen.push(all.find(policy)?);
+            }
+            if policies.is_empty() {
+                chosen.extend(&all.items);
+            }
+            export(&chosen, directory.as_deref(), out)?;
+        }
+        PolicyCommand::Diff { files, exit_code } => {
+            let differs = apply::diff(&PolicyFile::read_all(&files.paths)?, api, out)?;
+            if differs && *exit_code {
+                return Err(Fault::Differs);
+            }
+        }
+        PolicyCommand::Apply {
+            files,
+            prune,
+            dry_run,
+            output,
+        } => {
+            let options = apply::Options {
+                prune: *prune,
+                dry_run: *dry_run,
+                format: output.format,
+            };
+            apply::apply(&PolicyFile::read_all(&files.paths)?, &options, api, out)?;
+        }
     }
     Ok(())
+}
+
+fn export(policies: &[&Value], directory: Option<&Path>, out: &mut Output<'_>) -> Result<(), Fault> {
+    for (index, item) in policies.iter().enumerate() {
+        let id = text(&item["id"]);
+        let file = file::write(Some(&id), &apply::of_item(item));
+        let Some(directory) = directory else {
+            // One document after the other: what one file of many documents would be.
+            let separator = if index > 0 { "---\n" } else { "" };
+            out.raw(&format!("{separator}{file}"))?;
+            continue;
+        };
+        let path = directory.join(format!("{}.yml", plain(&id)));
+        let made = OpenOptions::new().write(true).create_new(true).open(&path);
+        match made.and_then(|mut made| made.write_all(file.as_bytes())) {
+            Ok(()) => out.line(&path.display().to_string())?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let reason =
+                    std::io::Error::other("it exists: see `policy diff -f`, or name another directory");
+                return Err(Fault::file(path, reason));
+            }
+            Err(error) => return Err(Fault::file(path, error)),
+        }
+    }
+    Ok(())
+}
+
+/// An id as the name of a file.
+fn plain(id: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
 fn columns() -> Vec<Column<'static>> {

@@ -85,6 +85,10 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kuery.is_none() && self.status.is_empty() && self.policy.is_none() && self.tag.is_empty()
+    }
+
     /// All conditions as one query of the API.
     pub(crate) fn kuery(&self, policies: &Policies) -> Result<String, Fault> {
         let mut parts = Vec::new();

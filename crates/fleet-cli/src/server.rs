@@ -70,6 +70,10 @@ impl<'a> Api<'a> {
         self.call(Method::Post, path, Some(body))
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value, Fault> {
+        self.call(Method::Put, path, Some(body))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Value, Fault> {
         self.call(Method::Delete, path, None)
     }
@@ -80,6 +84,7 @@ impl<'a> Api<'a> {
             return Err(self.refused(&answer));
         }
         serde_json::from_str(&answer.body).map_err(|_| Fault::Refused {
+            status: answer.status,
             message: format!(
                 "{} is not a Fleet Server's admin API: it answered no JSON",
                 self.server.url()

@@ -308,6 +308,8 @@ mod tests {
       agents            List agents and change what they run
       policy            List policies, and keep them in files
       token             List, make and revoke enrollment tokens
+      action            Show how far actions are, and take them back
+      key               List, make and revoke operators' keys
       uploads           List, save and remove files that agents sent
       diagnostics       Ask an agent for diagnostics and save them
       backup            Copy the store to a directory, also while the server runs

@@ -36,6 +36,9 @@ pub struct PolicySettings {
     /// A full policy that replaces the generated one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_policy: Option<Map<String, Value>>,
+    /// The file that made the policy, if one did. Shown to operators, and kept when the policy changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_from: Option<String>,
     /// Members that are not known here.
     #[serde(flatten)]
     pub others: Map<String, Value>,
@@ -122,6 +125,33 @@ fn changed(current: &PolicyRevision, changes: &Map<String, Value>) -> Result<Pol
     })
 }
 
+/// What [`create`] would refuse, or for the policy `id` what [`update`] would. Stores nothing.
+///
+/// # Errors
+/// Those of the two, but for another change at the same time.
+pub async fn check(
+    fleet: &Fleet,
+    id: Option<&PolicyId>,
+    members: Map<String, Value>,
+    now: Timestamp,
+) -> Result<(), FleetError> {
+    let current = match id {
+        Some(id) => get(fleet, id).await?,
+        None => {
+            let settings = move || {
+                serde_json::from_value(Value::Object(members)).map_err(|error| FleetError::InvalidPolicy {
+                    reason: error.to_string(),
+                })
+            };
+            let id = PolicyId::from(uuid::Uuid::new_v4().to_string());
+            return drafted(fleet, &id, None, settings, now).await.map(drop);
+        }
+    };
+    let (id, previous) = (current.policy.clone(), current.revision);
+    let settings = move || changed(&current, &members);
+    drafted(fleet, &id, Some(previous), settings, now).await.map(drop)
+}
+
 /// The newest revision.
 ///
 /// # Errors
@@ -198,6 +228,28 @@ async fn append(
     settings: impl FnOnce() -> Result<PolicySettings, FleetError> + Send + 'static,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
+    let revision = drafted(fleet, id, previous, settings, now).await?;
+    let stored = fleet.store.append_policy_revision(previous, revision).await?;
+    log::info!(
+        "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
+        "policy revision created"
+    );
+    // The next check-in gets it without waiting for the feed; the monitor wakes waiting polls.
+    if let Err(error) = fleet.actors.policy_monitor.revised(&stored).await {
+        log::warn!("fleet.policy.id":% = id, "error.message":% = store::chain(&error); "the new revision is offered only once the change feed reports it");
+    }
+    fleet.actors.health_monitor.recount();
+    Ok(stored)
+}
+
+/// A revision that may be stored: agents could run it, and its secrets are there.
+async fn drafted(
+    fleet: &Fleet,
+    id: &PolicyId,
+    previous: Option<i64>,
+    settings: impl FnOnce() -> Result<PolicySettings, FleetError> + Send + 'static,
+    now: Timestamp,
+) -> Result<NewRevision, FleetError> {
     let (policy, defaults) = (id.clone(), Arc::clone(&fleet.settings));
     // A policy may have megabytes, and is parsed, merged and checked here.
     let revision =
@@ -210,17 +262,7 @@ async fn append(
             },
             other => other,
         })?;
-    let stored = fleet.store.append_policy_revision(previous, revision).await?;
-    log::info!(
-        "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;
-        "policy revision created"
-    );
-    // The next check-in gets it without waiting for the feed; the monitor wakes waiting polls.
-    if let Err(error) = fleet.actors.policy_monitor.revised(&stored).await {
-        log::warn!("fleet.policy.id":% = id, "error.message":% = store::chain(&error); "the new revision is offered only once the change feed reports it");
-    }
-    fleet.actors.health_monitor.recount();
-    Ok(stored)
+    Ok(revision)
 }
 
 fn new_revision(

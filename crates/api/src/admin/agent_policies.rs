@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    AdminState, Many, One, ok,
+    AdminState, Done, Many, One, ok,
     query::{self, Query},
 };
 use crate::{
@@ -43,7 +43,7 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 /// Members that have an effect.
-const SETTINGS: [Member; 8] = [
+const SETTINGS: [Member; 9] = [
     Member::text("id"),
     Member::text("name"),
     Member::text("namespace"),
@@ -52,6 +52,7 @@ const SETTINGS: [Member; 8] = [
     Member::integer("inactivity_timeout"),
     Member::any_object("overrides"),
     Member::any_object("full_policy"),
+    Member::text("managed_from"),
 ];
 
 /// Parameters of the list.
@@ -93,6 +94,21 @@ pub(super) fn about_update() -> Operation {
     .body(BODY)
     .answers(Answer::json::<One<PolicyItem>>(200, "The revision").link("full", "policyFull", ID))
     .fails(&[Family::Rule, Family::Missing, Family::Conflict, Family::Policy])
+}
+
+pub(super) fn about_check() -> Operation {
+    const JSON_BODY: Body = Body {
+        media: &[JSON],
+        ..BODY
+    };
+    Operation::new(
+        "policyCheck",
+        "Whether a policy would be taken: a new one, or new settings of the one whose id is given",
+        KeyKind::VIEWER,
+    )
+    .body(JSON_BODY)
+    .answers(Answer::json::<Done>(200, "It would; nothing is stored"))
+    .fails(&[Family::Rule, Family::Missing, Family::Policy])
 }
 
 pub(super) fn about_get() -> Operation {
@@ -220,6 +236,14 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     ok(&One {
         item: item(&revision),
     })
+}
+
+pub(super) async fn check(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
+    Query::none(&call.query)?;
+    let (id, members) = settings(&state, &mut call).await?;
+    let id = id.map(PolicyId::from);
+    policies::check(&state.fleet, id.as_ref(), members, Timestamp::now()).await?;
+    ok(&Done { action: "checked" })
 }
 
 /// The settings that represent a full policy.

@@ -1,6 +1,10 @@
 //! The sub-commands that are clients of the admin API: what they print, and how they end.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
 
 use serde_json::{Value, json};
 use test_support::{SimulatedAgent, eventually, server_command};
@@ -232,4 +236,80 @@ async fn policies_are_listed_and_shown_by_name() {
     );
     let full = scene.told(&["policy", "get", "Web", "--full"]);
     assert!(full.contains("inputs:\n  - type: logfile\n    id: x\n"), "{full}");
+}
+
+#[actix_rt::test]
+async fn agents_are_changed_by_id_or_filter_and_many_only_when_it_is_meant() {
+    let scene = Scene::start();
+    let (one, two, three) = (
+        enroll(&scene, "one", &["web"]).await.id,
+        enroll(&scene, "two", &["web"]).await.id,
+        enroll(&scene, "three", &[]).await.id,
+    );
+    let body = json!({"name": "Web", "namespace": "default"});
+    let web = scene.admin.create_policy(&body).await["id"].clone();
+    let policy_of = async |id: &str| scene.admin.agent(id).await["policy_id"].clone();
+
+    let told = scene.told(&["agents", "reassign", &three, "--to", "Web"]);
+    assert_eq!(told, "1 agents have the policy Web\n");
+    assert_eq!(policy_of(&three).await, web);
+    let by_tag = ["agents", "reassign", "--tag", "web", "--to", "Web"];
+    let err = scene.refused(2, &by_tag);
+    assert!(
+        err.contains("this would reassign 2 of 3 agents, more than a tenth: give --yes"),
+        "{err}"
+    );
+    assert_eq!(policy_of(&one).await, "default-policy");
+    let told = scene.told(&[&by_tag[..], &["--yes"]].concat());
+    assert_eq!(told, "2 agents have the policy Web\n");
+    assert_eq!((policy_of(&one).await, policy_of(&two).await), (web.clone(), web));
+    let err = scene.refused(4, &["agents", "reassign", "--tag", "none", "--to", "Web"]);
+    assert!(err.contains("no agent matches: nothing was done"), "{err}");
+    let err = scene.refused(2, &["agents", "reassign", "--to", "Web"]);
+    assert!(err.contains("name the agents"), "{err}");
+
+    let told = scene.told(&["agents", "upgrade", &one, "--to", "9.6.1", "--rollout", "600"]);
+    let action = told.trim().rsplit(' ').next().unwrap();
+    let shown = scene.told(&["action", "get", action]);
+    assert!(
+        shown.contains("STATUS     IN_PROGRESS") && shown.contains("AGENTS     1"),
+        "{shown}"
+    );
+    scene.told(&["action", "cancel", &one, "--action", action]);
+    assert_eq!(scene.json(&["action", "get", action])["status"], "CANCELLED");
+    scene.refused(4, &["action", "get", "nothing"]);
+
+    scene.refused(4, &["agents", "unenroll", "nobody"]);
+    let (code, out, err) = scene.client(&["agents", "unenroll", "--force", "--yes", &two, "nobody"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains(&format!("{two} is unenrolled\n")) && out.contains("nobody failed: "),
+        "{out}"
+    );
+    assert!(err.contains("1 of 2 agents were not unenrolled"), "{err}");
+    assert_eq!(scene.admin.agent(&two).await["status"], "unenrolled");
+}
+
+#[actix_rt::test]
+async fn a_watch_tells_each_change_on_a_line() {
+    let scene = Scene::start();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_fleet-server"))
+        .args(["agents", "watch", "--interval", "1", "--data-dir"])
+        .arg(scene.server.data())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let agent = enroll(&scene, "web-1", &[]).await;
+    let line = lines.next().unwrap().unwrap();
+    assert!(
+        line.starts_with(&format!("{} web-1 updating Default policy:", agent.id)),
+        "{line}"
+    );
+    scene.admin.force_unenroll(&agent.id).await;
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("web-1 unenrolled"), "{line}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

@@ -7,7 +7,7 @@
 //! (nothing replaces process 1), `durability` (restart, kill −9), `files` (uploads,
 //! diagnostics), `first_start` (keys and tokens that operators lay down), `foreign_files` (what is never overwritten), `quickstart` (the first ten minutes and
 //! what stands in their way), `fleet_load` (the load generator, which is a client like others), `hostile` (bad input), `hostile_clients` (attacks of a minute, for `make torture`),
-//! `opamp` (agents that speak OpAMP), `opamp_socket` (over WebSocket), `operator_keys` (who may do what), `outside` (metrics, probes, logs, stop), `restarts` (a new process takes the place of the old), `secrets` (at
+//! `opamp` (agents that speak OpAMP), `opamp_socket` (over WebSocket), `operator_keys` (who may do what), `outside` (metrics, probes, logs, stop), `policy_files` (policies in files), `restarts` (a new process takes the place of the old), `secrets` (at
 //! rest, rotation), `signing_key` (PGP), `store_faults` (damage, full disk).
 #![expect(
     clippy::unwrap_used,
@@ -38,6 +38,7 @@ mod opamp;
 mod opamp_socket;
 mod operator_keys;
 mod outside;
+mod policy_files;
 mod process_one;
 mod quickstart;
 mod restarts;
