@@ -62,6 +62,10 @@ fuzz: ## looks for inputs that break a rule: FUZZ_SECONDS (60) for each target, 
 api-check: ## the running server against its own OpenAPI document, with schemathesis; FACES="agents probes" for some
 	CARGO="$(CARGO)" .ci/api-check $(FACES)
 
+.PHONY: elastic-check
+elastic-check: ## the store on Elasticsearch against a real one, which it builds and starts (needs a JDK 21)
+	CARGO="$(CARGO)" .ci/elastic-check
+
 .PHONY: deploy-check
 deploy-check: ## chart, image, unit, package, rules and dashboard, with tools it brings itself
 	deploy/check/run.sh

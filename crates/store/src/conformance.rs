@@ -62,6 +62,21 @@ pub trait Bench: Send {
     async fn restart(&mut self);
 }
 
+/// Makes one `#[test]` for each named case, from `$bench` as in [`conformance_suite!`](crate::conformance_suite): for an
+/// engine that has not everything yet, or that needs what `make test` does not have. The attribute stands on each.
+#[macro_export]
+macro_rules! conformance_cases {
+    ($bench:path, #[$attribute:meta]: $($case:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[$attribute]
+            async fn $case() {
+                $crate::conformance::$case(&mut $bench().await).await;
+            }
+        )+
+    };
+}
+
 /// Makes one `#[test]` for each case of an engine of `$class` ([`EngineClass`](crate::EngineClass)) from `$bench`, an
 /// `async fn() -> impl Bench` that opens an empty store.
 #[macro_export]

@@ -15,7 +15,7 @@ pub async fn s04_the_newest_checkin_stays(bench: &mut impl Bench) {
         message: Some("disk".to_owned()),
         version: Some("9.6.1".to_owned()),
         local_metadata: Some(json(r#"{"host":{"hostname":"Late"}}"#)),
-        components: Some(json("[{\"id\": 1}]")),
+        components: Some(json("[{\"id\":1}]")),
         unhealthy_reason: Some(vec![UnhealthyReason::Input, UnhealthyReason::Other]),
         rollbacks: Some(json("[]")),
         ..checkin("a", at(30))
@@ -62,7 +62,7 @@ pub async fn s04_the_newest_checkin_stays(bench: &mut impl Bench) {
     // A check-in removes the audit mark only when it says so.
     let mark = AuditMark {
         reason: "orphaned".to_owned(),
-        time: "then".to_owned(),
+        time: "2026-01-01T00:00:00.5+01:00".to_owned(),
     };
     store.mark_audit(&AgentId::from("a"), mark, at(42)).await.unwrap();
     store.record_checkins(vec![checkin("a", at(43))]).await.unwrap();

@@ -143,7 +143,7 @@ pub async fn s02b_what_taking_over_keeps(bench: &mut impl Bench) {
     confirm(&*store, "a", 3).await;
     let mark = AuditMark {
         reason: "uninstall".to_owned(),
-        time: "then".to_owned(),
+        time: "2026-01-01T00:00:00.5+01:00".to_owned(),
     };
     store
         .mark_audit(&AgentId::from("a"), mark.clone(), at(11))

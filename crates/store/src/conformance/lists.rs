@@ -172,7 +172,7 @@ pub async fn s18_counts_agree_with_the_list(bench: &mut impl Bench) {
         store.unenroll(&id(n + 200), None, now).await.unwrap();
         let mark = AuditMark {
             reason: "uninstall".to_owned(),
-            time: String::new(),
+            time: "2026-01-01T00:00:00Z".to_owned(),
         };
         store.mark_audit(&id(n + 300), mark, now).await.unwrap();
         let clearing = CheckinRecord {

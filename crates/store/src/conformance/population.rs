@@ -60,7 +60,7 @@ async fn vary(store: &dyn Store, part: &[usize], now: Timestamp) {
                         let reason = if n % 41 == 1 { "uninstall" } else { "orphaned" }.to_owned();
                         let mark = AuditMark {
                             reason,
-                            time: String::new(),
+                            time: "2026-01-01T00:00:00Z".to_owned(),
                         };
                         store.mark_audit(&id, mark, now).await.unwrap();
                     }

@@ -132,7 +132,7 @@ async fn live(store: &dyn Store, id: &AgentId, life: &Life) {
             Step::Audit(reason) => {
                 let mark = AuditMark {
                     reason: reason.to_owned(),
-                    time: String::new(),
+                    time: "2026-01-01T00:00:00Z".to_owned(),
                 };
                 store.mark_audit(id, mark, time(0)).await.unwrap();
             }
