@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,21 +12,21 @@ use crate::bucket::Bucket;
 /// A token bucket for each client, in a fixed space: a client has two of the buckets, which others may use too, and is
 /// refused when both are empty. Nobody outside knows who shares a bucket with whom.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(crate) struct Shares<S = RandomState> {
     buckets: Box<[Bucket]>,
-    hasher: RandomState,
+    hasher: S,
 }
 
-impl Default for Shares {
+impl<S: Default> Default for Shares<S> {
     fn default() -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: S::default(),
         }
     }
 }
 
-impl Shares {
+impl<S: BuildHasher> Shares<S> {
     /// Takes one token of the client, or tells how long until there is one.
     pub(crate) fn take(
         &self,
@@ -36,15 +36,20 @@ impl Shares {
         now: Duration,
     ) -> Result<(), Duration> {
         let hash = self.hasher.hash_one(client);
-        let of = |bits: u64| {
-            let place = usize::try_from(bits).unwrap_or(0) % BUCKETS;
+        let [first, second] = places(hash).map(|place| {
             self.buckets
                 .get(place)
                 .map_or(Ok(()), |bucket| bucket.take(interval, burst, burst, now))
-        };
-        let (first, second) = (of(hash & u64::from(u32::MAX)), of(hash >> 32));
+        });
         first.or(second)
     }
+}
+
+/// Two that are never the same: a client whose two were one would spend two tokens for each request.
+fn places(hash: u64) -> [usize; 2] {
+    let part = |bits: u64| usize::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
+    let first = part(hash) % BUCKETS;
+    [first, (first + 1 + part(hash >> 32) % (BUCKETS - 1)) % BUCKETS]
 }
 
 const BUCKETS: usize = 4096;
@@ -102,13 +107,16 @@ const KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn attack_11_a_client_has_its_own_share_and_no_other() {
-        let shares = Shares::default();
+        // Whose buckets are whose does not depend on the run.
+        let shares = Shares::<BuildHasherDefault<DefaultHasher>>::default();
         assert!(shares.take("a", SECOND, 2, SECOND).is_ok());
         assert!(shares.take("a", SECOND, 2, SECOND).is_ok());
         let wait = shares.take("a", SECOND, 2, SECOND).unwrap_err();
@@ -120,6 +128,14 @@ mod tests {
             200,
             "two buckets are never both those of one busy client"
         );
+    }
+
+    #[test]
+    fn a_clients_two_buckets_are_never_one() {
+        for hash in [0, 1, u64::MAX, 4095 << 32, 4094 << 32 | 7, 4096 << 32 | 4095] {
+            let [first, second] = places(hash);
+            assert!(first != second && first < BUCKETS && second < BUCKETS, "{hash:x}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::OpenError;
 /// Held while the store is open.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    /// Closing it releases the lock. The file stays: removing it would let two processes lock two files.
-    _file: File,
+    /// It stays when the lock goes: removing it would let two processes lock two files.
+    file: File,
 }
 
 impl DirectoryLock {
@@ -52,7 +52,15 @@ impl DirectoryLock {
             return Err(OpenError::Foreign { path });
         }
         write_pid(&mut file).map_err(fails)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread has just forked holds it too until it executes its
+        // program. An error leaves the lock to that end.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -117,5 +125,15 @@ mod tests {
         assert_eq!(holder_of(directory.path()).unwrap(), Some(std::process::id()));
         drop(lock);
         assert_eq!(holder_of(directory.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_lock_goes_with_its_holder_also_while_a_forked_process_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        let forked = lock.file.try_clone().unwrap();
+        drop(lock);
+        drop(DirectoryLock::take(directory.path()).unwrap());
+        drop(forked);
     }
 }

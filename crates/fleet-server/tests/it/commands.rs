@@ -1,6 +1,6 @@
 //! The sub-commands that containers, packages and scripts call.
 
-use std::{fs, process::Stdio};
+use std::{fs, net::TcpListener, process::Stdio};
 
 use test_support::server_command;
 
@@ -45,13 +45,15 @@ fn two_listeners_on_one_address_are_both_named_before_and_at_the_start() {
     port(server_command!().sub_command("config").arg("check"));
     port(server_command!().sub_command("run"));
     // That 127.1 is 127.0.0.1, only the system knows.
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = probe.local_addr().unwrap().port().to_string();
-    drop(probe);
+    let [agents, internal] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [free, other] = [&agents, &internal].map(|socket| socket.local_addr().unwrap().port().to_string());
     let (code, _, err) = server_command!()
         .quickstart()
         .set("inputs.0.server.host", "127.0.0.1")
         .set("inputs.0.server.port", &free)
+        .set("inputs.0.server.internal_port", &other)
+        .socket("fleet-server.socket", &agents)
+        .socket("fleet-server.socket", &internal)
         .set("admin.host", "127.1")
         .set("admin.port", &free)
         .output();

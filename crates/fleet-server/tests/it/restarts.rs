@@ -216,7 +216,7 @@ async fn hand_over(restarts: usize, agents: usize) {
 }
 
 async fn activation(restarts: usize, agents: usize) {
-    let sockets: Vec<_> = (0..2)
+    let sockets: Vec<_> = (0..3)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
     let port = |place: usize| sockets[place].local_addr().unwrap().port().to_string();
@@ -227,8 +227,10 @@ async fn activation(restarts: usize, agents: usize) {
             .set("inputs.0.server.port", &port(0))
             .set("http.host", "127.0.0.1")
             .set("http.port", &port(1))
+            .set("inputs.0.server.internal_port", &port(2))
             .socket("fleet-server.socket", &sockets[0])
             .socket("fleet-server.socket", &sockets[1])
+            .socket("fleet-server.socket", &sockets[2])
     };
     let mut server = command().start();
     let clients = Clients::start(&server.quickstart_facts(), agents).await;
