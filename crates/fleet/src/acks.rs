@@ -35,9 +35,11 @@ pub async fn apply(fleet: &Fleet, agent: Agent, events: Vec<AckEvent>, now: Time
         let outcome = if !event.agent_id.is_empty() && event.agent_id != agent.id.as_str() {
             AckOutcome::WrongAgent
         } else if event.action_id.starts_with("policy:") {
-            if event.error.is_none() {
+            if event.error.is_none()
+                && let Some(revision) = revision_of(&event.action_id, &agent.policy)
+            {
                 policy_events.push(place);
-                revisions.extend(revision_of(&event.action_id, &agent.policy));
+                revisions.push(revision);
             }
             AckOutcome::Done
         } else {

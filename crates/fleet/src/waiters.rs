@@ -310,6 +310,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::actors::checkin_writer::due_before;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -376,6 +377,35 @@ mod tests {
         let after = poll(&waiters, "b", 1);
         assert!(before.woken().now_or_never().unwrap().released());
         assert!(after.woken().now_or_never().unwrap().released());
+    }
+
+    #[test]
+    fn c18_a_poll_of_70_seconds_is_recorded_after_30_and_after_60() {
+        let settings = crate::Settings::default();
+        let (period, flush) = (settings.checkin_timestamp, settings.checkin_flush);
+        let waiters = Waiters::new(&mut Registry::default());
+        let _a = poll(&waiters, "a", 1);
+        // Wherever the flushes fall between the seconds of the poll.
+        for first in 1..10 {
+            let polled_at = first * 1000;
+            waiters.due_for_record(at(polled_at), at(polled_at));
+            let ticks = (1..=7).map(|tick| polled_at + tick * 10 - first);
+            let recorded: Vec<i64> = ticks
+                .filter(|now| {
+                    !waiters
+                        .due_for_record(due_before(period, flush, at(*now)), at(*now))
+                        .is_empty()
+                })
+                .map(|now| now - polled_at)
+                .collect();
+            let [one, other] = recorded[..] else {
+                panic!("{first}: {recorded:?}")
+            };
+            assert!(
+                (20..=40).contains(&one) && (20..=40).contains(&(other - one)),
+                "{first}: {recorded:?}"
+            );
+        }
     }
 
     #[test]

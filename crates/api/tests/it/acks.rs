@@ -233,7 +233,65 @@ async fn ack_16_17_details_by_type() {
 }
 
 #[actix_rt::test]
-async fn ack_18_a_fault_of_the_store_is_503() {
+async fn ack_18_ac_57_what_the_store_fails_to_keep_is_503_for_its_item_and_leaves_nothing() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let level = || Some(json!({"log_level": "info"}));
+    let before = act(&house, &agent, "SETTINGS", level()).await;
+    let failing = act(&house, &agent, "SETTINGS", level()).await;
+    let after = act(&house, &agent, "SETTINGS", level()).await;
+    let events = json!([
+        {"action_id": before}, {"action_id": failing}, {"action_id": after}, {"action_id": "unknown"},
+        {"action_id": after, "agent_id": "other"}, {"action_id": "policy:P:1"},
+    ]);
+    let codes = |body: &Value| -> Vec<u64> {
+        let items = body["items"].as_array().unwrap().iter();
+        items.map(|item| item["status"].as_u64().unwrap()).collect()
+    };
+    house.results_fail(&failing, true);
+    let (status, body) = ack(&face, &agent, events.clone()).await;
+    assert_eq!(
+        (status, &body["action"], &body["errors"]),
+        (503, &json!("acks"), &json!(true))
+    );
+    assert_eq!(codes(&body), [200, 503, 200, 404, 400, 200], "{body}");
+    let text = body.to_string();
+    assert!(
+        !text.contains("overflow") && !text.contains("SQL"),
+        "what failed is told to operators: {text}"
+    );
+    assert!(results(&house, &failing).await.is_empty());
+
+    // The same batch once more: what failed is stored now, the rest is stored already.
+    house.results_fail(&failing, false);
+    let (status, body) = ack(&face, &agent, events).await;
+    assert_eq!(
+        (status, codes(&body)),
+        (404, vec![200, 200, 200, 404, 400, 200]),
+        "{body}"
+    );
+    for id in [&before, &failing, &after] {
+        assert_eq!(results(&house, id).await.len(), 1);
+    }
+    assert_eq!(house.agent(&agent.id).await.policy_revision, Some(1));
+}
+
+#[actix_rt::test]
+async fn ack_18_f5_an_agents_end_counts_although_its_result_is_not_stored() {
+    let house = House::new().await;
+    let face = house.agents().await;
+    let agent = house.enroll(&face).await;
+    let end = act(&house, &agent, "UNENROLL", None).await;
+    house.results_fail(&end, true);
+    let ended = ack(&face, &agent, json!([{ "action_id": end }])).await;
+    assert_eq!(ended, (200, done()));
+    assert!(!house.agent(&agent.id).await.is_active);
+    assert!(results(&house, &end).await.is_empty());
+}
+
+#[actix_rt::test]
+async fn ack_18_a_store_that_cannot_be_asked_is_503_for_the_whole() {
     let house = House::new().await;
     let face = house.agents().await;
     let agent = house.enroll(&face).await;

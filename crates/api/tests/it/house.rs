@@ -235,6 +235,19 @@ impl House {
             .collect()
     }
 
+    /// From now on the store fails, in SQLite itself, whenever it is to keep a result of this action; or no more.
+    pub(crate) fn results_fail(&self, action: &str, is_so: bool) {
+        let other = rusqlite::Connection::open(self.directory.path().join("fleet.db")).unwrap();
+        let change = match is_so {
+            true => format!(
+                "CREATE TRIGGER fault BEFORE INSERT ON action_result WHEN NEW.action = '{action}'
+                 BEGIN SELECT abs(-9223372036854775807 - 1); END"
+            ),
+            false => "DROP TRIGGER fault".to_owned(),
+        };
+        other.execute_batch(&change).unwrap();
+    }
+
     pub(crate) async fn agent(&self, id: &str) -> Agent {
         self.store.agent(&AgentId::from(id)).await.unwrap().unwrap()
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use store::NewAction;
 
 use crate::{
+    artifacts,
     house::{Answer, Enrolled, Face, House, poll_request, until},
     uploads,
 };
@@ -131,35 +132,115 @@ async fn result(house: &House, action: &str) -> fleet::ActionResult {
     page.items[0].clone()
 }
 
+/// What an agent does on every route, with paths that end so, and with the heads that agents write or without them.
+async fn every_route(house: &House, end: &str, has_heads: bool) -> Vec<(&'static str, u16)> {
+    let (face, operators) = (uploads::unpaced(house).await, house.operators().await);
+    let mut seen = Vec::new();
+    let mut ask = async |route: &'static str, method: Method, path: String, key: &str, body: Vec<u8>| {
+        let path = format!("{path}{end}");
+        let request = match has_heads {
+            true => head(method, &path, key),
+            false => TestRequest::with_uri(&path)
+                .method(method)
+                .insert_header(("user-agent", "Elastic Agent v9.6.0"))
+                .insert_header(("authorization", format!("ApiKey {key}"))),
+        };
+        let request = match route {
+            "chunk" => request.insert_header(("x-chunk-sha2", uploads::sha256(b"bytes"))),
+            "OpAMP" => request.insert_header(("content-type", "application/x-protobuf")),
+            _ => request,
+        };
+        let answer = face.send(request.set_payload(body)).await;
+        seen.push((route, answer.status.as_u16()));
+        answer
+    };
+    let (get, post, put) = (|| Method::GET, || Method::POST, || Method::PUT);
+    let text = |body: Value| body.to_string().into_bytes();
+    ask("status", get(), "/api/status".to_owned(), &house.token, vec![])
+        .await
+        .ok();
+    let enroll = "/api/fleet/agents/enroll".to_owned();
+    let reply = ask("enroll", post(), enroll, &house.token, text(enrolment("", "")))
+        .await
+        .ok();
+    let of = |name: &str| reply["item"][name].as_str().unwrap().to_owned();
+    let (id, key) = (of("id"), of("access_api_key"));
+    let own = |route: &str| format!("/api/fleet/agents/{id}/{route}");
+    let online = text(json!({"status": "online"}));
+    ask("check-in", post(), own("checkin"), &key, online).await;
+    ask("acks", post(), own("acks"), &key, text(json!({"events": null}))).await;
+    let enrolled = Enrolled {
+        id: id.clone(),
+        key: key.clone(),
+    };
+    let said = text(uploads::said(&enrolled, &id, 5));
+    let begun = ask("upload", post(), "/api/fleet/uploads".to_owned(), &key, said)
+        .await
+        .ok();
+    let upload = format!("/api/fleet/uploads/{}", begun["upload_id"].as_str().unwrap());
+    ask("chunk", put(), format!("{upload}/0"), &key, b"bytes".to_vec()).await;
+    ask(
+        "complete",
+        post(),
+        upload,
+        &key,
+        uploads::transit(b"bytes").into_bytes(),
+    )
+    .await;
+    let artifact = artifacts::listed(house, &operators).await;
+    ask("artifact", get(), artifact, &key, vec![]).await;
+    let file = house
+        .admin(Method::POST, &format!("/api/fleet/files?agents={id}&name=a"))
+        .set_payload("bytes");
+    let file = operators.send(file).await.ok();
+    let file = format!("/api/fleet/file/{}", file["item"]["id"].as_str().unwrap());
+    ask("file", get(), file, &key, vec![]).await;
+    let signing_key = "/api/agents/upgrades/9.6.0/pgp-public-key".to_owned();
+    ask("signing key", get(), signing_key, &key, vec![]).await;
+    let uninstall = text(json!({"reason": "uninstall", "timestamp": "2026-08-21T21:06:21.123456789+02:00"}));
+    ask("audit", post(), own("audit/unenroll"), &key, uninstall).await;
+    ask("OpAMP", post(), "/v1/opamp".to_owned(), &house.token, vec![]).await;
+    ask(
+        "OpAMP's socket",
+        get(),
+        "/v1/opamp".to_owned(),
+        &house.token,
+        vec![],
+    )
+    .await;
+    seen
+}
+
 #[actix_rt::test]
 async fn ac_01_02_neither_a_bare_question_mark_nor_the_heads_of_agents_matter() {
     let house = House::new().await;
-    let face = house.agents().await;
-    let agent = house.enroll(&face).await;
-    let own = |route: &str| format!("/api/fleet/agents/{}/{route}", agent.id);
-    let key = "/api/agents/upgrades/9.6.0/pgp-public-key";
-    for (method, path, body) in [
-        (Method::GET, "/api/status".to_owned(), ""),
-        (Method::POST, "/api/fleet/agents/enroll".to_owned(), "{}"),
-        (Method::POST, own("checkin"), "{}"),
-        (Method::POST, own("acks"), r#"{"events":null}"#),
-        (Method::POST, own("audit/unenroll"), "{}"),
-        (Method::GET, key.to_owned(), ""),
-    ] {
-        let ask = async |path: &str| {
-            let request = head(method.clone(), path, &agent.key).set_payload(body);
-            let answer = face.send(request).await;
-            (answer.status, answer.json())
+    let plain = every_route(&house, "", false).await;
+    for (route, status) in &plain {
+        let expected = match *route {
+            // Without TLS there is none, and without an upgrade no socket.
+            "signing key" => 501,
+            "OpAMP's socket" => 426,
+            _ => 200,
         };
-        let plain = ask(&path).await;
-        assert_ne!(plain.0, 404, "{path}");
-        let bare = TestRequest::with_uri(&path)
-            .method(method.clone())
-            .insert_header(("authorization", format!("ApiKey {}", agent.key)))
-            .insert_header(("user-agent", "Elastic Agent v9.6.0"));
-        assert_eq!(face.send(bare.set_payload(body)).await.status, plain.0, "{path}");
-        assert_eq!(ask(&format!("{path}?")).await, plain);
+        assert_eq!(*status, expected, "{route}");
     }
+    for (end, has_heads) in [("?", false), ("", true), ("?", true)] {
+        assert_eq!(
+            every_route(&house, end, has_heads).await,
+            plain,
+            "{end} {has_heads}"
+        );
+    }
+    let served = api::openapi()["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .fold(0, |sum, path| {
+            let of_agents =
+                |operation: &&Value| operation["tags"].as_array().unwrap().contains(&json!("agents"));
+            sum + path.as_object().unwrap().values().filter(of_agents).count()
+        });
+    assert_eq!(plain.len(), served, "every route is walked");
 }
 
 #[actix_rt::test]

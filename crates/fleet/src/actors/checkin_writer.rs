@@ -198,6 +198,12 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
     }
 }
 
+/// Polls whose last record is older are recorded anew, if that is looked at `every` flush. Half a flush early, so that a
+/// `period` of 30 s means 30 s and not 40.
+pub(crate) fn due_before(period: Duration, every: Duration, now: Timestamp) -> Timestamp {
+    now.minus(period.saturating_sub(every / 2))
+}
+
 impl Metrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -294,8 +300,7 @@ impl CheckinWriter {
             log::warn!("last check-in of waiting agents not renewed: {}", busy());
             return;
         }
-        // Half a flush early, so that a period of 30 s means 30 s and not 40.
-        let before = now.minus(self.renew_every.saturating_sub(self.flush_every / 2));
+        let before = due_before(self.renew_every, self.flush_every, now);
         for agent in self.waiters.due_for_record(before, now) {
             self.records.add(seen(agent, now));
         }

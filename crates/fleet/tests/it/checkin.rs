@@ -268,6 +268,81 @@ async fn chk_31_32_34_c25_what_is_written_with_the_batch() {
     assert!(stored.rollbacks.unwrap().as_str().contains("9.5.0"));
 }
 
+/// From the stored record, through the check-in, to what is stored then.
+#[actix_rt::test]
+async fn chk_33_c19_c20_c21_c22_c23_a_check_in_changes_what_it_says_and_nothing_else() {
+    let settings = Settings {
+        checkin_flush: Duration::from_millis(10),
+        ..Settings::default()
+    };
+    let house = House::with(settings).await;
+    let id = house.enroll().await.agent.id;
+    let json = |text: &str| RawJson::parse(text.to_owned()).unwrap();
+    let before = store::CheckinRecord {
+        agent: id.clone(),
+        at: now().minus(Duration::from_secs(60)),
+        status: Some("error".to_owned()),
+        message: Some("before".to_owned()),
+        version: None,
+        local_metadata: Some(json(r#"{"a":1,"b":2}"#)),
+        components: Some(json(r#""damaged""#)),
+        unhealthy_reason: Some(vec![UnhealthyReason::Other]),
+        positions: Vec::new(),
+        rollbacks: Some(json(
+            r#"[{"version":"9.5.0","valid_until":"2030-01-01T00:00:00Z"}]"#,
+        )),
+        clears_audit: false,
+        collector: None,
+    };
+    house.store.record_checkins(vec![before]).await.unwrap();
+    let mark = store::AuditMark {
+        reason: "uninstall".to_owned(),
+        time: "2026-01-02T03:04:05Z".to_owned(),
+    };
+    house.store.mark_audit(&id, mark, now()).await.unwrap();
+    assert!(house.agent(&id).await.audit.is_some());
+
+    let said = async |message: &str, metadata: &str, components: &str| {
+        let request = CheckinRequest {
+            message: Some(message.to_owned()),
+            local_metadata: Some(json(metadata)),
+            components: Some(json(components)),
+            ..house.runs(1)
+        };
+        drop(house.poll(&id, request).await);
+        eventually("it is stored", async || {
+            house.agent(&id).await.last_checkin_message.as_deref() == Some(message)
+        })
+        .await;
+        house.agent(&id).await
+    };
+    let text = |stored: &Option<RawJson>| stored.as_ref().map(|json| json.as_str().to_owned()).unwrap();
+
+    let degraded =
+        r#"[{"id":"c","status":"DEGRADED","units":[{"id":"u","type":"input","status":"DEGRADED"}]}]"#;
+    let stored = said("degraded", r#"{"b":2,"a":1}"#, degraded).await;
+    assert_eq!(
+        text(&stored.local_metadata),
+        r#"{"a":1,"b":2}"#,
+        "C19: not written"
+    );
+    assert_eq!(text(&stored.components), degraded, "CHK-33");
+    assert_eq!(stored.unhealthy_reason, [UnhealthyReason::Input], "C21");
+    assert_eq!((stored.audit, stored.unenrolled_at), (None, None), "C22");
+    assert_eq!(stored.last_checkin_status.as_deref(), Some("online"), "C22");
+    assert_eq!(text(&stored.rollbacks), "[]", "C23");
+
+    let healthy = r#"[{"id":"c","status":"HEALTHY","units":[{"id":"u","type":"input","status":"HEALTHY"}]}]"#;
+    let stored = said("healthy", r#"{"a":1}"#, healthy).await;
+    assert_eq!(
+        text(&stored.local_metadata),
+        r#"{"a":1}"#,
+        "C20: replaced, not merged"
+    );
+    assert_eq!(text(&stored.components), healthy);
+    assert_eq!(stored.unhealthy_reason, [], "C21: cleared");
+}
+
 #[actix_rt::test]
 async fn chk_35_36_37_ac_65_d6_d8_the_reported_pair_is_stored_before_the_answer() {
     let house = House::new().await;
@@ -389,16 +464,12 @@ async fn chk_50_c18_last_checkin_advances_while_an_agent_waits() {
     let house = House::with(settings).await;
     let agent = house.enroll().await.agent;
     let waiting = house.poll(&agent.id, house.runs(1)).await;
-    // The first batch is the check-in itself, the next its renewal.
-    eventually("a first record", async || {
-        house.agent(&agent.id).await.last_checkin.is_some()
-    })
-    .await;
-    let first = house.agent(&agent.id).await.last_checkin;
-    eventually("a renewal", async || {
-        house.agent(&agent.id).await.last_checkin > first
-    })
-    .await;
+    // The first batch is the check-in itself, the next two its renewals.
+    let mut last = None;
+    for record in ["the check-in", "a renewal", "another"] {
+        eventually(record, async || house.agent(&agent.id).await.last_checkin > last).await;
+        last = house.agent(&agent.id).await.last_checkin;
+    }
     assert_eq!(
         house.agent(&agent.id).await.last_checkin_status.as_deref(),
         Some("online")

@@ -70,6 +70,40 @@ async fn d16_d17_agents_get_values_and_nobody_else_does() {
 }
 
 #[actix_rt::test]
+async fn d19_agents_that_get_a_revision_at_once_get_the_same_with_the_same_paths() {
+    let house = House::new().await;
+    secret(&house, "one", "V1").await;
+    secret(&house, "two", "V2").await;
+    let mut polls = Vec::new();
+    for _ in 0..20 {
+        let agent = house.enroll().await.agent.id;
+        polls.push(house.poll(&agent, house.runs(1)).await);
+    }
+    changed(
+        &house,
+        json!({
+            "inputs": [{"secrets": {"": {"id": "one"}, "z": {"id": "two"}}, "a": "$co.elastic.secret{one}"}],
+            "outputs": {"default": {"secrets": {"ssl": {"key": {"id": "two"}}}}},
+        }),
+    )
+    .await
+    .unwrap();
+    let answers = futures_util::future::join_all(polls.into_iter().map(answered)).await;
+    let first = delivered_policy(&answers[0]);
+    let paths = first["secret_paths"].as_array().unwrap();
+    assert!(
+        paths.len() > 2
+            && paths
+                .iter()
+                .all(|path| path.as_str().is_some_and(|path| !path.is_empty())),
+        "{paths:?}"
+    );
+    for answer in &answers {
+        assert_eq!(delivered_policy(answer), first);
+    }
+}
+
+#[actix_rt::test]
 async fn o18_a_secret_stays_while_a_policy_refers_to_it_and_what_is_missing_is_told_before() {
     let house = House::new().await;
     let refused = changed(&house, json!({"fleet": {"token": "$co.elastic.secret{none}"}})).await;
