@@ -1,6 +1,8 @@
 //! Acknowledgements, event by event (agents.md 7.2). Repeats are harmless.
 
-use store::{ActionId, ActionResult, Agent, PolicyId, Timestamp, UpgradeChange, UpgradeEnd};
+use store::{
+    ActionId, ActionOutcome, ActionResult, Agent, Inserted, PolicyId, Timestamp, UpgradeChange, UpgradeEnd,
+};
 
 use crate::{
     Fleet, FleetError,
@@ -142,9 +144,9 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         namespaces: action.namespaces,
         details: kind.and_then(|kind| ack::details(kind, event)),
     };
-    let inserted = fleet.store.insert_result(result).await;
+    let inserted = keep(fleet, &action.kind, result).await;
     match effect {
-        Effect::None => drop(inserted?),
+        Effect::None => inserted?,
         Effect::EndsUpgrade => {
             inserted?;
             if agent.upgrade_started_at.is_some() {
@@ -167,6 +169,28 @@ async fn one(fleet: &Fleet, agent: &Agent, event: AckEvent, now: Timestamp) -> R
         }
     }
     Ok(Applied::Done)
+}
+
+/// Stores the result once. An answer to what was taken back says what came of it all the same: the agent had the action
+/// already. How an upgrade ends, check-ins say.
+async fn keep(fleet: &Fleet, kind: &str, result: ActionResult) -> Result<(), FleetError> {
+    let inserted = fleet.store.insert_result(result.clone()).await?;
+    let is_end = matches!(result.outcome, ActionOutcome::Succeeded | ActionOutcome::Failed);
+    if inserted == Inserted::New || !is_end || kind == ActionKind::Upgrade.as_str() {
+        return Ok(());
+    }
+    let addressed = fleet.store.addressed_actions(&result.agent, kind).await?;
+    let is_cancelled = addressed
+        .iter()
+        .any(|one| one.action.action == result.action && one.outcome == Some(ActionOutcome::Cancelled));
+    if is_cancelled {
+        let details = ack::cancelled(result.details);
+        fleet
+            .store
+            .replace_result(ActionResult { details, ..result })
+            .await?;
+    }
+    Ok(())
 }
 
 fn fail<E: Into<FleetError>>(outcomes: &mut [AckOutcome], places: &[usize], stored: Result<(), E>) {

@@ -385,18 +385,19 @@ mod tests {
         let (period, flush) = (settings.checkin_timestamp, settings.checkin_flush);
         let waiters = Waiters::new(&mut Registry::default());
         let _a = poll(&waiters, "a", 1);
+        let second = |second: i64| at(second * 1000);
         // Wherever the flushes fall between the seconds of the poll.
         for first in 1..10 {
-            let polled_at = first * 1000;
-            waiters.due_for_record(at(polled_at), at(polled_at));
-            let ticks = (1..=7).map(|tick| polled_at + tick * 10 - first);
-            let recorded: Vec<i64> = ticks
-                .filter(|now| {
+            let began = first * 1000;
+            waiters.due_for_record(second(began), second(began));
+            let recorded: Vec<i64> = (1..=7)
+                .map(|flushes| flushes * 10 - first)
+                .filter(|since| {
+                    let now = second(began + since);
                     !waiters
-                        .due_for_record(due_before(period, flush, at(*now)), at(*now))
+                        .due_for_record(due_before(period, flush, now), now)
                         .is_empty()
                 })
-                .map(|now| now - polled_at)
                 .collect();
             let [one, other] = recorded[..] else {
                 panic!("{first}: {recorded:?}")

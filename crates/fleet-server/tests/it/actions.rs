@@ -1,5 +1,5 @@
 //! Every type of action (agents.md 6.4) over TLS: from the operator's request to the answer that is recorded. CANCEL
-//! has none: agents never acknowledge it, and it is complete once it is delivered.
+//! has none: agents never acknowledge it, and it is complete once it is delivered. POLICY_REASSIGN is a call of its own.
 
 use serde_json::{Value, json};
 use test_support::{LIMIT, SimulatedAgent};
@@ -148,4 +148,103 @@ async fn f6_f7_f8_f10_every_type_of_action_reaches_a_waiting_agent_and_its_answe
             .iter()
             .all(|line| !line.text.contains("hunter2"))
     );
+}
+
+async fn item(scene: &Scene, action: &Value) -> Value {
+    let path = format!("/agents/actions/{}", action["id"].as_str().unwrap());
+    scene.admin.call("GET", &path, None).await.json()["item"].take()
+}
+
+/// The agents have the action, and have not said so yet, when the operator takes it back.
+#[actix_rt::test]
+async fn what_was_cancelled_and_is_answered_all_the_same_says_both() {
+    let scene = Scene::start();
+    let diagnostics = json!({"type": "REQUEST_DIAGNOSTICS"});
+    for (error, outcome, status) in [
+        (None, "succeeded", "COMPLETE"),
+        (Some("it cannot"), "failed", "FAILED"),
+    ] {
+        let mut agent = waiting(&scene).await;
+        let posted = scene.admin.post_action(&agent.id, &diagnostics).await;
+        let delivered = agent.end_checkin(LIMIT).await.unwrap();
+        let cancel = json!({"type": "CANCEL", "data": {"target_id": posted["id"]}});
+        scene.admin.post_action(&agent.id, &cancel).await;
+        let cancelled = item(&scene, &posted).await;
+        assert_eq!(cancelled["status"], "CANCELLED", "{cancelled}");
+
+        let mut event = with(
+            agent.ack_event(&delivered.actions[0]),
+            &json!({"data": {"upload_id": "u"}}),
+        );
+        if let Some(error) = error {
+            event["error"] = json!(error);
+        }
+        for _ in 0..2 {
+            agent.ack_events(&[event.clone()]).await.unwrap();
+            let answered = item(&scene, &posted).await;
+            assert_eq!(answered["status"], status, "{answered}");
+            assert_eq!(answered["nbAgentsCancelled"], 0, "{answered}");
+            let results = answered["results"]["items"].as_array().unwrap();
+            assert_eq!(results.len(), 1, "{answered}");
+            assert_eq!(
+                (
+                    &results[0]["outcome"],
+                    &results[0]["error"],
+                    &results[0]["details"]
+                ),
+                (
+                    &json!(outcome),
+                    &json!(error),
+                    &json!({"cancelled": true, "data": {"upload_id": "u"}})
+                )
+            );
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_reassigned_agent_gets_its_new_policy_while_it_waits_and_its_ack_confirms_it() {
+    let scene = Scene::start();
+    let new = scene
+        .admin
+        .create_policy(&json!({"name": "second", "namespace": "default"}))
+        .await;
+    let new = new["id"].as_str().unwrap();
+    let (mut agent, mut other) = (waiting(&scene).await, waiting(&scene).await);
+    let path = format!("/agents/{}/reassign", agent.id);
+    let moved = scene
+        .admin
+        .call("POST", &path, Some(&json!({"policy_id": new})))
+        .await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
+    let answer = agent.end_checkin(LIMIT).await.unwrap();
+    let policy = answer.policy().unwrap();
+    assert_eq!((&policy["id"], &policy["revision"]), (&json!(new), &json!(1)));
+    assert_eq!(answer.actions[0]["id"], json!(format!("policy:{new}:1")));
+    let shown = scene.admin.agent(&agent.id).await;
+    assert_eq!(
+        (&shown["policy_id"], &shown["policy_revision"]),
+        (&json!(new), &Value::Null),
+        "assigned, and not confirmed yet"
+    );
+    // An acknowledgement of the policy that it had confirms nothing of the new one.
+    let old = json!({"action_id": format!("policy:{}:1", scene.facts.policy_id()), "agent_id": agent.id});
+    agent.ack_events(&[old]).await.unwrap();
+    assert_eq!(scene.admin.agent(&agent.id).await["policy_revision"], Value::Null);
+
+    agent.apply(&answer).await.unwrap();
+    let shown = scene.admin.agent(&agent.id).await;
+    assert_eq!(
+        (&shown["policy_id"], &shown["policy_revision"]),
+        (&json!(new), &json!(1))
+    );
+    // Its next poll waits, and a change of the old policy is for the other agent alone.
+    agent.begin_checkin().await.unwrap();
+    scene.admin.touch_policy(scene.facts.policy_id()).await;
+    let answer = other.end_checkin(LIMIT).await.unwrap();
+    assert_eq!(answer.policy().unwrap()["id"], scene.facts.policy_id());
+    scene.admin.touch_policy(new).await;
+    let answer = agent.end_checkin(LIMIT).await.unwrap();
+    let policy = answer.policy().unwrap();
+    assert_eq!((&policy["id"], &policy["revision"]), (&json!(new), &json!(2)));
 }

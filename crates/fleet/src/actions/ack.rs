@@ -66,6 +66,19 @@ pub(crate) fn outcome(kind: Option<ActionKind>, event: &AckEvent) -> ActionOutco
     }
 }
 
+/// The details of an answer to an action that had been taken back; the rest of them stays byte for byte.
+pub(crate) fn cancelled(details: Option<RawJson>) -> Option<RawJson> {
+    const MARK: &str = r#"{"cancelled":true}"#;
+    let rest = details
+        .as_ref()
+        .and_then(|details| details.as_str().strip_prefix('{'));
+    let text = match rest {
+        Some(rest) if rest != "}" => format!("{},{rest}", MARK.trim_end_matches('}')),
+        _ => MARK.to_owned(),
+    };
+    RawJson::parse(text).ok().or(details)
+}
+
 /// Members of the stored result (data.md 1.4).
 pub(crate) fn details(kind: ActionKind, event: AckEvent) -> Option<RawJson> {
     #[derive(Serialize)]
