@@ -126,6 +126,69 @@ async fn cfg_08_passphrase_and_tokens_come_from_files() {
     }
 }
 
+/// The secret half counts, whatever stands before it.
+#[actix_rt::test]
+async fn enr_19_20_a16_tokens_of_the_configuration_file_admit_into_their_policies() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tokens.yml");
+    let write = |tokens: &[(&str, &str)]| {
+        let tokens: Vec<_> = tokens
+            .iter()
+            .map(|(secret, policy)| serde_json::json!({"token_key": secret, "policy_id": policy}))
+            .collect();
+        let tokens = serde_json::json!({"enabled": true, "policy_tokens": tokens});
+        let server = serde_json::json!({"type": "fleet-server", "server": {"static_policy_tokens": tokens}});
+        fs::write(&file, serde_json::json!({"inputs": [server]}).to_string()).unwrap();
+    };
+    let start = || Scene::of(on(directory.path()).arg("-c").arg(&file).start());
+    let enroll = async |scene: &Scene, key: &str| {
+        SimulatedAgent::enroll(&scene.facts.client("url"), &base64(key)).await
+    };
+    let first = "8c1f7d3b0f5e4f5d9f0e5a27c1b7d0aa";
+    let second = "e0d1c2b3a4958677a8b9cadbecfd0e1f";
+    write(&[(first, "p"), (second, "not made yet")]);
+    let scene = start();
+    let policy = serde_json::json!({"id": "p", "name": "p", "namespace": "default"});
+    scene.admin.create_policy(&policy).await;
+    for id in ["anything", "something-else"] {
+        let agent = enroll(&scene, &format!("{id}:{first}")).await.unwrap();
+        assert_eq!(scene.admin.agent(&agent.id).await["policy_id"], "p");
+    }
+    let mut agent = enroll(&scene, &format!("anything:{first}")).await.unwrap();
+    assert_eq!(agent.checkin().await.unwrap().policy().unwrap()["id"], "p");
+    let refused = enroll(&scene, &format!("anything:{second}")).await.err().unwrap();
+    assert_eq!(
+        (refused.status(), refused.name().as_str()),
+        (400, "ErrPolicyNotFound")
+    );
+    let refused = enroll(&scene, "anything:wrong").await.err().unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(admits(&scene, scene.facts.enrollment_token()).await, "as ever");
+    let told = scene.server.log();
+    assert!(
+        told.iter()
+            .all(|line| !line.text.contains(first) && !line.text.contains(second))
+    );
+    scene.server.stop();
+
+    // Who has enrolled stays; the token that the file has no more admits nobody, the other one another policy's agents.
+    write(&[(second, "p")]);
+    let scene = start();
+    let client = scene.facts.client("url");
+    let mut agent = SimulatedAgent::with_credentials(&client, &agent.id, &agent.access_key);
+    assert_eq!(agent.checkin().await.unwrap().policy().unwrap()["id"], "p");
+    assert_eq!(
+        enroll(&scene, &format!("anything:{first}"))
+            .await
+            .err()
+            .unwrap()
+            .status(),
+        401
+    );
+    let agent = enroll(&scene, &format!("anything:{second}")).await.unwrap();
+    assert_eq!(scene.admin.agent(&agent.id).await["policy_id"], "p");
+}
+
 #[test]
 fn weak_keys_of_the_operator_are_refused() {
     for key in ["admin.api_key_path", "bootstrap.enrollment_token_path"] {

@@ -103,6 +103,66 @@ async fn o18_a_lost_or_wrong_key_is_told_at_the_start_and_never_made_anew() {
     scene.server.stop();
 }
 
+/// Which member of an input is a secret, only its integration knows: what an operator writes plain stays plain.
+#[actix_rt::test]
+async fn o18_a_plain_value_in_a_policy_stays_as_it_is_and_a_reference_shows_no_value() {
+    let scene = Scene::start();
+    let secret = json!({"id": "s", "value": VALUE});
+    assert_eq!(
+        scene.admin.call("POST", "/secrets", Some(&secret)).await.status,
+        200
+    );
+    let inputs = json!([{
+        "id": "i", "type": "httpjson", "password": "plain-password",
+        "token": "Bearer $co.elastic.secret{s}", "secrets": {"auth": {"key": {"id": "s"}}},
+    }]);
+    let change = json!({"overrides": {"inputs": inputs}});
+    scene.admin.update_policy(scene.facts.policy_id(), &change).await;
+
+    let mut agent = scene.enroll().await;
+    let answer = agent.checkin().await.unwrap();
+    let policy = answer.policy().unwrap();
+    assert_eq!(
+        policy["inputs"],
+        json!([{
+            "id": "i", "type": "httpjson", "password": "plain-password",
+            "token": format!("Bearer {VALUE}"), "auth": {"key": VALUE},
+        }])
+    );
+    assert_eq!(
+        policy["secret_paths"],
+        json!(["inputs.0.auth.key", "inputs.0.token"])
+    );
+    assert!(policy.get("secret_references").is_none(), "{policy}");
+
+    let path = format!("/agent_policies/{}", scene.facts.policy_id());
+    for path in [path.clone(), format!("{path}/full")] {
+        let shown = scene.admin.call("GET", &path, None).await;
+        assert!(
+            shown.text().contains("plain-password") && !shown.text().contains(VALUE),
+            "{path}: {}",
+            shown.text()
+        );
+    }
+    let full = scene
+        .admin
+        .call("GET", &format!("{path}/full"), None)
+        .await
+        .json();
+    assert_eq!(full["item"]["secret_references"], json!([{"id": "s"}]));
+    // A reference to nothing is refused before any agent gets it.
+    let lost = json!({"overrides": {"inputs": [{"a": "$co.elastic.secret{nothing}"}]}});
+    let refused = scene.admin.call("PUT", &path, Some(&lost)).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(
+        refused.text().contains("secret nothing does not exist"),
+        "{}",
+        refused.text()
+    );
+    assert!(lies_on_the_disk(scene.server.directory(), "plain-password"));
+    assert!(!lies_on_the_disk(scene.server.directory(), VALUE));
+}
+
 #[actix_rt::test]
 async fn o18_secrets_are_discarded_only_if_their_key_is_lost() {
     let directory = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use store::{BlobId, BlobStream, BlobTerms, Blobs as _, Engine as _, StoreError};
 
 use super::{
-    child::{Second, role, say},
+    child::{Second, not_run, role, say},
     open,
 };
 
@@ -201,7 +201,10 @@ fn s22_a_disk_without_room_for_a_body() {
             assert!(child.process.wait().unwrap().success(), "{said:?}");
             assert_eq!(said, ["full", "recovered"]);
         }
-        refused => println!("not run: no file system may be mounted here ({refused:?})"),
+        refused => not_run(
+            "s22_a_disk_without_room_for_a_body",
+            &format!("no file system may be mounted here ({refused:?})"),
+        ),
     }
 }
 

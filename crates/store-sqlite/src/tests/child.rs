@@ -90,6 +90,14 @@ pub(super) fn say(text: &str) {
     out.flush().unwrap();
 }
 
+/// Tells the run's output, from which docs/COMPATIBILITY.md is made, that this test has held nothing. `println!` would
+/// tell the harness alone.
+pub(super) fn not_run(test: &str, why: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\ntest {test} ... not run: {why}\n").as_bytes())
+        .unwrap();
+}
+
 const ROLE: &str = "STORE_TEST_CHILD_DIRECTORY";
 /// Tells what the child says from what the test harness prints.
 const MARK: &str = "@@ ";

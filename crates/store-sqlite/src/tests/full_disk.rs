@@ -12,7 +12,7 @@ use store::{
 
 use super::{
     super::SqliteStore,
-    child::{Second, role, say},
+    child::{Second, not_run, role, say},
     open,
 };
 
@@ -50,7 +50,10 @@ fn s22_a_full_disk() {
                 ["full", "recovered"]
             );
         }
-        refused => println!("not run: no file system may be mounted here ({refused:?})"),
+        refused => not_run(
+            "s22_a_full_disk",
+            &format!("no file system may be mounted here ({refused:?})"),
+        ),
     }
 }
 

@@ -48,7 +48,7 @@ Every case that [docs/protocol](protocol/README.md) lists, and what the tests sa
 | improved | better than the original on purpose, and a test holds it |
 | with the Elasticsearch store | what is given is Elasticsearch itself |
 | not applicable | and why |
-| long | its only tests are the long ones of `make torture` |
+| long | its only tests are the long ones of `make torture`, or could not run on that machine and said so |
 | no test | nothing holds it yet |
 ";
 

@@ -12,7 +12,7 @@ pub(crate) struct TestResults {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ran {
-    /// Left to `make torture`.
+    /// Left to `make torture`, or not possible where it ran.
     Ignored,
     Passed,
 }
@@ -45,7 +45,7 @@ impl TestResults {
     /// A failed test is an error: the table tells what holds, and a run that failed tells nothing of the tests that
     /// it did not reach.
     pub(crate) fn add(&mut self, output: &str) -> Result<(), String> {
-        let mut failed = BTreeSet::new();
+        let (mut failed, mut not_run) = (BTreeSet::new(), BTreeSet::new());
         let mut count = 0;
         for line in output.lines() {
             let Some((path, outcome)) = line
@@ -54,7 +54,13 @@ impl TestResults {
             else {
                 continue;
             };
-            let ran = match outcome.split([',', ' ']).next() {
+            let name = path.rsplit("::").next().unwrap_or(path);
+            let ran = match outcome.split([',', ' ', ':']).next() {
+                Some("not") => {
+                    not_run.insert(name);
+                    continue;
+                }
+                Some("ok") if not_run.contains(name) => Ran::Ignored,
                 Some("ok") => Ran::Passed,
                 Some("ignored") => Ran::Ignored,
                 Some("FAILED") => {
@@ -144,6 +150,14 @@ test result: ok. 6 passed; 0 failed
             let results = parsed(output).unwrap();
             assert_eq!(told(&results, "S1"), [("s01_x".to_owned(), Ran::Passed)]);
         }
+    }
+
+    #[test]
+    fn a_test_that_says_it_was_not_run_has_not_passed() {
+        let output = "test s22_x ... not run: no file system may be mounted\ntest a::s22_x ... ok\ntest a::s01_x ... ok";
+        let results = parsed(output).unwrap();
+        assert_eq!(told(&results, "S22"), [("s22_x".to_owned(), Ran::Ignored)]);
+        assert_eq!(told(&results, "S1"), [("s01_x".to_owned(), Ran::Passed)]);
     }
 
     #[test]
