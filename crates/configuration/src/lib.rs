@@ -159,34 +159,47 @@ pub fn load(sources: &Sources) -> Result<(Config, Vec<Notice>), ConfigErrors> {
     Ok((config, notices))
 }
 
-/// A number of `inputs.0.server.limits` that holds.
+/// A number that bounds what the server does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitShown {
-    /// Its key, below `inputs.0.server.limits`.
+    /// Its key, below `inputs.0.server.limits`, or a key of `files`; `memory` has none.
     pub key: String,
     /// The number, or `any`.
     pub value: String,
-    /// A place (`file:line`, a flag), `preset`, `built in`, or `measured` where the server decides by what it can do.
+    /// A place (`file:line` with the variables of the environment that are in it, a flag), `preset`, `built in`, or
+    /// `measured` where the server decides by what it can do.
     pub origin: String,
 }
 
 /// The limits that hold, with their origins.
 pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> {
     let (config, report) = read(sources);
-    let shown = config
-        .server()
-        .limits
-        .origins()
-        .into_iter()
-        .map(|(key, value, origin)| {
-            let path = format!("inputs.0.server.limits.{key}");
-            let origin = match report.places.has(&path) {
-                true => report.places.of(&path).to_string(),
-                false => origin.to_owned(),
-            };
-            LimitShown { key, value, origin }
-        });
-    let shown = shown.collect();
+    let row = |(key, path, value, otherwise): (&str, String, String, &str)| LimitShown {
+        key: key.to_owned(),
+        value,
+        origin: report.origin(&path).unwrap_or_else(|| otherwise.to_owned()),
+    };
+    let limits = config.server().limits.origins();
+    let limits = limits.iter().map(|(key, value, otherwise)| {
+        row((
+            key,
+            format!("inputs.0.server.limits.{key}"),
+            value.clone(),
+            otherwise,
+        ))
+    });
+    let files = config.files.shown();
+    let files = files
+        .iter()
+        .map(|(key, value)| row((key, (*key).to_owned(), value.clone(), "built in")));
+    let memory = memory_mib(&config, sources).map(|mib| format!("{mib}MiB"));
+    let memory = row((
+        "memory",
+        "inputs.0.server.runtime.memory_limit".to_owned(),
+        memory.unwrap_or("unknown".to_owned()),
+        "measured",
+    ));
+    let shown = limits.chain(files).chain([memory]).collect();
     report.end()?;
     Ok(shown)
 }
@@ -211,6 +224,7 @@ fn read(sources: &Sources) -> (Config, Report) {
         environment: &*sources.surroundings.environment,
         schema: &schema,
         lookups: 0,
+        variables: Vec::new(),
     }
     .run(&mut report);
 
@@ -224,10 +238,7 @@ fn read(sources: &Sources) -> (Config, Report) {
         report.notices.push(Notice::NoEffect(without_effect));
     }
     consistency::check(&config, &mut report);
-    let memory_mib = match u64::try_from(config.server().runtime.memory_limit) {
-        Ok(limit) if limit > 0 => Some(limit >> 20),
-        _ => sources.surroundings.memory_mib,
-    };
+    let memory_mib = memory_mib(&config, sources);
     config
         .inputs
         .0
@@ -235,6 +246,14 @@ fn read(sources: &Sources) -> (Config, Report) {
         .limits
         .settle(memory_mib, &mut report.notices);
     (config, report)
+}
+
+/// Memory that this process may use, as the configuration or the machine says.
+fn memory_mib(config: &Config, sources: &Sources) -> Option<u64> {
+    match u64::try_from(config.server().runtime.memory_limit) {
+        Ok(limit) if limit > 0 => Some(limit >> 20),
+        _ => sources.surroundings.memory_mib,
+    }
 }
 
 #[cfg(test)]

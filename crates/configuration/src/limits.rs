@@ -357,11 +357,24 @@ impl Limits {
 
     /// Each number with its key below `limits` and, if no source sets it, where it comes from.
     pub(crate) fn origins(&self) -> Vec<(String, String, &'static str)> {
-        let mut rows = vec![(
-            "max_connections".to_owned(),
-            self.connections().map_or(ANY.to_owned(), |max| max.to_string()),
-            origin(self.max_connections != 0),
-        )];
+        let file = self.max_file_storage_size;
+        let mut rows = vec![
+            (
+                "max_connections".to_owned(),
+                self.connections().map_or(ANY.to_owned(), |max| max.to_string()),
+                origin(self.max_connections != 0),
+            ),
+            (
+                "max_header_byte_size".to_owned(),
+                self.max_header_byte_size.0.to_string(),
+                "built in",
+            ),
+            (
+                "max_file_storage_size".to_owned(),
+                file.map_or(ANY.to_owned(), |file| file.0.to_string()),
+                "built in",
+            ),
+        ];
         for (row, bucket) in TABLE.iter().zip(&self.buckets) {
             let numbers = bucket.numbers();
             let mut add = |key: &str, value: Option<String>, from: &'static str| {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod layering;
+mod limits_shown;
 mod presets;
 mod substitution;
 

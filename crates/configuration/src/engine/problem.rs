@@ -1,6 +1,9 @@
 //! Errors and notices about a configuration, each with what is allowed and a hint. The place is kept beside them.
 
-use std::fmt::{self, Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use super::place::{Place, Places};
 
@@ -149,7 +152,20 @@ impl fmt::Write for OneLine<'_, '_> {
 pub(crate) struct Report {
     pub(crate) places: Places,
     pub(crate) notices: Vec<Notice>,
+    /// What keys took from the environment: the names of its variables, by dotted path.
+    pub(crate) variables: BTreeMap<String, Vec<String>>,
     problems: Vec<(Place, Problem)>,
+}
+
+impl Report {
+    /// Where the value of this key comes from, if somebody said it: its place, and variables that are in it.
+    pub(crate) fn origin(&self, path: &str) -> Option<String> {
+        let place = self.places.exactly(path)?;
+        Some(match self.variables.get(path) {
+            None => place.to_string(),
+            Some(names) => format!("{place}, environment: {}", names.join(", ")),
+        })
+    }
 }
 
 impl Report {

@@ -157,6 +157,8 @@ pub(crate) struct Substitution<'a> {
     pub(crate) schema: &'a Schema,
     /// Number of lookups so far, which is bounded.
     pub(crate) lookups: usize,
+    /// Variables that the text that is being read took from the environment.
+    pub(crate) variables: Vec<String>,
 }
 
 impl Substitution<'_> {
@@ -170,7 +172,13 @@ impl Substitution<'_> {
                 report.notices.push(Notice::DashedDefault { key, name });
             }
             let failure = match self.text_at(text, path, &mut vec![path.to_owned()]) {
-                Ok(value) => return Ok::<_, Infallible>(value),
+                Ok(value) => {
+                    let variables = std::mem::take(&mut self.variables);
+                    if !variables.is_empty() {
+                        report.variables.insert(path.to_owned(), variables);
+                    }
+                    return Ok::<_, Infallible>(value);
+                }
                 Err(failure) => failure,
             };
             let key = path.to_owned();
@@ -271,6 +279,9 @@ impl Substitution<'_> {
         }
         let Some(value) = find(self.root, name).filter(|value| value.kind != ValueKind::Nil) else {
             let text = (self.environment)(name).filter(|text| !text.is_empty());
+            if text.is_some() {
+                self.variables.push(name.to_owned());
+            }
             return text.map(|text| self.read(&text, path)).transpose();
         };
         if active.iter().any(|active| active == name) || active.len() > MAX_DEPTH {

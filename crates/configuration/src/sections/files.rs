@@ -28,3 +28,21 @@ section! {
         }
     }
 }
+
+impl Files {
+    /// Each quota with its dotted key, as people read it.
+    pub(crate) fn shown(&self) -> [(&'static str, String); 6] {
+        let any = |number: u64| match number {
+            0 => "any".to_owned(),
+            number => number.to_string(),
+        };
+        [
+            ("files.max_total_size", any(self.max_total_size.0)),
+            ("files.max_agent_size", any(self.max_agent_size.0)),
+            ("files.max_open_uploads", any(self.max_open_uploads.into())),
+            ("files.min_free_space", self.min_free_space.0.to_string()),
+            ("files.upload_timeout", format!("{:?}", self.upload_timeout)),
+            ("files.retention", format!("{:?}", self.retention.0)),
+        ]
+    }
+}

@@ -3,14 +3,16 @@
 use std::{
     fs,
     io::{self, Write},
+    num::NonZero,
     path::{Path, PathBuf},
+    thread::available_parallelism,
 };
 
 use anyhow::{Context as _, Result, bail};
 use configuration::{Sources, limits_shown, load, reference_markdown, reference_yaml};
 
 use super::{Exit, GlobalArgs, run::DEFAULT_FILE};
-use crate::planning;
+use crate::{connection_shares::ConnectionShares, planning};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
@@ -102,12 +104,18 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -
             Ok(Exit::Success)
         }
         ConfigCommand::Show(ShowArgs { limits: true }) => {
+            let mut row =
+                |key: &str, value: &str, origin: &str| writeln!(out, "{key:40} {value:>12}  {origin}");
             for shown in limits_shown(&sources(global))? {
-                writeln!(out, "{:40} {:>12}  {}", shown.key, shown.value, shown.origin)?;
+                row(&shown.key, &shown.value, &shown.origin)?;
+            }
+            for (key, value) in of_this_machine() {
+                row(key, &value.to_string(), "measured")?;
             }
             writeln!(
                 out,
-                "\nmeasured: not limited by a number; the server refuses what it could not begin in time"
+                "\nmeasured: `any` is not limited by a number, the server refuses what it could not begin in time; a number is \
+                 what this machine has, for a process started as this one"
             )?;
             Ok(Exit::Success)
         }
@@ -118,6 +126,24 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs, out: &mut dyn Write) -
         }
         ConfigCommand::Reference(args) => args.run(out),
     }
+}
+
+/// Numbers that the server derives from the machine: the cores that share its work, and the connections that the limit
+/// of open files leaves for each listener.
+fn of_this_machine() -> [(&'static str, usize); 5] {
+    let ConnectionShares {
+        agents,
+        internal,
+        admin,
+        http,
+    } = ConnectionShares::of_this_process();
+    [
+        ("cores", available_parallelism().map_or(1, NonZero::get)),
+        ("connections of agents", agents),
+        ("connections of the internal listener", internal),
+        ("connections of operators", admin),
+        ("connections of probes", http),
+    ]
 }
 
 /// The same sources that `run` reads.
@@ -245,6 +271,11 @@ mod tests {
         assert_eq!(row("enroll_limit.max "), "100 preset");
         assert_eq!(row("enroll_limit.max_body_byte_size"), "524288 built in");
         assert!(row("ack_limit.max ").starts_with("7 -E"), "{out}");
+        assert_eq!(row("files.max_open_uploads"), "16 built in");
+        for machine in ["memory", "cores"] {
+            assert!(row(machine).ends_with(" measured"), "{out}");
+        }
+        assert!(out.contains("\nconnections of agents "), "{out}");
     }
 
     #[test]
