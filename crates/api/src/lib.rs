@@ -38,6 +38,7 @@ mod off_the_loop;
 mod openapi;
 mod operation;
 mod outgoing;
+mod own_process;
 mod pieces;
 mod probe;
 mod returns;

@@ -27,6 +27,7 @@ use crate::{
     exposition::Exposition,
     metrics::HttpMetrics,
     operation::{Answer, Described, KeyKind, Operation, Parameter, TEXT},
+    own_process::{Cpu, Handles, Memory, Milliseconds, Runtime},
 };
 
 /// Whether the server takes work. Shared with the binary, which knows.
@@ -316,28 +317,27 @@ async fn root(state: web::Data<ProbeState>) -> HttpResponse {
 
 #[derive(Serialize, JsonSchema)]
 struct Stats<'a> {
-    http_server: HttpServer,
-    memstats: Memory,
-    info: Info<'a>,
+    http_server: Server<'a>,
     health: Health,
 }
 
+/// The listeners' numbers, and those of the process, which the original has there too.
 #[derive(Serialize, JsonSchema)]
-struct Memory {
-    /// Resident bytes; 0 where the system does not tell.
-    rss: u64,
+struct Server<'a> {
+    #[serde(flatten)]
+    listeners: HttpServer,
+    memstats: Memory,
+    cpu: Cpu,
+    runtime: Runtime,
+    handles: Handles,
+    info: Info<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Info<'a> {
     name: &'static str,
     version: &'a str,
-    uptime: Uptime,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Uptime {
-    ms: u64,
+    uptime: Milliseconds,
 }
 
 /// `status` is `degraded` if a part is.
@@ -383,15 +383,18 @@ struct Pretty {
 
 async fn stats(state: web::Data<ProbeState>, query: web::Query<Pretty>) -> HttpResponse {
     let stats = Stats {
-        http_server: state.collected.http_server(),
-        memstats: Memory {
-            rss: resident_bytes(),
-        },
-        info: Info {
-            name: NAME,
-            version: &state.version,
-            uptime: Uptime {
-                ms: u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        http_server: Server {
+            listeners: state.collected.http_server(),
+            memstats: Memory::now(),
+            cpu: Cpu::now(),
+            runtime: Runtime::now(),
+            handles: Handles::now(),
+            info: Info {
+                name: NAME,
+                version: &state.version,
+                uptime: Milliseconds {
+                    ms: u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                },
             },
         },
         health: Health::of(state.parts.parts()),
@@ -409,17 +412,6 @@ async fn stats(state: web::Data<ProbeState>, query: web::Query<Pretty>) -> HttpR
             HttpResponse::new(FAILED)
         }
     }
-}
-
-/// From the kernel's own table: a read of memory, on the probes' own thread.
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
-        let mut fields = text.split_ascii_whitespace();
-        fields.nth(1)?.parse::<u64>().ok()
-    });
-    pages
-        .unwrap_or(0)
-        .saturating_mul(rustix::param::page_size() as u64)
 }
 
 const NAME: &str = "fleet-server";

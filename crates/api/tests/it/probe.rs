@@ -174,8 +174,11 @@ async fn met_01_name_and_numbers() {
         }
     }
     assert_eq!(routes["artifacts"]["not_found"], 0);
-    assert!(stats["memstats"]["rss"].as_u64().unwrap() > 1 << 20);
-    assert_eq!(stats["info"]["version"], "0.1.0");
+    assert!(server["memstats"]["rss"].as_u64().unwrap() > 1 << 20);
+    assert!(server["cpu"]["total"]["time"]["ms"].is_u64());
+    assert!(server["runtime"]["threads"].as_u64().unwrap() >= 1);
+    assert!(server["handles"]["open"].as_u64().unwrap() >= 1);
+    assert_eq!(server["info"]["version"], "0.1.0");
     assert_eq!(
         stats["health"],
         serde_json::json!({"status": "healthy", "parts": {}})
