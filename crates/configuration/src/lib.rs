@@ -173,7 +173,7 @@ pub struct LimitShown {
 
 /// The limits that hold, with their origins.
 pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> {
-    let (config, report) = read(sources);
+    let (config, report, root) = read_values(sources);
     let row = |(key, path, value, otherwise): (&str, String, String, &str)| LimitShown {
         key: key.to_owned(),
         value,
@@ -181,12 +181,13 @@ pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> 
     };
     let limits = config.server().limits.origins();
     let limits = limits.iter().map(|(key, value, otherwise)| {
-        row((
-            key,
-            format!("inputs.0.server.limits.{key}"),
-            value.clone(),
-            otherwise,
-        ))
+        let path = format!("inputs.0.server.limits.{key}");
+        let mut shown = row((key, path.clone(), value.clone(), otherwise));
+        // A 0 asks for the number of the preset or the built-in one; of this key it is the number.
+        if key != "max_file_storage_size" && is_zero(&root, &path) {
+            shown.origin = (*otherwise).to_owned();
+        }
+        shown
     });
     let files = config.files.shown();
     let files = files
@@ -204,7 +205,22 @@ pub fn limits_shown(sources: &Sources) -> Result<Vec<LimitShown>, ConfigErrors> 
     Ok(shown)
 }
 
+/// Whether a number or a time of 0 is given, in any notation.
+fn is_zero(root: &config::Value, path: &str) -> bool {
+    let text = find(root, path).and_then(|value| value.clone().into_string().ok());
+    text.is_some_and(|text| {
+        let number = text.trim_end_matches(|letter: char| letter.is_alphabetic());
+        number.parse::<f64>().is_ok_and(|number| number == 0.0)
+    })
+}
+
 fn read(sources: &Sources) -> (Config, Report) {
+    let (config, report, _) = read_values(sources);
+    (config, report)
+}
+
+/// With the values as they were given.
+fn read_values(sources: &Sources) -> (Config, Report, config::Value) {
     let schema = Schema::of::<Config>(inert::keys());
     let mut report = Report::default();
     let mut layers = Layers::new(&schema, &mut report);
@@ -245,7 +261,7 @@ fn read(sources: &Sources) -> (Config, Report) {
         .server
         .limits
         .settle(memory_mib, &mut report.notices);
-    (config, report)
+    (config, report, root)
 }
 
 /// Memory that this process may use, as the configuration or the machine says.

@@ -101,7 +101,7 @@ const AT_ONCE: [&str; 2] = [
     "inputs.0.server.timeouts.checkin_jitter=0s",
 ];
 
-const MEASUREMENTS: [Measurement; 10] = [
+const MEASUREMENTS: [Measurement; 11] = [
     Measurement {
         title: "Enrolment, a connection each",
         settings: &[],
@@ -136,6 +136,12 @@ const MEASUREMENTS: [Measurement; 10] = [
         title: "A policy of 50 KB to all",
         settings: &[],
         words: &["policy-rollout", "--rounds", "3", "--policy", "50KB"],
+        agents: None,
+    },
+    Measurement {
+        title: "An action to all",
+        settings: &[],
+        words: &["action-rollout"],
         agents: None,
     },
     Measurement {

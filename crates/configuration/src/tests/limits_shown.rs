@@ -11,6 +11,7 @@ fn every_limit_is_shown_with_where_it_comes_from() {
         "  checkin_limit.interval: 1ms\n",
         "  ack_limit: {max: \"${ACKS}\"}\n",
         "  max_header_byte_size: 0\n",
+        "  enroll_limit: {interval: 0s, burst: 9}\n",
         "files:\n",
         "  max_total_size: ${TOTAL}\n",
         "  max_agent_size: 0\n",
