@@ -53,6 +53,14 @@ impl Command {
         }
     }
 
+    /// Runs a command that needs no server; `None`: this one needs one.
+    pub fn run_alone(&self, terminal: Terminal, out: &mut dyn Write) -> Option<Result<(), Fault>> {
+        match self {
+            Self::Policy(args) => policy::run_alone(&args.command, &mut Output::new(out, terminal)),
+            _ => None,
+        }
+    }
+
     /// Runs the command against `server`.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod apply;
 mod file;
+mod standalone;
 
 use std::{
     fs::OpenOptions,
@@ -53,6 +54,17 @@ pub(crate) enum PolicyCommand {
         /// Directory to write ID.yml into; files that are there stay as they are [default: print]
         #[arg(short, long, value_name = "DIR")]
         directory: Option<PathBuf>,
+    },
+    /// Print a standalone agent's YAML as a policy file, with where each of its ${…} comes from; needs no server
+    FromStandalone {
+        /// The agent's YAML
+        file: PathBuf,
+        /// The policy's name [default: the file's, without its ending]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The policy's id [default: the server makes one]
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
     },
     /// Show what `policy apply` would change
     Diff {
@@ -117,6 +129,7 @@ pub(crate) fn run(command: &PolicyCommand, api: &Api<'_>, out: &mut Output<'_>) 
             }
             export(&chosen, directory.as_deref(), out)?;
         }
+        PolicyCommand::FromStandalone { .. } => run_alone(command, out).unwrap_or(Ok(()))?,
         PolicyCommand::Diff { files, exit_code } => {
             let differs = apply::diff(&PolicyFile::read_all(&files.paths)?, api, out)?;
             if differs && *exit_code {
@@ -138,6 +151,16 @@ pub(crate) fn run(command: &PolicyCommand, api: &Api<'_>, out: &mut Output<'_>) 
         }
     }
     Ok(())
+}
+
+/// Runs what needs no server.
+pub(crate) fn run_alone(command: &PolicyCommand, out: &mut Output<'_>) -> Option<Result<(), Fault>> {
+    let PolicyCommand::FromStandalone { file, name, id } = command else {
+        return None;
+    };
+    let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
+    let converted = standalone::convert(file, name.as_deref().unwrap_or(&stem), id.as_deref());
+    Some(converted.and_then(|text| Ok(out.raw(&text)?)))
 }
 
 fn export(policies: &[&Value], directory: Option<&Path>, out: &mut Output<'_>) -> Result<(), Fault> {

@@ -99,6 +99,7 @@ enum Command {
     #[command(flatten)]
     Fleet(fleet_cli::Command),
     /// List, save and remove files that agents sent
+    #[command(visible_alias = "upload")]
     Uploads(uploads::UploadsArgs),
     /// Ask an agent for diagnostics and save them
     Diagnostics(diagnostics::DiagnosticsArgs),
@@ -239,8 +240,14 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
 
 /// A client of the admin API. What went wrong keeps its kind, which is the exit code.
 fn fleet(command: &fleet_cli::Command, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit> {
-    let client = Client::of_connection(command.connection(), global)?;
-    command.run(&client, Terminal::of_stdout(), out)?;
+    let terminal = Terminal::of_stdout();
+    match command.run_alone(terminal, out) {
+        Some(done) => done?,
+        None => {
+            let client = Client::of_connection(command.connection(), global)?;
+            command.run(&client, terminal, out)?;
+        }
+    }
     Ok(Exit::Success)
 }
 
@@ -310,7 +317,7 @@ mod tests {
       token             List, make and revoke enrollment tokens
       action            Show how far actions are, and take them back
       key               List, make and revoke operators' keys
-      uploads           List, save and remove files that agents sent
+      uploads           List, save and remove files that agents sent [alias: upload]
       diagnostics       Ask an agent for diagnostics and save them
       backup            Copy the store to a directory, also while the server runs
       fsck              Check the store and its files, also while the server runs

@@ -76,6 +76,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("policy list", &[]),
     ("policy get", &["policy"]),
     ("policy export", &["--directory", "man"]),
+    ("policy from-standalone", &["fleet-server.yml"]),
     ("policy diff", &["--file", "fleet-server.yml"]),
     ("policy apply", &["--file", "fleet-server.yml"]),
     ("agents watch", &[]),

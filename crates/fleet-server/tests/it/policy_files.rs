@@ -300,3 +300,56 @@ async fn a_viewer_may_look_at_what_would_change() {
         "{err}"
     );
 }
+
+#[actix_rt::test]
+async fn the_examples_of_the_docs_are_policies_that_the_server_takes() {
+    let scene = Scene::start();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/policies");
+    let expected = [
+        pair("created", "OpenTelemetry"),
+        pair("created", "System"),
+        pair("created", "Web servers"),
+    ];
+    for dry in [true, false] {
+        let mut words = vec!["policy", "apply", "-f", examples];
+        words.extend(dry.then_some("--dry-run"));
+        let mut told = results(&scene.told(&words));
+        told.sort();
+        assert_eq!(told, expected);
+    }
+    let full = scene.told(&["policy", "get", "opentelemetry", "--full", "-o", "json"]);
+    let full: serde_json::Value = serde_json::from_str(&full).unwrap();
+    assert!(full["service"]["pipelines"]["metrics"].is_object(), "{full}");
+    assert!(full["outputs"]["default"].is_object(), "the server's own: {full}");
+}
+
+#[actix_rt::test]
+async fn a_standalone_agents_yaml_is_applied_as_a_policy() {
+    let scene = Scene::start();
+    let directory = tempfile::tempdir().unwrap();
+    let standalone = "id: 5c\nrevision: 3\noutputs:\n  default:\n    type: elasticsearch\n    hosts: ['https://es:9200']\n    \
+                      api_key: '${API_KEY}'\ninputs:\n  - id: logs\n    type: logfile\n";
+    lay(directory.path(), &[("elastic-agent.yml", standalone)]);
+    // Without a server.
+    let (code, file, err) = server_command!()
+        .sub_command("policy")
+        .arg("from-standalone")
+        .arg(directory.path().join("elastic-agent.yml"))
+        .arg("--name")
+        .arg("Moved")
+        .output();
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        file.starts_with("# ${API_KEY} in outputs.default.api_key: a standalone agent's"),
+        "{file}"
+    );
+    let made = directory.path().join("made.yml");
+    fs::write(&made, file).unwrap();
+    let told = scene.told(&["policy", "apply", "-f", made.to_str().unwrap()]);
+    assert_eq!(results(&told), [pair("created", "Moved")]);
+    let full = scene.told(&["policy", "get", "Moved", "--full"]);
+    assert!(
+        full.contains("    hosts:\n      - \"https://es:9200\"\n"),
+        "{full}"
+    );
+}
