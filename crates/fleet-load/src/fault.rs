@@ -45,6 +45,8 @@ pub(crate) enum Fault {
         what: String,
         last: Option<String>,
     },
+    #[error("the server holds polls open, so this would measure its long poll")]
+    HeldPolls,
     #[error("a part of the fleet ended: {0}")]
     Part(String),
     #[error("the command {command:?} {reason}")]
@@ -63,6 +65,10 @@ impl Fault {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::HeldPolls => {
+                "start it with -E inputs.0.server.timeouts.checkin_long_poll=1ms \
+                 -E inputs.0.server.timeouts.checkin_jitter=0s"
+            }
             Self::Url { .. } => "give --url as https://HOST:PORT, as agents get it",
             Self::Name { .. } => "check the host of --url",
             Self::ForeignAddress(_) => {

@@ -44,10 +44,7 @@ pub(super) async fn run(run: &Run) -> Result<Report, Fault> {
     effort.per_thousand(&mut report, answered)?;
     let held = figures.times.get(&Step::Checkin).map(|times| times.at(0.5));
     if answered == 0 || held.is_some_and(|held| held > Duration::from_secs(2)) {
-        report.note(
-            "the server holds polls open, so this measures its long poll: start it with \
-             -E inputs.0.server.timeouts.checkin_long_poll=1ms -E inputs.0.server.timeouts.checkin_jitter=0s",
-        );
+        return Err(Fault::HeldPolls);
     }
     report.take(&figures);
     Ok(report)
