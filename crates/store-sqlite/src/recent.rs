@@ -332,7 +332,7 @@ impl Changed {
 
 /// How long it is kept: an agent that comes again for the same reason comes within seconds.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(5);
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// Of which some are only a place in the order.
 const MOST_ENTRIES: usize = 64 * 1024;
 /// Of an entry: its place in a map and in the order.
