@@ -1,6 +1,7 @@
 //! `fleet-server agents`: the fleet as it is, and what changes what agents run.
 
 mod change;
+mod diagnostics;
 mod show;
 mod targets;
 mod watch;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub(crate) use change::act;
+pub(crate) use diagnostics::run as diagnostics;
 pub(crate) use targets::TargetArgs;
 
 use crate::{
@@ -24,6 +26,15 @@ use crate::{
 pub struct AgentsArgs {
     #[command(subcommand)]
     pub(crate) command: AgentsCommand,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// `fleet-server diagnostics`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiagnosticsCommand {
+    #[command(flatten)]
+    pub(crate) args: diagnostics::DiagnosticsArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
@@ -102,6 +113,8 @@ pub(crate) enum AgentsCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Ask an agent for diagnostics, wait for them and save them
+    Diagnostics(diagnostics::DiagnosticsArgs),
 }
 
 pub(crate) fn run(command: &AgentsCommand, api: &Api<'_>, out: &mut Output<'_>) -> Result<(), Fault> {
@@ -169,5 +182,6 @@ pub(crate) fn run(command: &AgentsCommand, api: &Api<'_>, out: &mut Output<'_>) 
             let chosen = targets.choose("unenroll", &Policies::read(api)?, api)?;
             change::unenroll(chosen, *force, api, out)
         }
+        AgentsCommand::Diagnostics(args) => diagnostics::run(args, api, out),
     }
 }

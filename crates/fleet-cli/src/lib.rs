@@ -14,6 +14,7 @@ mod policy;
 mod resolve;
 mod server;
 mod token;
+mod uploads;
 
 use std::io::Write;
 
@@ -38,6 +39,11 @@ pub enum Command {
     Action(action::ActionArgs),
     /// List, make and revoke operators' keys
     Key(key::KeyArgs),
+    /// List, save and remove files that agents sent
+    #[command(visible_alias = "upload")]
+    Uploads(uploads::UploadsArgs),
+    /// Ask an agent for diagnostics and save them: the same as `agents diagnostics`
+    Diagnostics(agents::DiagnosticsCommand),
 }
 
 impl Command {
@@ -50,6 +56,8 @@ impl Command {
             Self::Token(args) => &args.connection,
             Self::Action(args) => &args.connection,
             Self::Key(args) => &args.connection,
+            Self::Uploads(args) => &args.connection,
+            Self::Diagnostics(args) => &args.connection,
         }
     }
 
@@ -74,6 +82,8 @@ impl Command {
             Self::Token(args) => token::run(&args.command, &api, &mut output),
             Self::Action(args) => action::run(&args.command, &api, &mut output),
             Self::Key(args) => key::run(&args.command, &api, &mut output),
+            Self::Uploads(args) => uploads::run(&args.command, &api, &mut output),
+            Self::Diagnostics(args) => agents::diagnostics(&args.args, &api, &mut output),
         }
     }
 }

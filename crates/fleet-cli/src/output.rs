@@ -170,6 +170,11 @@ impl<'a> Output<'a> {
         writeln!(self.out, "{}", harmless(text))
     }
 
+    /// For bytes that are not shown: a file.
+    pub(crate) fn writer(&mut self) -> &mut dyn Write {
+        self.out
+    }
+
     /// Text of several lines that is known to be harmless.
     pub(crate) fn raw(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;

@@ -20,6 +20,7 @@ use crate::{
     output::{Column, Format, Output, OutputArgs, column, text},
     resolve::Policies,
     server::{Api, segment},
+    uploads::plain,
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -186,12 +187,6 @@ fn export(policies: &[&Value], directory: Option<&Path>, out: &mut Output<'_>) -
         }
     }
     Ok(())
-}
-
-/// An id as the name of a file.
-fn plain(id: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
 fn columns() -> Vec<Column<'static>> {

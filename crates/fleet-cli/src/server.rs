@@ -92,8 +92,15 @@ impl<'a> Api<'a> {
         })
     }
 
+    /// Writes a file of the server's to `into`; its length.
+    pub(crate) fn download(&self, path: &str, into: &mut dyn Write) -> Result<u64, Fault> {
+        self.server
+            .download(path, into)?
+            .map_err(|answer| self.refused(&answer))
+    }
+
     /// What the server said instead of a success.
-    pub(crate) fn refused(&self, answer: &Answer) -> Fault {
+    fn refused(&self, answer: &Answer) -> Fault {
         let said = serde_json::from_str::<Value>(&answer.body).ok();
         let said = said.as_ref().and_then(|body| body["message"].as_str());
         Fault::of_answer(self.server.url(), answer.status, said.unwrap_or(&answer.body))

@@ -3,7 +3,6 @@
 pub(crate) mod backup;
 pub(crate) mod cert;
 pub(crate) mod config;
-pub(crate) mod diagnostics;
 pub(crate) mod enrollment_token;
 pub(crate) mod generate;
 pub(crate) mod quickstart;
@@ -12,7 +11,6 @@ pub(crate) mod rotate_store_key;
 pub(crate) mod run;
 pub(crate) mod sleep;
 pub(crate) mod status;
-pub(crate) mod uploads;
 
 use std::{
     ffi::OsString,
@@ -98,11 +96,6 @@ enum Command {
     EnrollmentToken,
     #[command(flatten)]
     Fleet(fleet_cli::Command),
-    /// List, save and remove files that agents sent
-    #[command(visible_alias = "upload")]
-    Uploads(uploads::UploadsArgs),
-    /// Ask an agent for diagnostics and save them
-    Diagnostics(diagnostics::DiagnosticsArgs),
     /// Copy the store to a directory, also while the server runs
     Backup(backup::BackupArgs),
     /// Check the store and its files, also while the server runs
@@ -223,8 +216,6 @@ pub fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit> {
         Some(Command::Restart) => restart::run(&cli.global, out),
         Some(Command::Status(args)) => status::run(args, &cli.global, out),
         Some(Command::Fleet(command)) => fleet(command, &cli.global, out),
-        Some(Command::Uploads(args)) => uploads::run(args, &cli.global, out),
-        Some(Command::Diagnostics(args)) => diagnostics::run(args, &cli.global, out),
         Some(Command::Backup(args)) => backup::backup(args, &cli.global, out),
         Some(Command::Fsck(args)) => backup::fsck(args, &cli.global, out),
         Some(Command::Cert(args)) => cert::run(args, &cli.global, out),
@@ -318,7 +309,7 @@ mod tests {
       action            Show how far actions are, and take them back
       key               List, make and revoke operators' keys
       uploads           List, save and remove files that agents sent [alias: upload]
-      diagnostics       Ask an agent for diagnostics and save them
+      diagnostics       Ask an agent for diagnostics and save them: the same as `agents diagnostics`
       backup            Copy the store to a directory, also while the server runs
       fsck              Check the store and its files, also while the server runs
       rotate-store-key  Encrypt the store's secrets with another key, while the server is stopped

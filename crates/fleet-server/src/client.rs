@@ -19,8 +19,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
 pub(crate) use self::connection::Answer;
-pub(crate) use self::connection::Download;
-use self::connection::{Identity, Peer, Trust};
+use self::connection::{Download, Identity, Peer, Trust};
 use crate::{
     cli::GlobalArgs, lifecycle::block_on, own_server::OwnServer, pem_file, private_file,
     quickstart_facts::QuickstartFacts,
@@ -192,7 +191,7 @@ impl Client {
     }
 
     /// The same for options that name no profile.
-    pub(crate) fn of_operator(args: &ClientArgs, global: &GlobalArgs) -> Result<Self> {
+    fn of_operator(args: &ClientArgs, global: &GlobalArgs) -> Result<Self> {
         if !global.is_configured() {
             return Self::new(args, &global.data_dir(), Target::Admin);
         }
@@ -206,19 +205,6 @@ impl Client {
     pub(crate) fn get(&self, path: &str, with_key: bool) -> Result<Answer> {
         let key = self.api_key.as_deref().filter(|_| with_key);
         block_on(self.peer.get(path, key))
-    }
-
-    /// Any other request of an operator, with a JSON body if there is one; any status is an answer.
-    pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
-        block_on(self.peer.call(method, path, self.api_key.as_deref(), body))
-    }
-
-    /// Writes what `GET path` answers with 200 to `into`, piece by piece; any other answer is given back.
-    ///
-    /// # Errors
-    /// Those of [`Client::get`]; the answer broke off; `into` could not be written.
-    pub(crate) fn download(&self, path: &str, into: &mut dyn Write) -> Result<Download> {
-        block_on(self.peer.download(path, self.api_key.as_deref(), into))
     }
 }
 

@@ -417,7 +417,13 @@ async fn c14_diagnostics_on_the_command_line() {
         command
     };
     let asking = {
-        let command = command(&["diagnostics", &agent.id, "--output", zip.to_str().unwrap()]);
+        let command = command(&[
+            "agents",
+            "diagnostics",
+            &agent.id,
+            "--output",
+            zip.to_str().unwrap(),
+        ]);
         std::thread::spawn(move || command.output())
     };
     let checkin = agent.end_checkin(LIMIT).await.unwrap();
@@ -443,10 +449,10 @@ async fn c14_diagnostics_on_the_command_line() {
     assert!(std::fs::read(&zip).unwrap() == bytes);
 
     let id = format!("{action}.{}", agent.id);
-    let (code, out, err) = command(&["uploads", "list", &agent.id]).output();
+    let (code, out, err) = command(&["uploads", "list", &agent.id, "-o", "wide"]).output();
     assert_eq!(code, 0, "{err}");
     assert!(
-        out.starts_with(&id) && out.contains("READY") && out.contains("diagnostics.zip"),
+        out.contains(&format!("\n{id}  ")) && out.contains("READY") && out.contains("diagnostics.zip"),
         "{out}"
     );
     // What is there already is not written over.
@@ -464,5 +470,5 @@ async fn c14_diagnostics_on_the_command_line() {
     let (code, out, err) = command(&["uploads", "delete", &id]).output();
     assert_eq!((code, out), (0, format!("{id} is removed\n")), "{err}");
     let (code, _, err) = command(&["uploads", "get", &id]).output();
-    assert!(code == 1 && err.contains("answered 404"), "{err}");
+    assert!(code == 4 && err.contains("answered 404"), "{err}");
 }

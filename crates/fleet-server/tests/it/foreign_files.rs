@@ -91,6 +91,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("token list", &[]),
     ("token create", &["--policy", "policy"]),
     ("token revoke", &["token"]),
+    ("agents diagnostics", &["agent", "--output", "man/fleet-server.1"]),
     ("diagnostics", &["agent", "--output", "man/fleet-server.1"]),
     ("uploads list", &["agent"]),
     ("uploads get", &["file", "--output", "man/fleet-server.1"]),
