@@ -110,6 +110,62 @@ def to_reassigned(case) -> None:
     to_policy_in_body(case)
 
 
+def to_upgrade(case) -> None:
+    to_own_agent(case)
+    case.body = {"version": "9.6.0"}
+
+
+def to_migration(case) -> None:
+    case.path_parameters["id"] = enroll()[0]
+    case.body = {"uri": "https://other.example:8220", "enrollment_token": "x"}
+
+
+def to_privilege(case) -> None:
+    to_own_agent(case)
+    case.body = {}
+
+
+def to_upgrades(case) -> None:
+    case.body = {"version": "9.6.0", "agents": [OWN_AGENT]}
+
+
+def to_migrations(case) -> None:
+    case.body = {"uri": "https://other.example:8220", "enrollment_token": "x", "agents": [enroll()[0]]}
+
+
+def to_privileges(case) -> None:
+    case.body = {"agents": [OWN_AGENT]}
+
+
+def to_new_agents(case) -> None:
+    """Not the agent that the others need."""
+    case.body = {"agents": [enroll()[0]]}
+
+
+def to_policy_copy(case) -> None:
+    to_policy(case)
+    case.body = {"name": "x"}
+
+
+def to_policy_revision(case) -> None:
+    to_policy(case)
+    case.path_parameters["revision"] = "1"
+
+
+def to_policy_diff(case) -> None:
+    to_policy(case)
+    case.query["from"] = case.query["to"] = "1"
+
+
+def to_policy_rollback(case) -> None:
+    to_policy(case)
+    case.body = {"revision": 1}
+
+
+def to_policies(case) -> None:
+    case.body = {"ids": [FACTS["policy_id"]]}
+
+
 def to_policy_in_body(case) -> None:
     """One that has none of the operation's other members, as generated names and times are refused."""
     case.body = {"policy_id": FACTS["policy_id"]}
@@ -255,6 +311,20 @@ LEADS = {
     "agent": to_own_agent,
     "agentUnenroll": to_gentle_unenroll,
     "agentReassign": to_reassigned,
+    "agentUpgrade": to_upgrade,
+    "agentMigrate": to_migration,
+    "agentChangePrivilege": to_privilege,
+    "agentsUpgrade": to_upgrades,
+    "agentsMigrate": to_migrations,
+    "agentsChangePrivilege": to_privileges,
+    "agentsUnenroll": to_new_agents,
+    "policyCopy": to_policy_copy,
+    "policyDownload": to_policy,
+    "policyRevisions": to_policy,
+    "policyRevision": to_policy_revision,
+    "policyDiff": to_policy_diff,
+    "policyRollback": to_policy_rollback,
+    "policiesGet": to_policies,
     "agentsReassign": to_known_agents,
     "actionCreate": to_possible_action,
     "uploads": to_own_agent,
@@ -262,9 +332,9 @@ LEADS = {
     "policyDelete": to_unused_policy,
     "artifactDelete": to_own_artifact,
     "secretCreate": to_new_secret,
-    "operatorKeyCreate": to_new_operator_key,
-    "operatorKey": to_own_operator_key,
-    "operatorKeyRevoke": to_own_operator_key,
+    "keyCreate": to_new_operator_key,
+    "key": to_own_operator_key,
+    "keyRevoke": to_own_operator_key,
     "secret": to_own_secret,
     "action": to_own_action,
     "fileCreate": to_file_for_agent,
@@ -304,7 +374,7 @@ def after_call(context, case, response):
         artifacts.pop()
     elif name == "secretCreate":
         secrets.append(response.json()["item"]["id"])
-    elif name == "operatorKeyCreate":
+    elif name == "keyCreate":
         operator_keys.append(response.json()["item"]["id"])
     elif name == "uploadBegin":
         if case.body["file"]["size"] <= LARGEST:
@@ -316,7 +386,10 @@ def after_call(context, case, response):
         uploads.pop(case.path_parameters["id"], None)
 
 
-WORDS_BESIDE_IDS = ("policyDelete", "agentsReassign", "diagnosticsRequestOfMany")
+WORDS_BESIDE_IDS = (
+    "policyDelete", "policyCheck", "policiesGet", "agentsReassign", "diagnosticsRequestOfMany",
+    "agentsUpgrade", "agentsMigrate", "agentsChangePrivilege", "agentsUnenroll",
+)
 
 
 @schemathesis.hook

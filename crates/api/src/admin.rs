@@ -6,16 +6,20 @@
 mod agent_actions;
 mod agent_files;
 mod agent_json;
+mod agent_orders;
 mod agent_policies;
 mod agent_query;
 mod agent_status;
 mod agents;
 mod artifacts;
+mod audit;
 mod enrollment_api_keys;
 mod files;
 mod kuery;
 mod moment;
 mod operator_keys;
+mod policy_copies;
+mod policy_history;
 mod query;
 mod secrets;
 mod targets;
@@ -38,7 +42,10 @@ use actix_web::{
     },
     web::{self, Bytes, ServiceConfig},
 };
-use fleet::{Fleet, FleetError, FromObject, OperatorRole, Timestamp};
+use fleet::{
+    AuditActor, AuditDraft, Fleet, FleetError, FromObject, NewAudit, OperatorRole, Timestamp,
+    operators::Operator,
+};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -47,9 +54,11 @@ use crate::{
     body_budget::BodyBudget,
     call::{self, API_VERSION as API_VERSION_HEADER, Call, REQUEST_ID},
     error::{ApiError, Audience, Family},
+    exchange::SHOWN_ID,
     gate::Gate,
     json::{self, JsonError},
     limits::{Limits, RouteLimits},
+    log_budget::shown,
     metrics::HttpMetrics,
     note::{Note, Standing},
     off_the_loop::off_the_loop_if_large,
@@ -93,10 +102,11 @@ pub struct AdminApi {
     gate: Gate,
 }
 
+#[derive(Clone)]
 pub(crate) struct AdminState {
     fleet: Arc<Fleet>,
     tls: Arc<dyn TlsAdmin>,
-    options: AdminOptions,
+    options: Arc<AdminOptions>,
     bodies: Arc<BodyBudget>,
 }
 
@@ -115,7 +125,7 @@ impl AdminApi {
             state: Arc::new(AdminState {
                 fleet,
                 tls,
-                options,
+                options: Arc::new(options),
                 bodies: gate.admission().bodies.clone(),
             }),
             gate,
@@ -186,10 +196,22 @@ fn routes() -> Vec<Paths> {
         at("/api/fleet/agent_policies/check")
             .post(agent_policies::check, agent_policies::about_check)
             .beside_ids(),
+        at("/api/fleet/agent_policies/_bulk_get")
+            .post(policy_copies::bulk_get, policy_copies::about_bulk_get)
+            .beside_ids(),
         at("/api/fleet/agent_policies/{id}")
             .get(agent_policies::get, agent_policies::about_get)
             .put(agent_policies::update, agent_policies::about_update),
         at("/api/fleet/agent_policies/{id}/full").get(agent_policies::full, agent_policies::about_full),
+        at("/api/fleet/agent_policies/{id}/copy").post(policy_copies::copy, policy_copies::about_copy),
+        at("/api/fleet/agent_policies/{id}/download")
+            .get(policy_copies::download, policy_copies::about_download),
+        at("/api/fleet/agent_policies/{id}/revisions").get(policy_history::list, policy_history::about_list),
+        at("/api/fleet/agent_policies/{id}/revisions/{revision}")
+            .get(policy_history::get, policy_history::about_get),
+        at("/api/fleet/agent_policies/{id}/diff").get(policy_history::diff, policy_history::about_diff),
+        at("/api/fleet/agent_policies/{id}/rollback")
+            .post(policy_history::roll_back, policy_history::about_roll_back),
         at("/api/fleet/enrollment_api_keys")
             .get(enrollment_api_keys::list, enrollment_api_keys::about_list)
             .post(enrollment_api_keys::create, enrollment_api_keys::about_create),
@@ -208,6 +230,7 @@ fn routes() -> Vec<Paths> {
         at("/api/fleet/secrets/{id}")
             .get(secrets::get, secrets::about_get)
             .delete(secrets::delete, secrets::about_delete),
+        at("/api/fleet/audit").get(audit::list, audit::about_list),
         at("/api/fleet/agent_status").get(agent_status::counts, agent_status::about),
         at("/api/fleet/artifacts/{id}").put(artifacts::put, artifacts::about_put),
         at("/api/fleet/artifacts/{id}/{sha2}").delete(artifacts::delete, artifacts::about_delete),
@@ -228,6 +251,21 @@ fn routes() -> Vec<Paths> {
                 agent_files::about_bulk_request_diagnostics,
             )
             .beside_ids(),
+        at("/api/fleet/agents/bulk_upgrade")
+            .post(agent_orders::upgrade, agent_orders::about_bulk_upgrade)
+            .beside_ids(),
+        at("/api/fleet/agents/bulk_unenroll")
+            .post(agent_orders::bulk_unenroll, agent_orders::about_bulk_unenroll)
+            .beside_ids(),
+        at("/api/fleet/agents/bulk_migrate")
+            .post(agent_orders::migrate, agent_orders::about_bulk_migrate)
+            .beside_ids(),
+        at("/api/fleet/agents/bulk_privilege_level_change")
+            .post(
+                agent_orders::change_privilege,
+                agent_orders::about_bulk_change_privilege,
+            )
+            .beside_ids(),
         at("/api/fleet/agents/files/{id}")
             .delete(agent_files::delete, agent_files::about_delete)
             .beside_ids(),
@@ -242,6 +280,12 @@ fn routes() -> Vec<Paths> {
         at("/api/fleet/files/{id}").delete(files::delete, files::about_delete),
         at("/api/fleet/agents/{id}").get(agents::get, agents::about_get),
         at("/api/fleet/agents/{id}/unenroll").post(agents::unenroll, agents::about_unenroll),
+        at("/api/fleet/agents/{id}/upgrade").post(agent_orders::upgrade, agent_orders::about_upgrade),
+        at("/api/fleet/agents/{id}/migrate").post(agent_orders::migrate, agent_orders::about_migrate),
+        at("/api/fleet/agents/{id}/privilege_level_change").post(
+            agent_orders::change_privilege,
+            agent_orders::about_change_privilege,
+        ),
         at("/api/fleet/agents/{id}/reassign").post(agents::reassign, agents::about_reassign),
         at("/api/fleet/agents/{id}/actions").post(agent_actions::create, agent_actions::about_create),
     ]
@@ -377,13 +421,20 @@ where
 {
     let state = Arc::clone(state);
     let writes = method != Method::GET;
-    let role = about().key.role();
+    let operation = about();
+    let role = operation.key.role();
+    let is_audited = writes && !operation.only_reads;
+    let action: Arc<str> = operation.action().into();
     call::route(method, move |call| {
         let state = Arc::clone(&state);
-        let (id, key) = (call.request_id(), call.key_id());
+        let (id, key, action) = (call.request_id(), call.key_id(), Arc::clone(&action));
         async move {
             let (result, standing) = match admit(&state, &call, role, writes).await {
-                Ok(()) => (handle(state, call).await, Standing::Known),
+                Ok(operator) if is_audited => (
+                    audited(&state, call, operator, &action, handle).await,
+                    Standing::Known,
+                ),
+                Ok(_) => (handle(state, call).await, Standing::Known),
                 Err(error) if error.is_failed_attempt() => (Err(error), Standing::Failed),
                 Err(error) => (Err(error), Standing::Stranger),
             };
@@ -402,7 +453,49 @@ where
     })
 }
 
-async fn admit(state: &AdminState, call: &Call, role: OperatorRole, writes: bool) -> Result<(), ApiError> {
+/// Handles a request that changes something, with its entry in the audit log.
+async fn audited<F, Fut>(
+    state: &AdminState,
+    call: Call,
+    operator: Operator,
+    action: &str,
+    handle: F,
+) -> Result<HttpResponse, ApiError>
+where
+    F: Fn(Arc<AdminState>, Call) -> Fut,
+    Fut: Future<Output = Result<HttpResponse, ApiError>>,
+{
+    let entry = NewAudit {
+        at: Timestamp::now(),
+        actor: AuditActor {
+            key: operator.key,
+            name: operator.name,
+            role: operator.role,
+        },
+        action: action.to_owned(),
+        target: None,
+        before: None,
+        after: None,
+        address: call.peer.map(|peer| peer.to_string()),
+        request: shown(&call.request_id(), SHOWN_ID).into_owned(),
+    };
+    let fleet = state.fleet.audited(Arc::new(AuditDraft::new(entry)));
+    let own = AdminState {
+        fleet: Arc::clone(&fleet),
+        ..state.clone()
+    };
+    let response = handle(Arc::new(own), call).await?;
+    fleet::audit_log::complete(&fleet).await?;
+    Ok(response)
+}
+
+/// The operator who asks, if the role suffices.
+async fn admit(
+    state: &AdminState,
+    call: &Call,
+    role: OperatorRole,
+    writes: bool,
+) -> Result<Operator, ApiError> {
     call.one(&REQUEST_ID, "X-Request-Id")?;
     call.negotiate(ADMIN_API_VERSION)?;
     let key = call
@@ -416,7 +509,7 @@ async fn admit(state: &AdminState, call: &Call, role: OperatorRole, writes: bool
             "a request that changes something needs the header kbn-xsrf: add `kbn-xsrf: true`".into(),
         ));
     }
-    Ok(())
+    Ok(operator)
 }
 
 static XSRF: HeaderName = HeaderName::from_static("kbn-xsrf");

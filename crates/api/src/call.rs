@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     future::Future,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -42,12 +43,14 @@ pub(crate) struct Call {
     pub payload: Payload,
     /// The path's `{id}`, decoded; empty if it has none.
     pub id: String,
-    /// What stands behind it (`{chunk}`, `{name}`, `{sha2}`), decoded; empty if there is none.
+    /// What stands behind it (`{chunk}`, `{name}`, `{sha2}`, `{revision}`), decoded; empty if there is none.
     pub second: String,
     pub query: String,
     pub started: Instant,
     /// The connection is encrypted.
     pub is_tls: bool,
+    /// Where it comes from.
+    pub peer: Option<IpAddr>,
     /// The presented key.
     pub key: Result<ApiKey, AuthorizationError>,
     held: Option<HeldBytes>,
@@ -65,9 +68,15 @@ impl Call {
         };
         let path = request.match_info();
         let id = decoded(path.get("id"));
-        let second = decoded(path.get("chunk").or(path.get("name")).or(path.get("sha2")));
+        let second = decoded(
+            path.get("chunk")
+                .or(path.get("name"))
+                .or(path.get("sha2"))
+                .or(path.get("revision")),
+        );
         let query = request.query_string().to_owned();
         let is_tls = request.app_config().secure();
+        let peer = request.peer_addr().map(|peer| peer.ip());
         let payload = request.take_payload();
         let headers = std::mem::take(request.headers_mut());
         let key = auth::api_key(&headers);
@@ -80,6 +89,7 @@ impl Call {
             query,
             started: Instant::now(),
             is_tls,
+            peer,
             key,
             held: None,
             turn,

@@ -371,7 +371,7 @@ const FILES_OF_AGENTS: &str = "/fleet/agents/files/";
 
 /// Characters of a path, a cause and the like that a line of the log shows.
 const SHOWN_TEXT: usize = 512;
-const SHOWN_ID: usize = 128;
+pub(crate) const SHOWN_ID: usize = 128;
 const SHOWN_METHOD: usize = 16;
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

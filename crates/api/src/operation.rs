@@ -23,6 +23,8 @@ pub(crate) struct Operation {
     pub(crate) body: Option<Body>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) failures: Vec<Family>,
+    /// It changes nothing, whatever its method.
+    pub(crate) only_reads: bool,
     /// Failures have this type and no body, but for those that people meet.
     pub(crate) bare_failures: Option<&'static str>,
 }
@@ -134,8 +136,28 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             failures,
+            only_reads: false,
             bare_failures: None,
         }
+    }
+
+    /// Its name in the audit log: `policyUpdate` is `policy.update`, `agentsBulkMove` would be `agents.bulk_move`.
+    pub(crate) fn action(&self) -> String {
+        let mut action = String::new();
+        let mut between = '.';
+        for letter in self.id.chars() {
+            if letter.is_ascii_uppercase() {
+                action.push(std::mem::replace(&mut between, '_'));
+            }
+            action.push(letter.to_ascii_lowercase());
+        }
+        action
+    }
+
+    /// A POST that changes nothing.
+    pub(crate) fn reads(mut self) -> Self {
+        self.only_reads = true;
+        self
     }
 
     pub(crate) fn path(self, name: &'static str, about: &'static str) -> Self {

@@ -119,6 +119,8 @@ fn domain(config: &Config) -> fleet::Settings {
         default_output_hosts: config.output.elasticsearch.urls(),
         cleanup_interval: server.gc.schedule_interval,
         expired_actions_kept: server.gc.cleanup_after_expired_interval.length,
+        policy_revisions_kept: config.admin.policy_revisions_kept,
+        audit_kept: config.admin.audit_retention.0,
         files: files(config),
         ..fleet::Settings::default()
     }

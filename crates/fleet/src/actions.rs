@@ -12,6 +12,7 @@ mod schedule;
 
 use std::collections::HashSet;
 
+use serde_json::{Value, json};
 use store::{
     Action, ActionDocId, ActionId, ActionResult, AgentId, NewAction, Page, PageRequest, RawJson, Recall,
     StoreError, Timestamp,
@@ -22,7 +23,7 @@ pub use kind::ActionKind;
 pub use progress::{ActionState, Progress};
 
 use self::schedule::Schedule;
-use crate::{Fleet, FleetError, opamp, secret_references, secrets, upgrades};
+use crate::{Fleet, FleetError, audit_log, opamp, secret_references, secrets, upgrades};
 
 /// An action to be posted.
 #[derive(Clone, Debug)]
@@ -148,6 +149,12 @@ pub async fn post(
         recall,
     };
     let count = new.agents.len();
+    let (kind, id) = match new.agents.as_slice() {
+        [only] => ("agent", only.as_str()),
+        _ => ("action", new.action.as_str()),
+    };
+    let made = json!({ "action_id": new.action, "type": new.kind, "agents": count });
+    audit_log::due(fleet, kind, id, Value::Null, made);
     let written = fleet.store.append_actions(vec![new]).await?;
     let action = written
         .into_iter()

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use serde_json::{Value, json};
 use store::{
     Agent, AgentFile, AgentId, BlobStream, BlobTerms, BodyFault, FileId, NewAgentFile, Page, PageRequest,
     StoreError, Timestamp, agent_file_blob,
 };
 
-use crate::{Fleet, FleetError, uploads::UploadError};
+use crate::{Fleet, FleetError, audit_log, uploads::UploadError};
 
 /// For whom a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub async fn lay_down(
         agents,
         at: now,
     };
+    let what = json!({ "name": new.name, "library": new.library, "agents": new.agents.len() });
+    audit_log::due(fleet, "file", new.id.as_str(), Value::Null, what);
     let body = room.filled_by(body);
     let stored = fleet.store.put_agent_file(new, body, terms).await;
     drop(room);
@@ -123,7 +126,9 @@ pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<AgentFile>, F
 /// # Errors
 /// [`UploadError::UnknownFile`], or the store's fault.
 pub async fn delete(fleet: &Fleet, id: &FileId) -> Result<(), FleetError> {
-    if !fleet.store.delete_agent_file(id).await? {
+    let known = fleet.store.agent_file(id).await?.is_some();
+    audit_log::due(fleet, "file", id.as_str(), Value::Null, Value::Null);
+    if !known || !fleet.store.delete_agent_file(id).await? {
         return Err(UploadError::UnknownFile { file: id.clone() }.into());
     }
     log::info!("event.action" = "file-delete", "fleet.file.id":% = id; "a file for agents is removed");

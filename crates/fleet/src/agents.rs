@@ -1,5 +1,6 @@
 //! Agents as operators look at them and end them (data.md 9.2).
 
+use serde_json::{Value, json};
 use store::{
     AgentId, AgentQuery, AgentSort, Page, PageRequest, PageStart, PolicyId, StatusCounts, StatusReport,
     StoreError, Timestamp,
@@ -8,7 +9,7 @@ use store::{
 use crate::{
     Fleet, FleetError,
     actions::{self, ActionDraft, ActionKind},
-    opamp,
+    audit_log, opamp,
 };
 
 /// One page of agents with their state.
@@ -52,15 +53,37 @@ pub async fn reassign(
     policy: &PolicyId,
     now: Timestamp,
 ) -> Result<u64, FleetError> {
+    let mut before = Vec::new();
     for id in &agents {
         match fleet.store.agent(id).await? {
-            Some(agent) if agent.is_active => {}
+            Some(agent) if agent.is_active => before.push(agent.policy),
             Some(_) => return Err(FleetError::AgentInactive { agent: id.clone() }),
             None => return Err(FleetError::UnknownAgent { agent: id.clone() }),
         }
     }
+    let was = match before.as_slice() {
+        [only] => json!({ "policy_id": only }),
+        _ => Value::Null,
+    };
+    due(fleet, &agents, was, &json!({ "policy_id": policy }));
     moved(fleet, &agents, policy, now).await
 }
+
+/// The next write changes these agents.
+fn due(fleet: &Fleet, agents: &[AgentId], before: Value, after: &Value) {
+    match agents {
+        [agent] => audit_log::due(fleet, "agent", agent.as_str(), before, after.clone()),
+        _ => {
+            let mut after = after.clone();
+            after["agents"] = agents.len().into();
+            after["ids"] = json!(agents.iter().take(NAMED).collect::<Vec<_>>());
+            audit_log::due(fleet, "agents", "", before, after);
+        }
+    }
+}
+
+/// Agents that an entry of the audit log names; of more it has the number.
+const NAMED: usize = 100;
 
 /// Moves all active agents of the query, those that the store knows to be active when their turn comes.
 ///
@@ -75,6 +98,8 @@ pub async fn reassign_all(
     // All are found before the first is moved: a move may take an agent out of the query, or into it.
     let found = matching(fleet, query, now).await?;
     let mut count = moved(fleet, &[], policy, now).await?;
+    let ids: Vec<_> = found.iter().map(|agent| agent.id.clone()).collect();
+    due(fleet, &ids, Value::Null, &json!({ "policy_id": policy }));
     for agents in found.chunks(BATCH) {
         let agents: Vec<_> = agents.iter().map(|agent| agent.id.clone()).collect();
         count += moved(fleet, &agents, policy, now).await?;
@@ -172,6 +197,13 @@ pub async fn unenroll(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<(),
 /// # Errors
 /// [`FleetError::UnknownAgent`], or the store's fault.
 pub async fn force_unenroll(fleet: &Fleet, id: &AgentId, now: Timestamp) -> Result<(), FleetError> {
+    audit_log::due(
+        fleet,
+        "agent",
+        id.as_str(),
+        Value::Null,
+        json!({ "active": false }),
+    );
     fleet
         .store
         .unenroll(id, Some("manual"), now)

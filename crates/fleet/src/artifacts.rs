@@ -11,11 +11,11 @@ use std::{collections::HashSet, io::Read as _};
 use bytes::Bytes;
 use flate2::read::ZlibDecoder;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use store::{Agent, Blob, BlobId, BlobStream, BlobTerms, Digest, Timestamp};
 
-use crate::{Fleet, FleetError, off_the_loop::off_the_loop};
+use crate::{Fleet, FleetError, audit_log, off_the_loop::off_the_loop};
 
 pub use error::ArtifactError;
 
@@ -69,6 +69,8 @@ pub async fn store(
         digest: Some(served.digest),
     };
     let body = stream::iter([Ok(bytes)]).boxed();
+    let what = json!({ "decoded_sha256": decoded.digest.to_string() });
+    audit_log::due(fleet, "artifact", &identifier, Value::Null, what);
     let body = match &room {
         Some(room) => room.filled_by(body),
         None => body,
@@ -131,6 +133,8 @@ pub async fn delete(fleet: &Fleet, identifier: &str, decoded: &str) -> Result<()
         }
         .into());
     }
+    let what = json!({ "decoded_sha256": decoded.to_string() });
+    audit_log::due(fleet, "artifact", identifier, what, Value::Null);
     Ok(fleet.store.delete_blobs(&[id]).await?)
 }
 

@@ -82,6 +82,17 @@ pub enum FleetError {
     InvalidAction { reason: String },
     #[error("policy {policy} does not exist")]
     UnknownPolicy { policy: PolicyId },
+    #[error(
+        "revision {revision} of policy {policy} does not exist or is no longer kept: the newest is {current}"
+    )]
+    UnknownRevision {
+        policy: PolicyId,
+        revision: i64,
+        current: i64,
+    },
+    /// Somebody changed it since the operator read it.
+    #[error("policy {policy} is at revision {current}: read it again, and change that one")]
+    StaleRevision { policy: PolicyId, current: i64 },
     #[error("policy {policy} exists")]
     PolicyExists { policy: PolicyId },
     #[error("policy {policy} has {agents} active agents")]

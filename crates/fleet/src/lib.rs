@@ -39,6 +39,7 @@ pub mod agent_files;
 pub mod agents;
 pub mod artifacts;
 pub mod audit;
+pub mod audit_log;
 pub mod auth;
 pub mod checkin;
 mod deliveries;
@@ -55,6 +56,7 @@ mod off_the_loop;
 pub mod opamp;
 pub mod operators;
 pub mod policies;
+pub mod policy_history;
 mod poll_time;
 mod randomness;
 mod rendered_policy;
@@ -70,16 +72,20 @@ pub mod uploads;
 mod versions;
 mod waiters;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use prometheus_client::registry::Registry;
 pub use store::{
     Action, ActionDocId, ActionId, ActionOutcome, ActionProgress, ActionResult, Agent, AgentFile, AgentId,
-    AgentQuery, AgentSort, AgentStatus, ApiKey, AuditMark, BlobStream, BodyFault, Collector, CollectorReport,
-    EnrollmentToken, FileId, FromObject, KeyId, KeyOwner, OperatorKey, OperatorRole, Page, PagePosition,
-    PageRequest, PageStart, PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder,
-    StatusCounts, StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason,
-    Upload, UploadId, UploadState, chain,
+    AgentQuery, AgentSort, AgentStatus, ApiKey, AuditActor, AuditDraft, AuditEntry, AuditMark, AuditQuery,
+    AuditTarget, BlobStream, BodyFault, Collector, CollectorReport, EnrollmentToken, FileId, FromObject,
+    KeyId, KeyOwner, NewAudit, OperatorKey, OperatorRole, Page, PagePosition, PageRequest, PageStart,
+    PolicyId, PolicyRevision, PolicySummary, RawJson, Secret, SecretId, SortOrder, StatusCounts,
+    StatusReport, Store, StoreError, Timestamp, TokenError, TokenId, Total, UnhealthyReason, Upload,
+    UploadId, UploadState, chain,
 };
 
 pub use actors::health_monitor::{Health, HealthState};
@@ -98,9 +104,15 @@ use notices::Announcer;
 use turns::Turns;
 use waiters::Waiters;
 
-/// The domain, shared by all handlers.
+/// The domain: the whole, or a handle in the name of one operator's request.
 pub struct Fleet {
     store: Arc<dyn Store>,
+    audit: Option<Arc<AuditDraft>>,
+    shared: Arc<Shared>,
+}
+
+/// What all handlers share.
+pub struct Shared {
     settings: Arc<Settings>,
     waiters: Arc<Waiters>,
     deliveries: Deliveries,
@@ -134,8 +146,7 @@ impl Fleet {
         let actors = Actors::start(&store, &settings, &waiters, registry);
         actors.health_monitor.look().await?;
         let file_room = file_room::FileRoom::new(Arc::clone(&store), settings.files);
-        Ok(Arc::new(Self {
-            store,
+        let shared = Arc::new(Shared {
             settings,
             waiters,
             deliveries: Deliveries::register(registry),
@@ -150,9 +161,34 @@ impl Fleet {
             file_room,
             announcer: Announcer::new(),
             actors,
+        });
+        Ok(Arc::new(Self {
+            store,
+            audit: None,
+            shared,
         }))
     }
 
+    /// A handle in whose name the draft's entry is written, in one unit with the change where the store can do that.
+    #[must_use]
+    pub fn audited(&self, draft: Arc<AuditDraft>) -> Arc<Self> {
+        Arc::new(Self {
+            store: (self.store.audited(Arc::clone(&draft))).unwrap_or_else(|| Arc::clone(&self.store)),
+            audit: Some(draft),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+}
+
+impl Deref for Fleet {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
     /// What the configuration decided.
     #[must_use]
     pub fn settings(&self) -> &Settings {

@@ -3,12 +3,13 @@
 //! In: the key of the data directory, which is an admin's; keys that admins make. Out: records; a key's text only when it
 //! is made. What each role may do, the routes declare.
 
+use serde_json::{Value, json};
 use store::{
     Conflict, KeyId, KeyOwner, KeyPurpose, NewOperatorKey, OperatorKey, OperatorRole, Page, PageRequest,
     StoreError, Timestamp,
 };
 
-use crate::{ApiKey, Fleet, FleetError, auth};
+use crate::{ApiKey, Fleet, FleetError, audit_log, auth};
 
 /// Whoever presented a good key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,9 @@ pub async fn create(
         expires_at,
         at: now,
     };
+    // Its id is the key's, which the store makes.
+    let made = json!({ "name": name, "role": role.as_str(), "expire_at": expires_at });
+    audit_log::due(fleet, "key", name, Value::Null, made);
     let (record, key) = fleet.store.create_operator_key(new).await?;
     log::info!(
         "event.action" = "operator-key-create", "fleet.apikey.id":% = record.id, "user.roles" = role.as_str();
@@ -129,6 +133,7 @@ pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<OperatorKey>,
 /// [`FleetError::UnknownOperatorKey`]; [`FleetError::OwnOperatorKey`], without which the next start would fail; or the
 /// store's fault.
 pub async fn revoke(fleet: &Fleet, id: &KeyId, now: Timestamp) -> Result<(), FleetError> {
+    audit_log::due(fleet, "key", id.as_str(), Value::Null, json!({ "active": false }));
     if fleet.own_key.get() == Some(id) {
         return Err(FleetError::OwnOperatorKey { key: id.clone() });
     }

@@ -10,8 +10,8 @@ use store::{
 };
 
 use crate::{
-    ApiKey, Fleet, FleetError, Settings, ids, namespace, off_the_loop::off_the_loop, rendered_policy,
-    secret_references, secrets, tokens,
+    ApiKey, Fleet, FleetError, Settings, audit_log, ids, namespace, off_the_loop::off_the_loop,
+    policy_history, rendered_policy, secret_references, secrets, tokens,
 };
 
 /// An operator's settings of a policy. Unknown members are kept and shown again.
@@ -64,6 +64,26 @@ pub async fn create(
     Ok((revision, key))
 }
 
+/// Creates a policy with the settings of the newest revision of another one. Only this answer has its token's text.
+///
+/// # Errors
+/// [`FleetError::UnknownPolicy`], or as [`create`].
+pub async fn copy(
+    fleet: &Fleet,
+    of: &PolicyId,
+    name: String,
+    description: Option<String>,
+    now: Timestamp,
+) -> Result<(PolicyRevision, ApiKey), FleetError> {
+    let settings = policy_history::settings(&get(fleet, of).await?)?;
+    let settings = PolicySettings {
+        name,
+        description,
+        ..settings
+    };
+    create(fleet, None, settings, now).await
+}
+
 async fn create_first(
     fleet: &Fleet,
     id: &PolicyId,
@@ -91,13 +111,44 @@ pub async fn update(
     changes: Map<String, Value>,
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
-    let changes = Arc::new(changes);
+    update_read(fleet, id, None, changes, now).await
+}
+
+/// As [`update`], only if the newest revision is still the one that the operator read, when that is known.
+///
+/// # Errors
+/// As [`update`]; [`FleetError::StaleRevision`].
+pub async fn update_read(
+    fleet: &Fleet,
+    id: &PolicyId,
+    read: Option<i64>,
+    changes: Map<String, Value>,
+    now: Timestamp,
+) -> Result<PolicyRevision, FleetError> {
+    replace(fleet, id, read, move |current| changed(current, &changes), now).await
+}
+
+/// Makes a revision of what `settings` makes of the newest one.
+pub(crate) async fn replace(
+    fleet: &Fleet,
+    id: &PolicyId,
+    read: Option<i64>,
+    settings: impl Fn(&PolicyRevision) -> Result<PolicySettings, FleetError> + Send + Sync + 'static,
+    now: Timestamp,
+) -> Result<PolicyRevision, FleetError> {
+    let made = Arc::new(settings);
     let _in_turn = fleet.policy_changes.lock().await;
     // Another server may have changed the policy meanwhile: then this change is applied to that revision.
     for _ in 0..UPDATE_ATTEMPTS {
         let current = get(fleet, id).await?;
-        let (previous, changes) = (current.revision, Arc::clone(&changes));
-        let settings = move || changed(&current, &changes);
+        let (previous, made) = (current.revision, Arc::clone(&made));
+        if read.is_some_and(|read| read != previous) {
+            return Err(FleetError::StaleRevision {
+                policy: id.clone(),
+                current: previous,
+            });
+        }
+        let settings = move || made(&current);
         match append(fleet, id, Some(previous), settings, now).await {
             Err(FleetError::Store(StoreError::Conflict(Conflict::Revision { .. }))) => {}
             outcome => return outcome,
@@ -174,6 +225,7 @@ pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<PolicySummary
 /// # Errors
 /// [`FleetError::UnknownPolicy`], [`FleetError::PolicyInUse`], or the store's fault.
 pub async fn delete(fleet: &Fleet, id: &PolicyId, now: Timestamp) -> Result<(), FleetError> {
+    audit_log::due(fleet, "policy", id.as_str(), Value::Null, Value::Null);
     fleet
         .store
         .delete_policy(id, now)
@@ -229,6 +281,13 @@ async fn append(
     now: Timestamp,
 ) -> Result<PolicyRevision, FleetError> {
     let revision = drafted(fleet, id, previous, settings, now).await?;
+    audit_log::due(
+        fleet,
+        "policy",
+        id.as_str(),
+        previous.map_or(Value::Null, |revision| json!({ "revision": revision })),
+        json!({ "revision": previous.unwrap_or(0) + 1 }),
+    );
     let stored = fleet.store.append_policy_revision(previous, revision).await?;
     log::info!(
         "event.action" = "policy-revision", "fleet.policy.id":% = id, "fleet.revision_idx" = stored.revision;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::{
     ActionDocId, ActionId, Conflict, Page, PageRequest, PageStart, PolicyId, RawJson, SealedSecret, Secret,
     SecretId, Store, StoreError, Timestamp,
@@ -11,7 +11,7 @@ use store::{
 use crate::{
     Fleet, FleetError,
     actions::{self, ActionKind, ActionState},
-    ids,
+    audit_log, ids,
     off_the_loop::off_the_loop_if_large,
     secret_references::{self, Values},
     store_key::StoreKey,
@@ -68,6 +68,13 @@ pub async fn create(
     }
     let sealed = sealed(key(fleet)?, id, name, None, &value, now)?;
     let record = SecretRecord::from(sealed.clone());
+    audit_log::due(
+        fleet,
+        "secret",
+        record.id.as_str(),
+        Value::Null,
+        json!({ "name": name }),
+    );
     fleet
         .store
         .put_secret(sealed)
@@ -124,6 +131,7 @@ pub async fn delete(fleet: &Fleet, id: &SecretId, now: Timestamp) -> Result<(), 
             user,
         });
     }
+    audit_log::due(fleet, "secret", id.as_str(), Value::Null, Value::Null);
     fleet.store.delete_secret(id).await?;
     log::info!("event.action" = "secret-delete", "fleet.secret.id":% = id; "secret deleted");
     Ok(())

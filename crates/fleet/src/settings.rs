@@ -41,6 +41,10 @@ pub struct Settings {
     pub cleanup_interval: Duration,
     /// How long an expired action is kept.
     pub expired_actions_kept: Duration,
+    /// How long an entry of the audit log is kept.
+    pub audit_kept: Duration,
+    /// How many revisions of a policy are kept.
+    pub policy_revisions_kept: u32,
     /// What files may take, and how long they are kept.
     pub files: FileLimits,
 }
@@ -64,6 +68,8 @@ impl Default for Settings {
             default_output_hosts: vec!["https://localhost:9200".to_owned()],
             cleanup_interval: Duration::from_secs(3600),
             expired_actions_kept: Duration::from_secs(30 * 24 * 3600),
+            policy_revisions_kept: 1000,
+            audit_kept: Duration::from_secs(365 * 24 * 3600),
             files: FileLimits::default(),
         }
     }

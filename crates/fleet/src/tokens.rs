@@ -1,12 +1,12 @@
 //! Enrollment tokens for operators. Their text is available only at creation.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{
     Conflict, EnrollmentToken, KeyPurpose, NewToken, Page, PageRequest, PolicyId, RawJson, StoreError,
     Timestamp, TokenId,
 };
 
-use crate::{ApiKey, Fleet, FleetError};
+use crate::{ApiKey, Fleet, FleetError, audit_log};
 
 /// Makes a token for the policy.
 ///
@@ -24,6 +24,13 @@ pub async fn create(
         .filter(|name| !name.is_empty())
         .unwrap_or("token");
     let new = new(policy, name, expires_at, now);
+    audit_log::due(
+        fleet,
+        "token",
+        new.id.as_str(),
+        Value::Null,
+        json!({ "policy_id": policy, "name": name, "expire_at": expires_at }),
+    );
     let (token, key) = fleet
         .store
         .create_token(new)
@@ -125,6 +132,13 @@ pub async fn list(fleet: &Fleet, page: PageRequest) -> Result<Page<EnrollmentTok
 /// # Errors
 /// [`FleetError::UnknownToken`], or the store's fault.
 pub async fn revoke(fleet: &Fleet, id: &TokenId, now: Timestamp) -> Result<(), FleetError> {
+    audit_log::due(
+        fleet,
+        "token",
+        id.as_str(),
+        Value::Null,
+        json!({ "active": false }),
+    );
     fleet
         .store
         .revoke_token(id, now)

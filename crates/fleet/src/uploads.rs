@@ -12,13 +12,14 @@ use prometheus_client::{
     metrics::counter::Counter,
     registry::{Registry, Unit},
 };
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use store::{
     ActionId, Agent, AgentId, BlobStream, BlobTerms, BodyFault, Chunk, Conflict, Digest, FileId, NewUpload,
     Page, PageRequest, RawJson, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadState, chunk_blob,
 };
 
-use crate::{Fleet, FleetError};
+use crate::{Fleet, FleetError, audit_log};
 
 pub use error::UploadError;
 
@@ -336,6 +337,7 @@ pub async fn read(fleet: &Fleet, file: &FileId) -> Result<(Upload, BlobStream), 
 /// [`UploadError::UnknownFile`], [`UploadError::NotReady`] if it is removed already, or the store's fault.
 pub async fn delete(fleet: &Fleet, file: &FileId, now: Timestamp) -> Result<(), FleetError> {
     let upload = known(fleet, file).await?;
+    audit_log::due(fleet, "upload", file.as_str(), Value::Null, Value::Null);
     fleet
         .store
         .end_upload(&upload.id, UploadEnd::Deleted, now)

@@ -81,6 +81,11 @@ impl Policies for ElasticStore {
         pages::page(&page, found, "revisions", revision)
     }
 
+    /// Kibana keeps its revisions as long as it likes.
+    async fn trim_policy_history(&self, _kept: u32, _limit: u32) -> Result<u64> {
+        Ok(0)
+    }
+
     async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>> {
         page.check()?;
         let documents = self.open().await?;

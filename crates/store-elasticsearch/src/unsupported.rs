@@ -3,12 +3,14 @@
 
 use std::ops::Range;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use store::{
-    AgentFile, AgentFiles, AgentId, ApiKey, Blob, BlobId, BlobSpace, BlobStream, BlobTerms, Blobs, Chunk,
-    Claims, FileId, KeyId, NewAgentFile, NewOperatorKey, NewUpload, OperatorKey, OperatorKeys, Page,
-    PageRequest, RawJson, Result, SealedSecret, SecretId, Secrets, StoreError, Timestamp, Upload, UploadEnd,
-    UploadId, UploadTerms, Uploads,
+    AgentFile, AgentFiles, AgentId, ApiKey, Audit, AuditDraft, AuditEntry, AuditQuery, Blob, BlobId,
+    BlobSpace, BlobStream, BlobTerms, Blobs, Chunk, Claims, FileId, KeyId, NewAgentFile, NewAudit,
+    NewOperatorKey, NewUpload, OperatorKey, OperatorKeys, Page, PageRequest, RawJson, Result, SealedSecret,
+    SecretId, Secrets, Store, StoreError, Timestamp, Upload, UploadEnd, UploadId, UploadTerms, Uploads,
 };
 
 use crate::ElasticStore;
@@ -18,10 +20,28 @@ fn cannot<T>(what: &'static str) -> Result<T> {
 }
 
 const OPERATOR_KEYS: &str = "keep operators' keys";
+const AUDIT: &str = "keep an audit log";
 const SECRETS: &str = "keep secrets";
 const BODIES: &str = "keep large bodies";
 const UPLOADS: &str = "keep files of agents";
 const FILES: &str = "keep files for agents";
+
+#[async_trait]
+impl Audit for ElasticStore {
+    fn audited(&self, _draft: Arc<AuditDraft>) -> Option<Arc<dyn Store>> {
+        None
+    }
+    async fn append_audit(&self, _entry: NewAudit) -> Result<()> {
+        cannot(AUDIT)
+    }
+    async fn audit(&self, _query: &AuditQuery, _page: PageRequest) -> Result<Page<AuditEntry>> {
+        cannot(AUDIT)
+    }
+    /// There is none to be removed.
+    async fn delete_audit(&self, _before: Timestamp, _limit: u32) -> Result<u64> {
+        Ok(0)
+    }
+}
 
 #[async_trait]
 impl OperatorKeys for ElasticStore {

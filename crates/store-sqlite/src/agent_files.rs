@@ -24,7 +24,7 @@ impl AgentFiles for SqliteStore {
         body: BlobStream,
         terms: BlobTerms,
     ) -> Result<AgentFile> {
-        let staged = self.blob_files.stage(body, terms).await?;
+        let staged = self.shared.blob_files.stage(body, terms).await?;
         self.record(staged, move |unit, staged| {
             if find(unit, &new.id)?.is_some() {
                 return Err(Conflict::IdTaken(format!("file {}", new.id)).into());

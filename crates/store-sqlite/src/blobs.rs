@@ -37,7 +37,7 @@ pub(super) struct Freed {
 #[async_trait]
 impl Blobs for SqliteStore {
     async fn put_blob(&self, id: &BlobId, body: BlobStream, terms: BlobTerms) -> Result<Blob> {
-        let staged = self.blob_files.stage(body, terms).await?;
+        let staged = self.shared.blob_files.stage(body, terms).await?;
         let id = id.clone();
         self.record(staged, move |unit, staged| insert(unit, &id, staged))
             .await
@@ -56,9 +56,9 @@ impl Blobs for SqliteStore {
             what: "body",
             id: id.to_string(),
         })?;
-        let read = self.blob_files.read(&file, blob, range).await;
+        let read = self.shared.blob_files.read(&file, blob, range).await;
         if let Err(error) = &read {
-            self.condition.damaged(error);
+            self.shared.condition.damaged(error);
         }
         read
     }
@@ -77,7 +77,7 @@ impl Blobs for SqliteStore {
 
     async fn blob_space(&self) -> Result<BlobSpace> {
         let (blobs, bytes) = self.read(totals).await?;
-        let (free_bytes, free_files) = self.blob_files.free().await?;
+        let (free_bytes, free_files) = self.shared.blob_files.free().await?;
         Ok(BlobSpace {
             blobs,
             bytes,
@@ -94,7 +94,11 @@ impl SqliteStore {
         staged: Staged,
         work: impl FnOnce(&Unit<'_>, &Staged) -> Outcome<Recorded<T>> + Send + 'static,
     ) -> Result<T> {
-        let (queue, files, metrics) = (self.queue.clone(), self.blob_files.clone(), self.metrics.clone());
+        let (queue, files, metrics) = (
+            self.queue.clone(),
+            self.shared.blob_files.clone(),
+            self.shared.metrics.clone(),
+        );
         let recording = tokio::spawn(async move {
             let (file, bytes) = (staged.file.clone(), staged.blob.bytes);
             let outcome = queue.run(Size::Small, move |unit| work(unit, &staged)).await;
@@ -123,7 +127,11 @@ impl SqliteStore {
         rows: usize,
         work: impl FnOnce(&Unit<'_>) -> Outcome<(T, Vec<Freed>)> + Send + 'static,
     ) -> Result<T> {
-        let (queue, files, metrics) = (self.queue.clone(), self.blob_files.clone(), self.metrics.clone());
+        let (queue, files, metrics) = (
+            self.queue.clone(),
+            self.shared.blob_files.clone(),
+            self.shared.metrics.clone(),
+        );
         let removing = tokio::spawn(async move {
             let (value, freed) = queue.run(Size::of(rows), work).await?;
             metrics.blobs.dec_by(gauge(freed.len() as u64));

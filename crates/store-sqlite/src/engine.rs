@@ -1,21 +1,21 @@
 //! [`store::Store`] for SQLite, concern by concern: each operation goes to the writer or to a reader; the work itself stands in the file
 //! of its concept.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use store::{
     Action, ActionDocId, ActionId, ActionProgress, ActionResult, Actions, AddressedAction, Agent, AgentId,
-    AgentQuery, Agents, ApiKey, AuditMark, ChangeKind, Changes, CheckinRecord, Collector, Cursor, Engine,
-    EngineClass, Enrolled, Enrollment, EnrollmentId, EnrollmentToken, Feed, Inserted, KeyId, KeyOwner,
-    KeyPurpose, Keys, NewAction, NewOperatorKey, NewRevision, NewToken, OperatorKey, OperatorKeys, Page,
-    PageRequest, Pending, Policies, PolicyId, PolicyRevision, PolicySummary, Position, Result, SealedSecret,
-    SecretId, Secrets, StatusCounts, StatusReport, StoreHealth, StoreStats, Timestamp, TokenId,
-    UpgradeChange, Verification,
+    AgentQuery, Agents, ApiKey, Audit, AuditDraft, AuditEntry, AuditMark, AuditQuery, ChangeKind, Changes,
+    CheckinRecord, Collector, Cursor, Engine, EngineClass, Enrolled, Enrollment, EnrollmentId,
+    EnrollmentToken, Feed, Inserted, KeyId, KeyOwner, KeyPurpose, Keys, NewAction, NewAudit, NewOperatorKey,
+    NewRevision, NewToken, OperatorKey, OperatorKeys, Page, PageRequest, Pending, Policies, PolicyId,
+    PolicyRevision, PolicySummary, Position, Result, SealedSecret, SecretId, Secrets, StatusCounts,
+    StatusReport, Store, StoreHealth, StoreStats, Timestamp, TokenId, UpgradeChange, Verification,
 };
 
 use super::{
-    SqliteStore, actions, agent_list, agents, checkins, collectors, enrollment, feed, keys, lifecycle,
+    SqliteStore, actions, agent_list, agents, audit, checkins, collectors, enrollment, feed, keys, lifecycle,
     operator_keys, policies, results, secrets, sizes, tokens,
 };
 
@@ -30,13 +30,13 @@ impl Agents for SqliteStore {
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        if let Some(agent) = self.recent.agent(id) {
+        if let Some(agent) = self.shared.recent.agent(id) {
             return Ok(Some(agent));
         }
-        let since = self.recent.generation();
+        let since = self.shared.recent.generation();
         let agent = self.find(id, agents::by_id).await?;
         if let Some(agent) = &agent {
-            self.recent.keep_agent(agent, since);
+            self.shared.recent.keep_agent(agent, since);
         }
         Ok(agent)
     }
@@ -150,11 +150,11 @@ impl Actions for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Pending> {
-        if let Some(pending) = self.recent.pending(agent, token, stored) {
+        if let Some(pending) = self.shared.recent.pending(agent, token, stored) {
             return Ok(pending);
         }
         let (agent, token, stored) = (agent.clone(), token.cloned(), stored.cloned());
-        let (recent, since) = (self.recent.clone(), self.recent.generation());
+        let (recent, since) = (self.shared.recent.clone(), self.shared.recent.generation());
         self.read(move |connection| {
             let asked = (&agent, token.as_ref(), stored.as_ref());
             let (pending, is_empty) = actions::pending(connection, asked, now, limit)?;
@@ -239,6 +239,10 @@ impl Policies for SqliteStore {
             .await
     }
 
+    async fn trim_policy_history(&self, kept: u32, limit: u32) -> Result<u64> {
+        self.write(move |unit| policies::trim(unit, kept, limit)).await
+    }
+
     async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>> {
         self.read(move |connection| policies::summaries(connection, &page))
             .await
@@ -257,13 +261,13 @@ impl Policies for SqliteStore {
 #[async_trait]
 impl Keys for SqliteStore {
     async fn verify(&self, presented: &ApiKey) -> Result<Verification> {
-        if let Some(known) = self.recent.verify(presented) {
+        if let Some(known) = self.shared.recent.verify(presented) {
             return Ok(known);
         }
-        let since = self.recent.generation();
+        let since = self.shared.recent.generation();
         let stored = self.find(&presented.id, keys::by_id).await?;
         if let Some(key) = &stored {
-            self.recent.keep_key(&presented.id, key.clone(), since);
+            self.shared.recent.keep_key(&presented.id, key.clone(), since);
         }
         Ok(keys::verify(stored, presented))
     }
@@ -345,6 +349,30 @@ impl OperatorKeys for SqliteStore {
 }
 
 #[async_trait]
+impl Audit for SqliteStore {
+    fn audited(&self, draft: Arc<AuditDraft>) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self {
+            shared: Arc::clone(&self.shared),
+            queue: Arc::new(self.queue.audited(draft)),
+        }))
+    }
+
+    async fn append_audit(&self, entry: NewAudit) -> Result<()> {
+        self.write(move |unit| audit::append(unit, &entry)).await
+    }
+
+    async fn audit(&self, query: &AuditQuery, page: PageRequest) -> Result<Page<AuditEntry>> {
+        let query = query.clone();
+        self.read(move |connection| audit::page(connection, &query, &page))
+            .await
+    }
+
+    async fn delete_audit(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write(move |unit| audit::delete(unit, before, limit)).await
+    }
+}
+
+#[async_trait]
 impl Secrets for SqliteStore {
     async fn put_secret(&self, secret: SealedSecret) -> Result<()> {
         self.write(move |unit| secrets::put(unit, &secret)).await
@@ -377,7 +405,15 @@ impl Secrets for SqliteStore {
 #[async_trait]
 impl Feed for SqliteStore {
     async fn changes(&self, kind: ChangeKind, after: &Cursor, limit: u32, wait: Duration) -> Result<Changes> {
-        feed::follow(&self.readers, self.committed.clone(), kind, after, limit, wait).await
+        feed::follow(
+            &self.shared.readers,
+            self.shared.committed.clone(),
+            kind,
+            after,
+            limit,
+            wait,
+        )
+        .await
     }
 
     async fn last_change(&self, _: ChangeKind) -> Result<Cursor> {
@@ -401,25 +437,25 @@ impl Engine for SqliteStore {
         };
         StoreHealth {
             readable: readable.is_none(),
-            writable: self.condition.is_writable(),
-            reason: self.condition.reason().or(readable),
+            writable: self.shared.condition.is_writable(),
+            reason: self.shared.condition.reason().or(readable),
         }
     }
 
     async fn stats(&self) -> Result<StoreStats> {
-        let path = self.path.clone();
+        let path = self.shared.path.clone();
         let stats = self
             .read(move |connection| sizes::stats(connection, &path))
             .await?;
         Ok(StoreStats {
-            queue_length: u64::try_from(self.metrics.queue_length.get()).unwrap_or(0),
+            queue_length: u64::try_from(self.shared.metrics.queue_length.get()).unwrap_or(0),
             ..stats
         })
     }
 
     async fn close(&self) -> Result<()> {
-        self.stop_accepting();
-        let mut closed = self.closed.clone();
+        self.shared.stop_accepting();
+        let mut closed = self.shared.closed.clone();
         // An error means that the thread ended without a word, which Drop reports.
         closed
             .wait_for(|is_closed| *is_closed)

@@ -12,6 +12,7 @@ mod actions;
 mod agent_files;
 mod agent_list;
 mod agents;
+mod audit;
 mod blob_files;
 mod blobs;
 mod checkins;
@@ -98,12 +99,19 @@ impl OpenOptions {
     }
 }
 
-/// The embedded store. Dropping it waits for what was accepted; [`store::Engine::close`] does so without
+/// The embedded store, or one of its handles. Dropping the last waits for what was accepted; [`store::Engine::close`] does so without
 /// blocking the caller's thread.
 pub struct SqliteStore {
+    shared: Arc<Shared>,
+    /// With the audit entry of one request, if this handle is its own.
+    queue: Arc<Queue>,
+}
+
+/// What all handles on one open store share.
+struct Shared {
     path: PathBuf,
     is_new: bool,
-    queue: Arc<Queue>,
+    whole_queue: Arc<Queue>,
     blob_files: BlobFiles,
     readers: Readers,
     recent: Recent,
@@ -181,10 +189,11 @@ impl SqliteStore {
             .name("store-writer".to_owned())
             .spawn(work)
             .map_err(OpenError::NoThread)?;
-        Ok(Self {
+        let queue = Arc::new(queue);
+        let shared = Arc::new(Shared {
             path,
             is_new,
-            queue: Arc::new(queue),
+            whole_queue: Arc::clone(&queue),
             blob_files,
             readers,
             recent,
@@ -193,13 +202,14 @@ impl SqliteStore {
             committed: seen,
             closed,
             thread: Mutex::new(Some(thread)),
-        })
+        });
+        Ok(Self { shared, queue })
     }
 
     /// Whether this opening made the file.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        self.is_new
+        self.shared.is_new
     }
 
     async fn write<T: Send + 'static>(
@@ -221,7 +231,7 @@ impl SqliteStore {
         &self,
         question: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     ) -> Result<T> {
-        self.readers.run(question).await
+        self.shared.readers.run(question).await
     }
 
     /// A question about one thing.
@@ -233,14 +243,16 @@ impl SqliteStore {
         let key = key.clone();
         self.read(move |connection| question(connection, &key)).await
     }
+}
 
+impl Shared {
     fn stop_accepting(&self) {
-        self.queue.close();
+        self.whole_queue.close();
         self.readers.close();
     }
 }
 
-impl Drop for SqliteStore {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.stop_accepting();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -253,7 +265,7 @@ impl Drop for SqliteStore {
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore")
-            .field("path", &self.path)
+            .field("path", &self.shared.path)
             .finish_non_exhaustive()
     }
 }

@@ -30,6 +30,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     include_str!("schema/v6.sql"),
     include_str!("schema/v7.sql"),
     include_str!("schema/v8.sql"),
+    include_str!("schema/v9.sql"),
 ];
 
 /// Brings the file to the newest version of `migrations`.

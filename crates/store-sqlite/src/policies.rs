@@ -110,6 +110,19 @@ pub(super) fn history(
     })?)
 }
 
+/// O24: the newest `kept` of each policy stay.
+pub(super) fn trim(unit: &Unit<'_>, kept: u32, limit: u32) -> Outcome<u64> {
+    let removed = unit
+        .prepare_cached(
+            "DELETE FROM policy_revision WHERE rowid IN (
+                SELECT r.rowid FROM policy AS p JOIN policy_revision AS r
+                    ON r.policy = p.id AND r.revision <= p.revision - ?1
+                LIMIT ?2)",
+        )?
+        .execute(params![kept.max(1), limit])?;
+    Ok(removed as u64)
+}
+
 /// O15: oldest policy first, with the agents that the census counts.
 pub(super) fn summaries(connection: &Connection, request: &PageRequest) -> Outcome<Page<PolicySummary>> {
     let (offset, after) = pages::start::<(i64, String)>(request)?;

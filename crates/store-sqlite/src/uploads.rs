@@ -54,7 +54,7 @@ impl Uploads for SqliteStore {
         body: BlobStream,
         terms: BlobTerms,
     ) -> Result<Blob> {
-        let staged = self.blob_files.stage(body, terms).await?;
+        let staged = self.shared.blob_files.stage(body, terms).await?;
         let id = id.clone();
         self.record(staged, move |unit, staged| {
             open(unit, &id)?;

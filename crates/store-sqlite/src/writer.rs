@@ -17,10 +17,11 @@ use std::{
 };
 
 use rusqlite::Connection;
-use store::{Result, StoreError, StoreMetrics};
+use store::{AuditDraft, Result, StoreError, StoreMetrics};
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    audit,
     condition::Condition,
     fault::{Failure, Outcome, closed, describe, panicked, unavailable},
     feed::{self, Heads},
@@ -31,9 +32,14 @@ use super::{
 /// Where work is handed to the writer.
 #[derive(Debug)]
 pub(super) struct Queue {
-    sender: Mutex<Option<SyncSender<Box<dyn Job>>>>,
+    sender: Arc<Sender>,
     metrics: StoreMetrics,
+    /// Goes with the work that it is due with, in one unit.
+    audit: Option<Arc<AuditDraft>>,
 }
+
+/// `None` once nothing more is accepted.
+type Sender = Mutex<Option<SyncSender<Box<dyn Job>>>>;
 
 /// The receiving half, for [`Writer`].
 pub(super) struct Jobs(Receiver<Box<dyn Job>>);
@@ -43,16 +49,44 @@ impl Queue {
         let (sender, receiver) = sync_channel(capacity.max(1));
         (
             Self {
-                sender: Mutex::new(Some(sender)),
+                sender: Arc::new(Mutex::new(Some(sender))),
                 metrics,
+                audit: None,
             },
             Jobs(receiver),
         )
     }
 
+    /// The same queue for the work of one request.
+    pub(super) fn audited(&self, draft: Arc<AuditDraft>) -> Self {
+        Self {
+            sender: Arc::clone(&self.sender),
+            metrics: self.metrics.clone(),
+            audit: Some(draft),
+        }
+    }
+
     /// Runs `work` on the writer; answers after the commit that makes it durable. If the caller goes away the
     /// work is done nevertheless.
     pub(super) async fn run<T: Send + 'static>(
+        &self,
+        size: Size,
+        work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some((draft, entry)) = self.audit.as_ref().and_then(|draft| Some((draft, draft.due()?))) else {
+            return self.run_alone(size, work).await;
+        };
+        let with_entry = move |unit: &Unit<'_>| {
+            let done = work(unit)?;
+            audit::append(unit, &entry)?;
+            Ok(done)
+        };
+        let done = self.run_alone(size, with_entry).await?;
+        draft.written();
+        Ok(done)
+    }
+
+    async fn run_alone<T: Send + 'static>(
         &self,
         size: Size,
         work: impl FnOnce(&Unit<'_>) -> Outcome<T> + Send + 'static,

@@ -16,6 +16,7 @@
 
 mod actions;
 mod agent_files;
+mod audit;
 mod blobs;
 mod checkins;
 mod enrollment;
@@ -39,6 +40,7 @@ use crate::Store;
 
 pub use actions::*;
 pub use agent_files::*;
+pub use audit::*;
 pub use blobs::*;
 pub use checkins::*;
 pub use enrollment::*;
@@ -89,6 +91,9 @@ macro_rules! conformance_suite {
             transactional_s07b_an_inactive_agent_has_no_living_key
             transactional_o09_a_refused_append_writes_nothing
             transactional_o18_secrets_are_sealed_anew_together
+            transactional_o28_entries_are_found_newest_first_until_their_time_is_over
+            transactional_o28_an_entry_goes_with_its_change
+            transactional_o24_old_revisions_of_a_policy_go
         );
     };
     (Document, $bench:path) => {

@@ -16,6 +16,7 @@ mod agent_files;
 mod agent_query;
 mod agents;
 mod api_key;
+mod audit;
 mod blobs;
 mod cause;
 mod collector;
@@ -55,6 +56,7 @@ pub use agent_files::{AgentFile, AgentFiles, NewAgentFile, agent_file_blob};
 pub use agent_query::{AgentQuery, AgentSort, SortOrder, StatusReport};
 pub use agents::Agents;
 pub use api_key::{ApiKey, Secret, TokenError};
+pub use audit::{Audit, AuditActor, AuditDraft, AuditEntry, AuditQuery, AuditTarget, NewAudit};
 pub use blobs::{BODY_BLOCK_BYTES, Blob, BlobRoom, BlobSpace, BlobStream, BlobTerms, Blobs, BodyFault};
 pub use cause::{Cause, chain};
 pub use collector::{Collector, CollectorReport};
@@ -90,7 +92,18 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// is [`StoreError::NotFound`] (or `None` where absence is an ordinary answer); "could not be read" is
 /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`]: a caller can always tell the two apart.
 pub trait Store:
-    Agents + Actions + Policies + Keys + OperatorKeys + Secrets + Feed + Blobs + Uploads + AgentFiles + Engine
+    Agents
+    + Actions
+    + Policies
+    + Keys
+    + OperatorKeys
+    + Audit
+    + Secrets
+    + Feed
+    + Blobs
+    + Uploads
+    + AgentFiles
+    + Engine
 {
 }
 
@@ -100,6 +113,7 @@ impl<
         + Policies
         + Keys
         + OperatorKeys
+        + Audit
         + Secrets
         + Feed
         + Blobs

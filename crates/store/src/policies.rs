@@ -28,6 +28,9 @@ pub trait Policies: Send + Sync + 'static {
     /// O15: all revisions of a policy, newest first (S13).
     async fn policy_history(&self, id: &PolicyId, page: PageRequest) -> Result<Page<PolicyRevision>>;
 
+    /// O24: removes revisions that are older than the newest `kept` of their policy, at most `limit`; answers how many.
+    async fn trim_policy_history(&self, kept: u32, limit: u32) -> Result<u64>;
+
     /// O15: the newest revision of each policy with the number of its active agents, oldest policy first.
     async fn policies(&self, page: PageRequest) -> Result<Page<PolicySummary>>;
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE};
 use fleet::{
-    PolicyId, PolicyRevision, PolicySummary, Timestamp,
+    ApiKey, PolicyId, PolicyRevision, PolicySummary, Timestamp,
     policies::{self, PolicySettings},
 };
 use notation::yaml;
@@ -26,14 +26,13 @@ use crate::{
 };
 
 /// Name of the body in errors.
-const WHAT: &str = "agent policy";
+pub(super) const WHAT: &str = "agent policy";
 
 /// Reading a byte of YAML takes as long as reading this many bytes of JSON.
 const YAML_COST: usize = 16;
 
 /// Members that answers add to the settings. They are accepted, so that a policy that was read can be sent back.
-const READ_ONLY: [&str; 7] = [
-    "revision",
+const READ_ONLY: [&str; 6] = [
     "status",
     "updated_at",
     "created_at",
@@ -43,8 +42,10 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 /// Members that have an effect.
-const SETTINGS: [Member; 9] = [
+const SETTINGS: [Member; 10] = [
     Member::text("id"),
+    // Of a PUT: the revision that the operator read.
+    Member::integer("revision"),
     Member::text("name"),
     Member::text("namespace"),
     Member::text("description"),
@@ -91,6 +92,7 @@ pub(super) fn about_update() -> Operation {
         KeyKind::OPERATOR,
     )
     .path("id", "The policy's id")
+    .parameters(query::described(&["revision"]))
     .body(BODY)
     .answers(Answer::json::<One<PolicyItem>>(200, "The revision").link("full", "policyFull", ID))
     .fails(&[Family::Rule, Family::Missing, Family::Conflict, Family::Policy])
@@ -106,6 +108,7 @@ pub(super) fn about_check() -> Operation {
         "Whether a policy would be taken: a new one, or new settings of the one whose id is given",
         KeyKind::VIEWER,
     )
+    .reads()
     .body(JSON_BODY)
     .answers(Answer::json::<Done>(200, "It would; nothing is stored"))
     .fails(&[Family::Rule, Family::Missing, Family::Policy])
@@ -150,7 +153,7 @@ pub(super) fn about_delete() -> Operation {
 }
 
 /// The settings, as open as operators wrote them, and what the server adds.
-struct PolicyItem;
+pub(super) struct PolicyItem;
 
 impl JsonSchema for PolicyItem {
     fn schema_name() -> Cow<'static, str> {
@@ -174,7 +177,7 @@ impl JsonSchema for PolicyItem {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PolicyCreated")]
-struct Created {
+pub(super) struct Created {
     #[schemars(with = "PolicyItem")]
     item: Map<String, Value>,
     enrollment_api_key: FirstToken,
@@ -203,28 +206,34 @@ pub(super) async fn create(state: Arc<AdminState>, mut call: Call) -> Result<Htt
     } else {
         let instead = "write the inputs into overrides, or send a full policy as YAML";
         Query::read(&call.query, &["sys_monitoring"])?.must_be_off("sys_monitoring", instead)?;
-        settings(&state, &mut call).await?
+        let (id, _, members) = settings(&state, &mut call).await?;
+        (id, members)
     };
     let settings: PolicySettings = serde_json::from_value(Value::Object(members))
         .map_err(|error| ApiError::Invalid(format!("agent policy: {error}").into()))?;
     let (revision, key) = policies::create(&state.fleet, id.as_deref(), settings, Timestamp::now()).await?;
-    let enrollment_api_key = FirstToken {
-        api_key: key.to_token(),
-        api_key_id: key.id.to_string(),
-    };
-    ok(&Created {
+    ok(&created((revision, key)))
+}
+
+pub(super) fn created((revision, key): (PolicyRevision, ApiKey)) -> Created {
+    Created {
         item: item(&revision),
-        enrollment_api_key,
-    })
+        enrollment_api_key: FirstToken {
+            api_key: key.to_token(),
+            api_key_id: key.id.to_string(),
+        },
+    }
 }
 
 pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
-    Query::none(&call.query)?;
+    let parameters = Query::read(&call.query, &["revision"])?;
     let id = PolicyId::from(call.id.as_str());
+    let mut read = parameters.text("revision").map(Value::from);
     let changes = if is_yaml(&call) {
         full_members(None, full_policy(&state, &mut call).await?)
     } else {
-        let (named, changes) = settings(&state, &mut call).await?;
+        let (named, revision, changes) = settings(&state, &mut call).await?;
+        read = read.or(revision);
         if named.is_some_and(|named| named != id.as_str()) {
             return Err(ApiError::Invalid(
                 "id cannot be changed: it must be the one in the path".into(),
@@ -232,7 +241,8 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
         }
         changes
     };
-    let revision = policies::update(&state.fleet, &id, changes, Timestamp::now()).await?;
+    let read = read.map(|read| revision_number(&read)).transpose()?;
+    let revision = policies::update_read(&state.fleet, &id, read, changes, Timestamp::now()).await?;
     ok(&One {
         item: item(&revision),
     })
@@ -240,10 +250,19 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
 
 pub(super) async fn check(state: Arc<AdminState>, mut call: Call) -> Result<HttpResponse, ApiError> {
     Query::none(&call.query)?;
-    let (id, members) = settings(&state, &mut call).await?;
+    let (id, _, members) = settings(&state, &mut call).await?;
     let id = id.map(PolicyId::from);
     policies::check(&state.fleet, id.as_ref(), members, Timestamp::now()).await?;
     ok(&Done { action: "checked" })
+}
+
+fn revision_number(value: &Value) -> Result<i64, ApiError> {
+    let number = match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_i64(),
+    };
+    number
+        .ok_or_else(|| ApiError::Invalid("revision must be the number of the revision that was read".into()))
 }
 
 /// The settings that represent a full policy.
@@ -342,12 +361,13 @@ fn read_full_policy(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
         .map_err(|_| ApiError::Invalid("the YAML is not a mapping: expected a full policy".into()))
 }
 
-/// The policy's id, if the body names one, and the members of its settings.
+/// The policy's id and the revision that was read, if the body names them, and the members of its settings.
 async fn settings(
     state: &AdminState,
     call: &mut Call,
-) -> Result<(Option<String>, Map<String, Value>), ApiError> {
+) -> Result<(Option<String>, Option<Value>, Map<String, Value>), ApiError> {
     let mut members: Map<String, Value> = state.json(call, WHAT).await?;
+    let revision = members.remove("revision").filter(|revision| !revision.is_null());
     for name in READ_ONLY {
         members.remove(name);
     }
@@ -362,7 +382,7 @@ async fn settings(
         Some(Value::String(id)) => Some(id),
         Some(_) => return Err(ApiError::Invalid("id must be a string".into())),
     };
-    Ok((id, members))
+    Ok((id, revision, members))
 }
 
 /// The first member that has no effect here (one of Kibana's, or a misspelt one) and is not empty. Empty ones are kept.
@@ -384,7 +404,7 @@ fn without_effect(members: &Map<String, Value>) -> Option<&str> {
 }
 
 /// The operator's settings and the members that the server adds.
-fn item(revision: &PolicyRevision) -> Map<String, Value> {
+pub(super) fn item(revision: &PolicyRevision) -> Map<String, Value> {
     // Settings are what this server stored; if they cannot be read, the policy is still shown.
     let mut item: Map<String, Value> = revision.settings.read().unwrap_or_default();
     item.insert("id".to_owned(), revision.policy.as_str().into());

@@ -24,6 +24,16 @@ pub(super) fn moment(text: Option<&str>, name: &str, now: Timestamp) -> Result<O
     .transpose()
 }
 
+/// The time that `text` states; `None` for an absent text.
+pub(super) fn time(text: Option<&str>, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    text.map(|text| {
+        Timestamp::parse(text).ok_or_else(|| {
+            ApiError::Invalid(format!("parameter {name} must be a time like 2026-01-02T03:04:05Z").into())
+        })
+    })
+    .transpose()
+}
+
 /// A whole number with one of Elasticsearch's units.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;

@@ -98,19 +98,19 @@ struct Created {
 
 pub(super) fn about_create() -> Operation {
     const ID: &[(&str, &str)] = &[("path.id", "$response.body#/item/id")];
-    Operation::new("operatorKeyCreate", "A key for an operator", KeyKind::ADMIN)
+    Operation::new("keyCreate", "A key for an operator", KeyKind::ADMIN)
         .takes_json::<Draft>()
         .answers(
             Answer::json::<Created>(200, "With its text, which is shown only here")
-                .link("get", "operatorKey", ID)
-                .link("revoke", "operatorKeyRevoke", ID),
+                .link("get", "key", ID)
+                .link("revoke", "keyRevoke", ID),
         )
         .fails(&[Family::Rule])
 }
 
 pub(super) fn about_list() -> Operation {
     Operation::new(
-        "operatorKeys",
+        "keys",
         "The operators' keys, revoked ones too, newest first",
         KeyKind::ADMIN,
     )
@@ -120,7 +120,7 @@ pub(super) fn about_list() -> Operation {
 }
 
 pub(super) fn about_get() -> Operation {
-    Operation::new("operatorKey", "An operator's key", KeyKind::ADMIN)
+    Operation::new("key", "An operator's key", KeyKind::ADMIN)
         .path("id", "The key's id, its public half")
         .answers(Answer::json::<One<Item>>(200, "Without its text"))
         .fails(&[Family::Missing])
@@ -128,7 +128,7 @@ pub(super) fn about_get() -> Operation {
 
 pub(super) fn about_revoke() -> Operation {
     Operation::new(
-        "operatorKeyRevoke",
+        "keyRevoke",
         "Revokes an operator's key, which stays on record",
         KeyKind::ADMIN,
     )

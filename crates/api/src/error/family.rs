@@ -176,12 +176,14 @@ impl Family {
             | FleetError::InvalidSecret { .. } => Self::Rule,
             FleetError::UndeliverablePolicy { .. } | FleetError::SecretUnreadable { .. } => Self::Policy,
             FleetError::UnknownPolicy { .. }
+            | FleetError::UnknownRevision { .. }
             | FleetError::UnknownToken { .. }
             | FleetError::UnknownAction { .. }
             | FleetError::UnknownOperatorKey { .. }
             | FleetError::UnknownSecret { .. } => Self::Missing,
             FleetError::Orphaned { .. }
             | FleetError::PolicyExists { .. }
+            | FleetError::StaleRevision { .. }
             | FleetError::PolicyInUse { .. }
             | FleetError::SecretExists { .. }
             | FleetError::OwnOperatorKey { .. }

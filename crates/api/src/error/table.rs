@@ -432,6 +432,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         | FleetError::UnknownToken { .. }
         | FleetError::UnknownAction { .. }
         | FleetError::UnknownOperatorKey { .. }
+        | FleetError::UnknownRevision { .. }
         | FleetError::UnknownSecret { .. } => Row::new(S::NOT_FOUND, "NotFound", error.to_string()),
         FleetError::InvalidSecret { .. } | FleetError::InvalidOperatorKey { .. } => Row::bad_request(error),
         FleetError::SecretUnreadable { .. } => Row::unavailable(POLICY_FAULT),
@@ -439,6 +440,7 @@ fn fleet_row(error: &FleetError, audience: Audience) -> Row {
         | FleetError::PolicyInUse { .. }
         | FleetError::SecretExists { .. }
         | FleetError::OwnOperatorKey { .. }
+        | FleetError::StaleRevision { .. }
         | FleetError::SecretInUse { .. } => Row::new(S::CONFLICT, "Conflict", error.to_string()),
         FleetError::Upload(UploadError::UnknownFile { .. }) if !operator => {
             Row::new(S::NOT_FOUND, "ErrNoFile", "file not found")

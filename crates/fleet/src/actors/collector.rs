@@ -37,6 +37,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Handle<Collector> {
         expired_actions: parts.settings.expired_actions_kept,
         open_uploads: parts.settings.files.open_for,
         files: parts.settings.files.kept,
+        audit: parts.settings.audit_kept,
+        revisions: parts.settings.policy_revisions_kept,
     };
     Handle::start("collector", &parts.restarts, move |exit| Collector {
         exit,
@@ -98,6 +100,8 @@ struct Kept {
     expired_actions: Duration,
     open_uploads: Duration,
     files: Duration,
+    audit: Duration,
+    revisions: u32,
 }
 
 /// A fault of one kind does not keep the others from being removed.
@@ -118,7 +122,15 @@ async fn clean_up(store: Arc<dyn Store>, kept: Kept, now: Timestamp) -> store::R
     let laid_down = in_batches("files for agents removed", || {
         store.delete_agent_files(before(kept.files), FILE_BATCH)
     });
-    Ok(actions? + uploads? + files? + laid_down.await?)
+    let laid_down = laid_down.await;
+    let audit = in_batches("entries of the audit log removed", || {
+        store.delete_audit(before(kept.audit), BATCH)
+    });
+    let audit = audit.await;
+    let revisions = in_batches("old revisions of policies removed", || {
+        store.trim_policy_history(kept.revisions, BATCH)
+    });
+    Ok(actions? + uploads? + files? + laid_down? + audit? + revisions.await?)
 }
 
 async fn in_batches<F: Future<Output = store::Result<u64>>>(

@@ -134,7 +134,7 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
     let health = store.health().await;
     assert_eq!((health.readable, health.writable), (true, false));
     assert!(health.reason.is_some_and(|reason| reason.contains("disk")));
-    assert_eq!(store.metrics.up.get(), 0);
+    assert_eq!(store.shared.metrics.up.get(), 0);
     // A waiting reader of the feed goes on waiting.
     let last = store.last_change(ChangeKind::Agent).await.unwrap();
     let idle = store
@@ -155,7 +155,7 @@ async fn meet(directory: &Path, fill: impl Fn(), free: impl Fn()) {
         .await
         .unwrap();
     assert_eq!(store.health().await.reason, None);
-    assert_eq!(store.metrics.up.get(), 1);
+    assert_eq!(store.shared.metrics.up.get(), 1);
     assert_eq!(everything(&store, &keys).await, before);
     store.enroll(enrollment("c", "p")).await.unwrap();
     let changes = store

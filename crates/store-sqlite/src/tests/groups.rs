@@ -34,7 +34,7 @@ async fn block(store: &Arc<SqliteStore>) -> std::sync::mpsc::SyncSender<()> {
 }
 
 fn queued(store: &Arc<SqliteStore>) -> i64 {
-    store.metrics.queue_length.get()
+    store.shared.metrics.queue_length.get()
 }
 
 /// Waits until `count` writes are queued.

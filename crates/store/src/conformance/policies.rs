@@ -302,3 +302,44 @@ pub async fn o16_tokens_are_unique_and_listed_newest_first(bench: &mut impl Benc
         }
     );
 }
+
+/// O24: the newest revisions of each policy stay, and go on being numbered.
+pub async fn transactional_o24_old_revisions_of_a_policy_go(bench: &mut impl Bench) {
+    let store = bench.store();
+    for id in ["p", "q"] {
+        for previous in [None, Some(1), Some(2), Some(3)] {
+            store
+                .append_policy_revision(previous, revision(id))
+                .await
+                .unwrap();
+        }
+    }
+    policy(&*store, "young").await;
+    assert_eq!(store.trim_policy_history(2, 3).await.unwrap(), 3);
+    assert_eq!(store.trim_policy_history(2, 3).await.unwrap(), 1);
+    assert_eq!(store.trim_policy_history(2, 3).await.unwrap(), 0);
+    for id in ["p", "q"] {
+        let id = PolicyId::from(id);
+        let page = store.policy_history(&id, PageRequest::first(9)).await.unwrap();
+        let left: Vec<_> = page.items.iter().map(|revision| revision.revision).collect();
+        assert_eq!((left.as_slice(), page.total.count()), ([4, 3].as_slice(), 2));
+        assert_eq!(store.policy_revision(&id, 2).await.unwrap(), None);
+        let next = store
+            .append_policy_revision(Some(4), revision(id.as_str()))
+            .await
+            .unwrap();
+        assert_eq!(next.revision, 5);
+    }
+    assert!(store.policy(&PolicyId::from("young")).await.unwrap().is_some());
+    // The newest one always stays.
+    store.trim_policy_history(0, 99).await.unwrap();
+    assert_eq!(
+        store
+            .policy(&PolicyId::from("p"))
+            .await
+            .unwrap()
+            .unwrap()
+            .revision,
+        5
+    );
+}
