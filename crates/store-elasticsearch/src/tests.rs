@@ -5,6 +5,7 @@
 
 mod cluster;
 mod connection;
+mod shared;
 
 use std::sync::Arc;
 
@@ -52,6 +53,15 @@ impl Bench for Emptied {
         self.store.close().await.unwrap();
         self.store = start(&self.cluster).await;
     }
+}
+
+/// An address where nobody listens.
+fn nobody() -> reqwest::Url {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    format!("https://{address}").parse().unwrap()
 }
 
 mod conformance {

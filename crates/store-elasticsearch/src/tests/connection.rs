@@ -1,16 +1,16 @@
 //! The connection: whom it trusts and as whom it comes, hosts that are dead, and keys.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::json;
 use store::{ApiKey, Secret};
 
-use super::cluster::{Cluster, trusting};
+use super::{
+    cluster::{Cluster, trusting},
+    nobody,
+};
 use crate::{
     Connection, Credentials, Failure, Fit,
     api_keys::NewApiKey,
@@ -19,12 +19,6 @@ use crate::{
 
 fn root() -> Call {
     Call::new(Method::GET, "/", Body::None)
-}
-
-/// An address where nobody listens.
-fn nobody() -> reqwest::Url {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    format!("https://{address}").parse().unwrap()
 }
 
 #[tokio::test]
