@@ -386,7 +386,12 @@ impl Limits {
             };
             let interval = numbers.interval.map(|interval| format!("{interval:?}"));
             // Half a bucket was set, and the original's numbers are the other half.
-            let rest = if interval.is_some() { "preset" } else { "measured" };
+            let rest = match interval {
+                None => "measured",
+                // No preset is asked for, or none says anything of it.
+                Some(_) if self.max_agents < 0 || row.name == TABLE[Limit::OpAmp as usize].name => "built in",
+                Some(_) => "preset",
+            };
             let burst = interval.as_ref().map(|_| numbers.burst.to_string());
             add("interval", interval, rest);
             add("burst", burst, rest);

@@ -11,9 +11,14 @@ const ORPHANED: &str = "orphaned";
 /// Whether the agent's mark may be changed.
 ///
 /// # Errors
-/// [`FleetError::Orphaned`].
-pub fn admit(agent: &Agent) -> Result<(), FleetError> {
-    match &agent.audit {
+/// [`FleetError::Orphaned`], or the store's fault.
+pub async fn admit(fleet: &Fleet, agent: &Agent) -> Result<(), FleetError> {
+    if agent.audit.is_none() {
+        return Ok(());
+    }
+    // A check-in since the last mark removes it, and is perhaps not written yet: what comes now comes after that.
+    fleet.actors.checkin_writer.flush().await;
+    match fleet.store.agent(&agent.id).await?.and_then(|agent| agent.audit) {
         Some(mark) if mark.reason == ORPHANED => Err(FleetError::Orphaned {
             agent: agent.id.clone(),
         }),
@@ -39,10 +44,6 @@ pub async fn mark(
         Some(_) => return Err(FleetError::InvalidAudit { what: "timestamp" }),
         None => now.to_seconds_text(),
     };
-    if agent.audit.is_some() {
-        // A check-in since the last mark may be about to remove it: this one comes after that.
-        fleet.actors.checkin_writer.publish().await;
-    }
     log::info!(
         "event.action" = "audit-unenroll", "fleet.agent.id":% = agent.id, "event.reason" = reason.as_str();
         "agent runs no longer"

@@ -113,7 +113,18 @@ pub async fn begin(
     let Some(status) = request.status.filter(|status| !status.is_empty()) else {
         return Err(FleetError::StatusMissing);
     };
-    let (local_metadata, components) = changes(&agent, request.local_metadata, request.components).await?;
+    // Looked up before anything is compared: what is stored may be older than a change that waits to be written.
+    let says_all = fleet.actors.checkin_writer.is_unsettled(&agent.id);
+    let Changes {
+        local_metadata,
+        components,
+        is_news: mut is_changed,
+    } = changes(&agent, request.local_metadata, request.components, says_all).await?;
+    let rollbacks = diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks.clone());
+    is_changed |= rollbacks.is_some() || agent.version != version;
+    if is_changed {
+        fleet.actors.checkin_writer.unsettles(&agent.id);
+    }
     let wait = poll_time::wait(request.poll_timeout, spent, chance()?, &fleet.settings);
     let upgrade = upgrade::course(
         fleet,
@@ -173,7 +184,7 @@ pub async fn begin(
         // Agents write `DEGRADED` in capitals (agents.md 5.1); the state is computed from lower case.
         status: Some(status.to_ascii_lowercase()),
         message: Some(request.message.unwrap_or_default()),
-        version: (agent.version != version).then(|| version.to_owned()),
+        version: (says_all || agent.version != version).then(|| version.to_owned()),
         local_metadata,
         components,
         unhealthy_reason,
@@ -183,7 +194,10 @@ pub async fn begin(
             .filter(|position| agent.action_position.as_ref() != Some(position))
             .into_iter()
             .collect(),
-        rollbacks: diff::rollbacks(agent.rollbacks.as_ref(), request.rollbacks),
+        rollbacks: match says_all {
+            true => diff::rollbacks_as_sent(request.rollbacks),
+            false => rollbacks,
+        },
         clears_audit: agent.audit.is_some() || agent.unenrolled_at.is_some(),
         collector: None,
     };
@@ -430,14 +444,24 @@ impl Waiting {
     }
 }
 
-/// The changes in metadata and components. Both sides are parsed to compare them, off the event loop if they are large.
+/// What is to be stored of metadata and components.
+struct Changes {
+    local_metadata: Option<RawJson>,
+    components: Option<diff::ComponentChange>,
+    /// Whether any of it differs from what is stored.
+    is_news: bool,
+}
+
+/// The changes in metadata and components; if the agent `says_all`, also what is as it is stored. Both sides are parsed to
+/// compare them, off the event loop if they are large.
 async fn changes(
     agent: &Agent,
     local_metadata: Option<RawJson>,
     components: Option<RawJson>,
-) -> Result<(Option<RawJson>, Option<diff::ComponentChange>), FleetError> {
+    says_all: bool,
+) -> Result<Changes, FleetError> {
     let differ = |stored: &Option<RawJson>, sent: &Option<RawJson>| match sent {
-        Some(sent) if stored.as_ref() != Some(sent) => {
+        Some(sent) if says_all || stored.as_ref() != Some(sent) => {
             sent.as_str().len() + stored.as_ref().map_or(0, |stored| stored.as_str().len())
         }
         _ => 0,
@@ -445,10 +469,18 @@ async fn changes(
     let bytes = differ(&agent.local_metadata, &local_metadata) + differ(&agent.components, &components);
     let (stored_metadata, stored_components) = (agent.local_metadata.clone(), agent.components.clone());
     off_the_loop_if_large(bytes, move || {
-        Ok((
-            diff::metadata(stored_metadata.as_ref(), local_metadata)?,
-            diff::components(stored_components.as_ref(), components)?,
-        ))
+        let all = says_all.then(|| (local_metadata.clone(), components.clone()));
+        let mut changes = Changes {
+            local_metadata: diff::metadata(stored_metadata.as_ref(), local_metadata)?,
+            components: diff::components(stored_components.as_ref(), components)?,
+            is_news: false,
+        };
+        changes.is_news = changes.local_metadata.is_some() || changes.components.is_some();
+        if let Some((local_metadata, components)) = all {
+            changes.local_metadata = diff::metadata_as_sent(local_metadata);
+            changes.components = diff::components_as_sent(components)?;
+        }
+        Ok(changes)
     })
     .await?
 }

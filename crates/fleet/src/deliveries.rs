@@ -79,6 +79,14 @@ impl Deliveries {
         (is_repeat && now < again).then_some(again)
     }
 
+    /// The agent begins anew: what its predecessor of the same id was given does not count.
+    pub(crate) fn forget(&self, agent: &AgentId) {
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(agent);
+    }
+
     /// Records that the policy was handed to the agent.
     pub(crate) fn delivered(
         &self,

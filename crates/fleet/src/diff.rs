@@ -62,21 +62,44 @@ pub(crate) fn components(
     }))
 }
 
+/// Metadata as they were sent, for an agent of which another change is under way. They were read before.
+pub(crate) fn metadata_as_sent(sent: Option<RawJson>) -> Option<RawJson> {
+    sent.filter(|sent| sent.as_str() != "null")
+}
+
+/// Components as they were sent, likewise.
+pub(crate) fn components_as_sent(sent: Option<RawJson>) -> Result<Option<ComponentChange>, FleetError> {
+    let Some(components) = sent.filter(|sent| sent.as_str() != "null") else {
+        return Ok(None);
+    };
+    let reported: Vec<FromObject<Component>> =
+        components.read().map_err(|error| FleetError::InvalidComponents {
+            source: Cause::new(error),
+        })?;
+    let reasons = reasons(&reported);
+    Ok(Some(ComponentChange { components, reasons }))
+}
+
 /// The rollback list to be stored, if it differs; a check-in without one means an empty list (C23).
 pub(crate) fn rollbacks(stored: Option<&RawJson>, sent: Option<RawJson>) -> Option<RawJson> {
-    let sent = match sent {
-        Some(sent) => sent,
-        None => RawJson::parse("[]".to_owned()).ok()?,
-    };
-    // A list of another shape does not refuse a check-in (CHK-47).
-    if let Err(error) = sent.read::<Vec<FromObject<Rollback>>>() {
-        log::warn!("error.message":% = store::chain(&error); "rollback list of a check-in ignored");
-        return None;
-    }
+    let sent = rollbacks_as_sent(sent)?;
     let old = stored
         .and_then(|stored| stored.read::<Value>().ok())
         .unwrap_or_else(|| Value::Array(Vec::new()));
     (sent.read::<Value>().ok()? != old).then_some(sent)
+}
+
+/// The list that a check-in means. One of another shape does not refuse a check-in (CHK-47).
+pub(crate) fn rollbacks_as_sent(sent: Option<RawJson>) -> Option<RawJson> {
+    let sent = match sent {
+        Some(sent) => sent,
+        None => RawJson::parse("[]".to_owned()).ok()?,
+    };
+    if let Err(error) = sent.read::<Vec<FromObject<Rollback>>>() {
+        log::warn!("error.message":% = store::chain(&error); "rollback list of a check-in ignored");
+        return None;
+    }
+    Some(sent)
 }
 
 #[derive(Deserialize)]

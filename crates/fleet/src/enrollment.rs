@@ -300,7 +300,10 @@ async fn in_turn(
         }
     };
     match fleet.store.enroll(enrollment).await {
-        Ok(enrolled) => Ok(Turn::Enrolled(Box::new(enrolled))),
+        Ok(enrolled) => {
+            fleet.deliveries.forget(&enrolled.agent.id);
+            Ok(Turn::Enrolled(Box::new(enrolled)))
+        }
         Err(StoreError::Conflict(conflict)) => Ok(Turn::Refused(conflict)),
         Err(error) => Err(FleetError::Store(error)),
     }

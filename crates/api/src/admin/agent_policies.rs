@@ -233,6 +233,10 @@ pub(super) async fn update(state: Arc<AdminState>, mut call: Call) -> Result<Htt
         full_members(None, full_policy(&state, &mut call).await?)
     } else {
         let (named, revision, changes) = settings(&state, &mut call).await?;
+        if changes.is_empty() {
+            // A body that got lost must not make a revision that every agent has to take.
+            return Err(ApiError::Invalid("there is nothing to change in the body".into()));
+        }
         read = read.or(revision);
         if named.is_some_and(|named| named != id.as_str()) {
             return Err(ApiError::Invalid(

@@ -39,7 +39,7 @@ pub(super) async fn serve(state: Arc<AgentState>, mut call: Call) -> Result<Http
         .admission
         .admit_agent(Route::AuditUnenroll, &agent.id, call.started)
         .map_err(ApiError::Refused)?;
-    audit::admit(&agent)?;
+    audit::admit(&state.fleet, &agent).await?;
     let limits = state.options.limits.of(Route::AuditUnenroll);
     let held = state.admission.bodies.hold(Some(&agent.id));
     let body = call.body(WHAT, limits, state.options.body_timeout, held).await?;

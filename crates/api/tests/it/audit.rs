@@ -63,6 +63,25 @@ async fn aud_01_02_03_f16_ac_85_chk_48_c22_orphaned_is_the_last_word_until_the_a
     done(&report(&face, &agent, json!({"reason": "migrated", "timestamp": time})).await);
 }
 
+/// A check-in that is not written yet removes the marks before it, and none after it, however lately operators looked.
+#[actix_rt::test]
+async fn aud_03_c22_a_mark_outlives_the_check_in_before_it() {
+    let house = House::new().await;
+    let (face, operators) = (house.agents().await, house.operators().await);
+    let agent = house.enroll(&face).await;
+    let time = "2026-08-21T19:06:21Z";
+    for reason in ["uninstall", "orphaned"] {
+        done(&report(&face, &agent, json!({"reason": reason, "timestamp": time})).await);
+        face.send(poll_request(&agent, 0)).await.ok();
+        shown(&house, &operators, &agent).await;
+        // At once, also after "orphaned": the agent has been here since.
+        done(&report(&face, &agent, json!({"reason": "uninstall", "timestamp": time})).await);
+    }
+    house.fleet.stop().await;
+    let mark = house.agent(&agent.id).await.audit.unwrap();
+    assert_eq!(mark.reason, "uninstall");
+}
+
 #[actix_rt::test]
 async fn aud_04_what_is_malformed_is_refused_and_nothing_is_stored() {
     let house = House::new().await;

@@ -11,6 +11,7 @@
 //! acknowledged, only a record at which merging panics is lost.
 
 mod records;
+mod unsettled;
 
 use std::{
     sync::{
@@ -38,6 +39,7 @@ use tokio::{
 use super::{Handle, Parts, health_monitor::FaultReporter};
 use crate::{FleetError, waiters::Waiters};
 use records::Records;
+use unsettled::Unsettled;
 
 /// The handle of the actor.
 pub(crate) struct Checkins {
@@ -46,6 +48,7 @@ pub(crate) struct Checkins {
     bytes: Arc<Bytes>,
     taken: Counter,
     published: Mutex<Option<tokio::time::Instant>>,
+    unsettled: Arc<Unsettled>,
 }
 
 /// Memory of the records in the mailbox, and of those in the map.
@@ -85,6 +88,16 @@ impl Checkins {
         Ok(())
     }
 
+    /// Whether what was read of the agent in the store may be older than a change on its way there.
+    pub(crate) fn is_unsettled(&self, agent: &AgentId) -> bool {
+        self.unsettled.contains(agent)
+    }
+
+    /// A change of the agent is about to be handed over.
+    pub(crate) fn unsettles(&self, agent: &AgentId) {
+        self.unsettled.mark(agent);
+    }
+
     /// The records of these agents that are not in the store yet.
     pub(crate) async fn pending(&self, agents: Vec<AgentId>) -> Result<Vec<CheckinRecord>, FleetError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -103,7 +116,15 @@ impl Checkins {
             }
             is_due
         };
-        if is_due && let Err(error) = self.actor.ask(Publish, now + LEAST_PAUSE).await {
+        if is_due {
+            self.flush().await;
+        }
+    }
+
+    /// Has what is pending now written, however recently others asked; it waits no longer than a reader would.
+    pub(crate) async fn flush(&self) {
+        let deadline = tokio::time::Instant::now() + LEAST_PAUSE;
+        if let Err(error) = self.actor.ask(Publish, deadline).await {
             log::debug!("pending check-ins not written for a reader: {error}");
         }
     }
@@ -140,6 +161,7 @@ pub(crate) struct CheckinWriter {
     mailbox: Arc<Mutex<mpsc::Receiver<CheckinRecord>>>,
     bytes: Arc<Bytes>,
     records: Records,
+    unsettled: Arc<Unsettled>,
     /// Where the records go if the actor panics, and where the next one finds them.
     left: Arc<Mutex<Records>>,
     /// Wait for the batch that begins next, and for the one under way.
@@ -169,6 +191,8 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
     let receiver = Arc::new(Mutex::new(receiver));
     let bytes = Arc::<Bytes>::default();
     let shared_bytes = Arc::clone(&bytes);
+    let unsettled = Arc::new(Unsettled::new(Instant::now()));
+    let marks = Arc::clone(&unsettled);
     let actor = Handle::start(NAME, &parts.restarts, move |exit| {
         let mut records = std::mem::take(&mut *locked(&left));
         records.put_back();
@@ -181,6 +205,7 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
             mailbox: Arc::clone(&receiver),
             bytes: Arc::clone(&shared_bytes),
             records,
+            unsettled: Arc::clone(&marks),
             left: Arc::clone(&left),
             asked: Vec::new(),
             served: Vec::new(),
@@ -195,6 +220,7 @@ pub(super) fn start(parts: &mut Parts<'_>) -> Checkins {
         bytes,
         taken,
         published: Mutex::default(),
+        unsettled,
     }
 }
 
@@ -332,6 +358,7 @@ impl CheckinWriter {
         match outcome {
             Ok(()) => {
                 self.records.written();
+                self.unsettled.written(Instant::now());
                 self.show();
                 self.metrics.flush_duration.observe(took.as_secs_f64());
                 self.faults.well();

@@ -6,7 +6,7 @@ use fleet::{
     ActionId, FleetError, RawJson, Settings, Timestamp, UnhealthyReason, actions, agents,
     checkin::{self, Begun, CheckinRequest},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::house::{House, answered, eventually, online, raw, settings_action, shown};
 
@@ -234,6 +234,60 @@ async fn c17_chk_49_the_stop_answers_every_poll() {
         answered(late).await,
         json!({"action": "checkin", "ack_token": ""})
     );
+}
+
+/// C19 to C23: of what changes and changes back before it is written, the last counts, whatever was read meanwhile.
+#[actix_rt::test]
+async fn c19_c20_c21_c23_a_change_that_is_taken_back_before_it_is_written_is_not_written() {
+    let house = House::new().await;
+    let id = house.enroll().await.agent.id;
+    let said = async |version: &str, healthy: bool, list: Value, message: &str| {
+        let status = if healthy { "HEALTHY" } else { "FAILED" };
+        let units = json!([{"id": "u", "type": "input", "status": status}]);
+        let request = CheckinRequest {
+            message: Some(message.to_owned()),
+            local_metadata: Some(raw(&json!({"healthy": healthy}))),
+            components: Some(raw(&json!([{"id": "c", "status": status, "units": units}]))),
+            rollbacks: Some(raw(&list)),
+            ..house.runs(1)
+        };
+        match house.checkin_as(version, &id, request).await.unwrap() {
+            Begun::Wait(waiting) => drop(waiting),
+            Begun::Reply(reply) => panic!("answered: {}", shown(&reply)),
+        }
+    };
+    let rollback = json!([{"version": "9.5.0", "valid_until": "2030-01-01T00:00:00Z"}]);
+    let settled = async |message: &str| {
+        eventually("it is stored", async || {
+            agents::get(&house.fleet, &id, now()).await.unwrap();
+            house.agent(&id).await.last_checkin_message.as_deref() == Some(message)
+        })
+        .await;
+        house.agent(&id).await
+    };
+    for round in 0..3 {
+        said("9.6.0", true, json!([]), "first").await;
+        settled("first").await;
+        said("9.6.1", false, rollback.clone(), "changed").await;
+        if round == 1 {
+            settled("changed").await;
+        }
+        let last = format!("taken back {round}");
+        said("9.6.0", true, json!([]), &last).await;
+        let stored = settled(&last).await;
+        assert_eq!(stored.unhealthy_reason, [], "round {round}");
+        assert_eq!(
+            stored.local_metadata,
+            Some(raw(&json!({"healthy": true}))),
+            "round {round}"
+        );
+        assert!(
+            stored.components.unwrap().as_str().contains("HEALTHY"),
+            "round {round}"
+        );
+        assert_eq!(stored.version, "9.6.0", "round {round}");
+        assert_eq!(stored.rollbacks.unwrap().as_str(), "[]", "round {round}");
+    }
 }
 
 #[actix_rt::test]
