@@ -305,6 +305,7 @@ LEADS = {
     "enroll": to_plain_enrolment,
     "policy": to_policy,
     "policyFull": to_policy,
+    "policyCheck": to_own_policy,
     "policyCreate": to_own_policy,
     "policyUpdate": to_updated_policy,
     "tokenCreate": to_policy_in_body,
