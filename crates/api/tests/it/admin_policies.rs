@@ -21,6 +21,29 @@ async fn put(house: &House, face: &Face, id: &str, body: &Value) -> Answer {
     .await
 }
 
+/// Each revision goes to every agent of the policy: none is made for a body that got lost.
+#[actix_rt::test]
+async fn an_update_that_changes_nothing_is_refused() {
+    let house = House::new().await;
+    let face = house.operators().await;
+    post(
+        &house,
+        &face,
+        POLICIES,
+        &json!({"id": "p1", "name": "One", "namespace": "default"}),
+    )
+    .await
+    .ok();
+    let path = format!("{POLICIES}/p1");
+    for body in ["", "{}", r#"{"id":"p1","revision":1}"#] {
+        let answer = face.send(house.admin(Method::PUT, &path).set_payload(body)).await;
+        let message = answer.assert_error(400, "Bad Request");
+        assert!(message.contains("nothing to change"), "{message}");
+    }
+    let read = face.send(house.admin(Method::GET, &path)).await.ok();
+    assert_eq!(read["item"]["revision"], 1);
+}
+
 #[actix_rt::test]
 async fn made_read_changed_listed_and_deleted() {
     let house = House::new().await;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fleet::{Settings, Timestamp, agents};
+use fleet::{Secret, Settings, Timestamp, agents, enrollment::EnrollRequest};
 
-use crate::house::{House, answered, online, shown};
+use crate::house::{House, answered, online, request, shown};
 
 /// The clock of the timers goes so far, while nothing else is under way.
 async fn later(by: Duration) {
@@ -45,6 +45,26 @@ async fn ac_67_a_lost_answer_is_repeated_at_once_and_then_with_growing_space() {
     let waiting = house.poll(&old, house.runs(1)).await;
     house.change_policy().await;
     assert_eq!(answered(waiting).await["actions"][0]["id"], "policy:P:3");
+}
+
+/// What an agent rejected does not hold back the policy of the one that takes its place under the same id.
+#[actix_rt::test]
+async fn an_agent_that_enrols_again_gets_its_policy_at_once() {
+    let house = House::new().await;
+    let request = EnrollRequest {
+        id: Some("same".into()),
+        replace_token: Some(Secret::from("a token to replace it with".to_owned())),
+        ..request()
+    };
+    let id = house.try_enroll(request.clone()).await.unwrap().agent.id;
+    house.change_policy().await;
+    for _ in 0..2 {
+        house.answer(&id, house.runs(1)).await;
+    }
+    drop(house.poll(&id, house.runs(1)).await);
+    house.try_enroll(request).await.unwrap();
+    let answer = house.answer(&id, house.runs(1)).await;
+    assert_eq!(answer["actions"][0]["id"], "policy:P:2");
 }
 
 #[actix_rt::test]
