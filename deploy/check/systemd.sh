@@ -2,9 +2,9 @@
 # The unit: known keys, an executable that exists, and the exposure that systemd computes. systemd-analyze's
 # threshold is tenfold; without it the exit code is always 0, as it is for an unknown key without recursive errors.
 set -euo pipefail
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-unit=$work/fleet-server.service
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+unit=$scratch/fleet-server.service
 source=$ROOT/deploy/systemd
 
 # The unit with drop-ins; credentials with each of its lines uncommented.
@@ -18,11 +18,11 @@ verify() { systemd-analyze --man=no --recursive-errors=yes verify "$unit"; }
 # Fails above the threshold, and where no score is said.
 exposure() {
     local score
-    if ! systemd-analyze --no-pager security --offline=yes --threshold="$1" "$unit" > "$work/exposure"; then
-        tail -1 "$work/exposure" >&2
+    if ! systemd-analyze --no-pager security --offline=yes --threshold="$1" "$unit" > "$scratch/exposure"; then
+        tail -1 "$scratch/exposure" >&2
         return 1
     fi
-    score=$(sed -n 's/.*exposure level for fleet-server.service: \([0-9.]*\).*/\1/p' "$work/exposure")
+    score=$(sed -n 's/.*exposure level for fleet-server.service: \([0-9.]*\).*/\1/p' "$scratch/exposure")
     if [ -z "$score" ]; then
         echo "systemd-analyze says no score $2" >&2
         return 1
@@ -48,12 +48,12 @@ exposure 15 "with a port below 1024 and both credentials"
 if grep -n '^LoadCredential' "$source/drop-ins/credentials.conf"; then echo "credentials.conf is to be chosen from" >&2; exit 1; fi
 
 # The sockets, and that they are the listeners of the configuration that is shipped.
-cp "$source/fleet-server.socket" "$work/fleet-server.socket"
+cp "$source/fleet-server.socket" "$scratch/fleet-server.socket"
 place
-systemd-analyze --man=no --recursive-errors=yes verify "$work/fleet-server.socket"
-sed -n 's/^ListenStream=.*:\([0-9]*\)$/\1/p' "$source/fleet-server.socket" | sort > "$work/ports"
-{ sed -n 's/^ *port: *\([0-9]*\)$/\1/p' "$source/fleet-server.yml"; echo 8221; } | sort > "$work/configured"
-diff "$work/ports" "$work/configured" || { echo "the socket unit and fleet-server.yml have other ports" >&2; exit 1; }
+systemd-analyze --man=no --recursive-errors=yes verify "$scratch/fleet-server.socket"
+sed -n 's/^ListenStream=.*:\([0-9]*\)$/\1/p' "$source/fleet-server.socket" | sort > "$scratch/ports"
+{ sed -n 's/^ *port: *\([0-9]*\)$/\1/p' "$source/fleet-server.yml"; echo 8221; } | sort > "$scratch/configured"
+diff "$scratch/ports" "$scratch/configured" || { echo "the socket unit and fleet-server.yml have other ports" >&2; exit 1; }
 
 # The checks do refuse.
 place
@@ -76,5 +76,5 @@ stop=$(sed -n 's/^TimeoutStopSec=\([0-9]*\)s$/\1/p' "$source/fleet-server.servic
 [ "$stop" -gt 10 ]
 
 # User and directories.
-SYSTEMD_LOG_LEVEL=warning systemd-sysusers --root="$work/root" --dry-run "$source/fleet-server.sysusers" 2> /dev/null \
-    || { mkdir -p "$work/root/etc" && systemd-sysusers --root="$work/root" "$source/fleet-server.sysusers"; }
+SYSTEMD_LOG_LEVEL=warning systemd-sysusers --root="$scratch/root" --dry-run "$source/fleet-server.sysusers" 2> /dev/null \
+    || { mkdir -p "$scratch/root/etc" && systemd-sysusers --root="$scratch/root" "$source/fleet-server.sysusers"; }

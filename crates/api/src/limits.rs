@@ -163,7 +163,7 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limits: Limits,
-    in_flight: Arc<Places>,
+    in_flight: Arc<Occupancy>,
     shares: Shares,
     routes: [RouteState; Route::LIMITED.len()],
 }
@@ -173,7 +173,7 @@ impl Limiter {
     pub(crate) fn new(limits: Limits, epoch: Instant) -> Self {
         Self {
             limits,
-            in_flight: Places::new(epoch),
+            in_flight: Occupancy::new(epoch),
             shares: Shares::default(),
             routes: std::array::from_fn(|_| RouteState::new(epoch)),
         }
@@ -260,7 +260,7 @@ impl Limiter {
 struct RouteState {
     bucket: Bucket,
     returns: Returns,
-    in_flight: Arc<Places>,
+    in_flight: Arc<Occupancy>,
 }
 
 impl RouteState {
@@ -268,21 +268,21 @@ impl RouteState {
         Self {
             bucket: Bucket::default(),
             returns: Returns::default(),
-            in_flight: Places::new(epoch),
+            in_flight: Occupancy::new(epoch),
         }
     }
 }
 
 /// The places of a listener or a route.
 #[derive(Debug)]
-struct Places {
+struct Occupancy {
     taken: AtomicU32,
     turnover: Turnover,
     returns: Returns,
     epoch: Instant,
 }
 
-impl Places {
+impl Occupancy {
     fn new(epoch: Instant) -> Arc<Self> {
         Arc::new(Self {
             taken: AtomicU32::new(0),
@@ -320,13 +320,13 @@ impl Places {
 /// A place in flight; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    places: Arc<Places>,
+    places: Arc<Occupancy>,
     /// Milliseconds; they wrap after seven weeks. An agent that waits holds two permits: they are kept small.
     begun: u32,
 }
 
 impl Permit {
-    fn take(places: &Arc<Places>, max: Option<u32>, now: Duration) -> Result<Self, Duration> {
+    fn take(places: &Arc<Occupancy>, max: Option<u32>, now: Duration) -> Result<Self, Duration> {
         places.take(max, now)?;
         Ok(Self {
             places: Arc::clone(places),
@@ -538,7 +538,7 @@ mod tests {
             clients in 1u64..400,
             at in 1000u64..3000,
         ) {
-            let (all, held) = (Places::new(Instant::now()), Duration::from_millis(held_ms));
+            let (all, held) = (Occupancy::new(Instant::now()), Duration::from_millis(held_ms));
             all.turnover.ended(held, Duration::from_millis(at));
             let most = (70_000 * u64::from(places) / held_ms).min(70 * u64::from(places));
             let mut under_way = std::collections::VecDeque::new();

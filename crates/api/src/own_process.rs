@@ -64,15 +64,19 @@ impl Memory {
     }
 }
 
-impl Cpu {
-    pub(crate) fn now() -> Self {
-        let (user, system) = stat().map_or((0, 0), |stat| (stat.user_ticks, stat.system_ticks));
-        Self {
-            user: Spent::of(user),
-            system: Spent::of(system),
-            total: Spent::of(user + system),
-        }
-    }
+/// Both stand in one file, which is read once.
+pub(crate) fn cpu_and_runtime() -> (Cpu, Runtime) {
+    let Stat {
+        user_ticks,
+        system_ticks,
+        threads,
+    } = stat().unwrap_or_default();
+    let cpu = Cpu {
+        user: Spent::of(user_ticks),
+        system: Spent::of(system_ticks),
+        total: Spent::of(user_ticks + system_ticks),
+    };
+    (cpu, Runtime { threads })
 }
 
 impl Spent {
@@ -81,14 +85,6 @@ impl Spent {
         Self {
             ticks,
             time: Milliseconds { ms },
-        }
-    }
-}
-
-impl Runtime {
-    pub(crate) fn now() -> Self {
-        Self {
-            threads: stat().map_or(0, |stat| stat.threads),
         }
     }
 }
@@ -107,6 +103,7 @@ impl Handles {
     }
 }
 
+#[derive(Default)]
 struct Stat {
     user_ticks: u64,
     system_ticks: u64,
@@ -137,12 +134,12 @@ mod tests {
     fn the_kernel_tells_of_this_process() {
         assert!(Memory::now().rss > 1 << 20);
         let mut spun = 0u64;
-        while Cpu::now().total.ticks == 0 {
+        while cpu_and_runtime().0.total.ticks == 0 {
             spun = std::hint::black_box(spun + 1);
         }
-        let cpu = Cpu::now();
+        let (cpu, runtime) = cpu_and_runtime();
         assert!(cpu.total.time.ms > 0 && cpu.total.ticks >= cpu.user.ticks);
-        assert!(Runtime::now().threads >= 1);
+        assert!(runtime.threads >= 1);
         let handles = Handles::now();
         assert!(handles.open >= 1 && handles.open < handles.limit.soft);
     }

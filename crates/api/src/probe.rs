@@ -27,7 +27,7 @@ use crate::{
     exposition::Exposition,
     metrics::HttpMetrics,
     operation::{Answer, Described, KeyKind, Operation, Parameter, TEXT},
-    own_process::{Cpu, Handles, Memory, Milliseconds, Runtime},
+    own_process::{Cpu, Handles, Memory, Milliseconds, Runtime, cpu_and_runtime},
 };
 
 /// Whether the server takes work. Shared with the binary, which knows.
@@ -382,12 +382,13 @@ struct Pretty {
 }
 
 async fn stats(state: web::Data<ProbeState>, query: web::Query<Pretty>) -> HttpResponse {
+    let (cpu, runtime) = cpu_and_runtime();
     let stats = Stats {
         http_server: Server {
             listeners: state.collected.http_server(),
             memstats: Memory::now(),
-            cpu: Cpu::now(),
-            runtime: Runtime::now(),
+            cpu,
+            runtime,
             handles: Handles::now(),
             info: Info {
                 name: NAME,

@@ -39,8 +39,13 @@ impl Returns {
         let together = u32::try_from(SECOND.as_nanos() / promised.as_nanos()).unwrap_or(u32::MAX);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.forget_before(now.as_secs());
-        let mut seconds = soonest..=farthest;
-        let free = seconds.find(|second| told.may_take(*second, apart, together.max(1)));
+        let mut second = soonest;
+        while second <= farthest
+            && let Some(taken) = told.in_the_way(second, apart, together.max(1))
+        {
+            second = taken + apart;
+        }
+        let free = (second <= farthest).then_some(second);
         if let Some(second) = free {
             told.add(second);
         }
@@ -56,19 +61,17 @@ impl Told {
         self.first = self.first.max(second);
     }
 
-    fn may_take(&self, second: u64, apart: u64, together: u32) -> bool {
-        let near = second.saturating_sub(apart - 1)..second.saturating_add(apart);
-        near.map(|second| self.of(second)).sum::<u32>() < together
-    }
-
-    fn of(&self, second: u64) -> u32 {
-        let place = second
-            .checked_sub(self.first)
-            .and_then(|place| usize::try_from(place).ok());
-        place
-            .and_then(|place| self.seconds.get(place))
-            .copied()
-            .unwrap_or(0)
+    /// The last second near this one that leaves it no room: none before that one and `apart` has any.
+    fn in_the_way(&self, second: u64, apart: u64, together: u32) -> Option<u64> {
+        let place = |second: u64| usize::try_from(second.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let end = place(second.saturating_add(apart)).min(self.seconds.len());
+        let begin = place(second.saturating_sub(apart - 1)).min(end);
+        let near = self.seconds.range(begin..end);
+        if near.clone().sum::<u32>() < together {
+            return None;
+        }
+        let last = near.clone().rposition(|told| *told > 0)?;
+        Some(self.first + u64::try_from(begin + last).unwrap_or(u64::MAX))
     }
 
     fn add(&mut self, second: u64) {

@@ -39,7 +39,6 @@ pub trait Agents: Send + Sync + 'static {
 
     /// O4: a batch of check-ins; per agent the newest time wins (S4), a position never goes back (M5, S5).
     /// Unknown agents are skipped. Each record by itself, on every class; a power failure may lose the last 10 seconds.
-    /// failure.
     async fn record_checkins(&self, batch: Vec<CheckinRecord>) -> Result<()>;
 
     /// O5: the agent acknowledged this revision. Stored only if the agent is still assigned to `policy`
@@ -52,8 +51,8 @@ pub trait Agents: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<bool>;
 
-    /// O5: stores the policy and revision that an agent reports at check-in. `agent_policy_id` is stored as reported;
-    /// is stored, also downwards, only while the agent is assigned to `policy` (M8). One document.
+    /// O5: stores the policy and revision that an agent reports at check-in. The policy is stored as reported;
+    /// the revision, also downwards, only while the agent is assigned to `policy` (M8). One document.
     async fn report_policy(
         &self,
         agent: &AgentId,
